@@ -1,0 +1,2 @@
+//! The end-to-end harness: what is sent, how it is sent, how it is read back, and the backends that
+//! run the stack.

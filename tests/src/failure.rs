@@ -1,0 +1,120 @@
+//! Errors that tell a person what to do, and the exit code that goes with each kind.
+
+use std::fmt;
+use std::io;
+
+/// What went wrong, as the exit code of the xtask says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A check found something, or a run failed: exit code 1.
+    Findings,
+    /// The command line or a configuration value can't be used: exit code 2.
+    Usage,
+    /// A tool is missing or can't be built: exit code 3.
+    Tool,
+    /// The machine can't do it now (disk, ports, Docker, cluster): exit code 4.
+    Environment,
+    /// Ctrl-C or SIGTERM: exit code 130, as shells have it.
+    Interrupted,
+}
+
+impl Kind {
+    /// The exit code of the process.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Findings => 1,
+            Kind::Usage => 2,
+            Kind::Tool => 3,
+            Kind::Environment => 4,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+/// One line that says what went wrong and one that says what to do about it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Which kind, hence which exit code.
+    pub kind: Kind,
+    /// What was wrong, with the file or object it was found in.
+    pub what: String,
+    /// What to do next. Empty where `what` says it all.
+    pub remedy: String,
+}
+
+impl Failure {
+    /// A failure as an [`anyhow::Error`].
+    pub fn err(kind: Kind, what: impl Into<String>, remedy: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Failure {
+            kind,
+            what: what.into(),
+            remedy: remedy.into(),
+        })
+    }
+
+    /// The error of an interrupted run.
+    pub fn interrupted() -> anyhow::Error {
+        Failure::err(Kind::Interrupted, "interrupted", "")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The kind of any error: that of the first [`Failure`] in its chain; a full disk is the
+/// environment's; all else counts as findings.
+pub fn kind_of(error: &anyhow::Error) -> Kind {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.kind;
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::StorageFull
+        {
+            return Kind::Environment;
+        }
+    }
+    Kind::Findings
+}
+
+/// What to do about an error, where its chain says so.
+pub fn remedy_of(error: &anyhow::Error) -> Option<String> {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return (!failure.remedy.is_empty()).then(|| failure.remedy.clone());
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::StorageFull
+        {
+            return Some("free some space on that disk, then run the same command again".into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn the_kind_survives_added_context() {
+        let error = Err::<(), _>(Failure::err(Kind::Tool, "no go", "install go"))
+            .context("while building helm")
+            .unwrap_err();
+        assert_eq!(kind_of(&error), Kind::Tool);
+        assert_eq!(remedy_of(&error).as_deref(), Some("install go"));
+    }
+
+    #[test]
+    fn a_full_disk_is_the_environments_fault() {
+        let error = anyhow::Error::new(io::Error::from(io::ErrorKind::StorageFull)).context("writing x");
+        assert_eq!(kind_of(&error).exit_code(), 4);
+        assert!(remedy_of(&error).is_some());
+    }
+}

@@ -1,0 +1,1 @@
+//! Committed renders: one file per object, compared and rewritten.

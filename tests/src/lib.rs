@@ -1,0 +1,24 @@
+//! What proves the tempo-stack charts.
+//!
+//! Data flows one way: [`workspace`] finds charts and scenarios, [`render`] runs the real helm and
+//! parses its output once into [`manifest`]s, [`golden`], [`rules`] and [`config_check`] judge them,
+//! and `e2e` runs them and sends real traces through.
+//! Programs are [`step`]s; the pinned ones come from [`tools`].
+
+pub mod config_check;
+pub mod disk;
+pub mod failure;
+pub mod golden;
+pub mod manifest;
+pub mod pod_security;
+pub mod progress;
+pub mod render;
+pub mod rules;
+pub mod schema_check;
+pub mod step;
+pub mod tools;
+pub mod values;
+pub mod workspace;
+
+#[cfg(feature = "e2e")]
+pub mod e2e;

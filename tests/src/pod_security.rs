@@ -1,0 +1,1 @@
+//! Pod Security Standards, level restricted, field by field.

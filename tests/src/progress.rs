@@ -1,0 +1,89 @@
+//! Progress of long work: a bar on a terminal, a plain line now and then everywhere else.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often a plain line is printed where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
+
+/// One long task. Dropping it removes the bar.
+pub struct Progress {
+    name: String,
+    bar: Option<ProgressBar>,
+    total: u64,
+    done: u64,
+    last_line: Instant,
+    quiet: bool,
+}
+
+impl Progress {
+    /// Starts a task of `total` parts; 0 where the number isn't known.
+    pub fn start(name: impl Into<String>, total: u64, quiet: bool) -> Progress {
+        let name = name.into();
+        let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
+            let bar = if total == 0 {
+                ProgressBar::new_spinner()
+            } else {
+                ProgressBar::new(total)
+            };
+            let template = if total == 0 {
+                "{spinner} {prefix}: {msg} ({elapsed})"
+            } else {
+                "{prefix} [{bar:30}] {pos}/{len} {wide_msg} {elapsed}"
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(name.clone());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        if bar.is_none() && !quiet {
+            eprintln!("{name} ...");
+        }
+        Progress {
+            name,
+            bar,
+            total,
+            done: 0,
+            last_line: Instant::now(),
+            quiet,
+        }
+    }
+
+    /// One more part is done; `message` says which.
+    pub fn advance(&mut self, message: &str) {
+        self.done += 1;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(self.done.min(self.total));
+                bar.set_message(message.to_owned());
+            }
+            None if !self.quiet && self.last_line.elapsed() >= PLAIN_INTERVAL => {
+                self.last_line = Instant::now();
+                eprintln!("{}: {}/{} {message}", self.name, self.done, self.total);
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the task with a line that stays.
+    pub fn finish(self, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if !self.quiet {
+            eprintln!("{}: {message}", self.name);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Validation of rendered objects against the Kubernetes API schemas.

@@ -1,0 +1,536 @@
+//! The pinned tools: real programs, built from Go modules under `ci/tools` where PATH has none.
+//!
+//! A tool is a folder with `tool.yaml`, `go.mod` and `go.sum`. It is built once into a cache that is
+//! keyed by the content of its module files, its build settings and the Go version.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::disk;
+use crate::failure::{Failure, Kind};
+use crate::progress::Progress;
+use crate::step::{Runner, Step};
+
+/// A cold build of the largest tool stays under this, in modules and compiled packages.
+const BUILD_SPACE: u64 = 3 * 1024 * 1024 * 1024;
+/// A cold build on a busy two-core machine takes less than this.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(40 * 60);
+
+/// `ci/tools/<name>/tool.yaml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolFile {
+    /// What it is for, in one line.
+    pub summary: String,
+    /// The Go package to build.
+    pub package: String,
+    /// The version that the module files pin.
+    pub version: Version,
+    /// Linker flags, beyond those that strip the binary.
+    #[serde(default)]
+    pub ldflags: String,
+    /// Which versions found on PATH may be used instead.
+    pub accept: VersionReq,
+    /// Arguments that make the program print its version.
+    pub probe: Vec<String>,
+}
+
+/// A pinned tool.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// Its name: the folder's, and the program's.
+    pub name: String,
+    /// The folder with its module files.
+    pub dir: PathBuf,
+    /// How it is built and recognised.
+    pub file: ToolFile,
+}
+
+/// Where a tool was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// On PATH.
+    Path,
+    /// Built from the pinned module.
+    Pinned,
+}
+
+/// A tool that can be run.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    /// The tool's name.
+    pub name: String,
+    /// The program.
+    pub path: PathBuf,
+    /// The version that it really is.
+    pub version: Version,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// The pinned tools of a workspace and the cache that they are built into.
+#[derive(Debug, Clone)]
+pub struct Toolbox {
+    tools: Vec<Tool>,
+    cache: PathBuf,
+    runner: Runner,
+    quiet: bool,
+    go: Arc<Mutex<Option<Go>>>,
+}
+
+/// What decides a build besides the module files.
+#[derive(Debug, Clone)]
+struct Go {
+    version: String,
+    target: String,
+}
+
+impl Toolbox {
+    /// Reads every `ci/tools/*/tool.yaml` below `root`.
+    pub fn read(root: &Path, cache: PathBuf, runner: Runner, quiet: bool) -> Result<Toolbox> {
+        let dir = root.join("ci/tools");
+        let mut tools = Vec::new();
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let dir = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+            let file = dir.join("tool.yaml");
+            if !file.is_file() {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let name = dir
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            let file = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+            tools.push(Tool { name, dir, file });
+        }
+        tools.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Toolbox {
+            tools,
+            cache,
+            runner,
+            quiet,
+            go: Arc::default(),
+        })
+    }
+
+    /// `$XTASK_CACHE`, else `$XDG_CACHE_HOME/tempo-stack`, else `~/.cache/tempo-stack`.
+    pub fn default_cache() -> Result<PathBuf> {
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        var("XTASK_CACHE")
+            .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("tempo-stack")))
+            .or_else(|| var("HOME").map(|dir| dir.join(".cache/tempo-stack")))
+            .ok_or_else(|| {
+                Failure::err(
+                    Kind::Environment,
+                    "no folder for the tool cache: HOME is not set",
+                    "set XTASK_CACHE to a folder",
+                )
+            })
+    }
+
+    /// All pinned tools, by name.
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
+    }
+
+    /// The cache folder.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The tool of that name, with the known names in the error.
+    pub fn tool(&self, name: &str) -> Result<&Tool> {
+        self.tools.iter().find(|t| t.name == name).ok_or_else(|| {
+            let names = self
+                .tools
+                .iter()
+                .map(|t| t.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            Failure::err(
+                Kind::Usage,
+                format!("no pinned tool named {name:?}"),
+                format!("pinned tools: {names}"),
+            )
+        })
+    }
+
+    /// The tool from PATH in an accepted version or from the cache; none if it would have to be built.
+    pub fn find(&self, name: &str) -> Result<Option<Installed>> {
+        let tool = self.tool(name)?;
+        if let Some(found) = self.on_path(tool) {
+            return Ok(Some(found));
+        }
+        // Without Go nothing says which build fits this machine, and nothing could be built either.
+        let Ok(go) = self.go(tool) else { return Ok(None) };
+        Ok(self.cached(tool, &go)?.filter(|i| i.path.is_file()))
+    }
+
+    /// The tool from PATH in an accepted version, from the cache, or built now.
+    pub fn get(&self, name: &str) -> Result<Installed> {
+        match self.on_path(self.tool(name)?) {
+            Some(found) => Ok(found),
+            None => self.pinned(name),
+        }
+    }
+
+    /// The pinned version, whatever PATH has; built now if the cache doesn't hold it.
+    pub fn pinned(&self, name: &str) -> Result<Installed> {
+        let tool = self.tool(name)?;
+        let go = self.go(tool)?;
+        let installed = self
+            .cached(tool, &go)?
+            .context("a pinned tool has a place in the cache")?;
+        if installed.path.is_file() {
+            return Ok(installed);
+        }
+        let dir = installed.path.parent().context("a cached tool has a folder")?;
+        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let _lock = self.lock(tool)?;
+        // Another run may have built it while this one waited for the lock.
+        if !installed.path.is_file() {
+            self.build(tool, &go, &installed.path)?;
+        }
+        Ok(installed)
+    }
+
+    /// The build of a tool as a step that writes to `output`.
+    pub fn build_step(&self, tool: &Tool, output: &Path) -> Step {
+        let ldflags = format!("-s -w {}", tool.file.ldflags);
+        self.go_step(format!("building {} {}", tool.name, tool.file.version), tool)
+            .args(["build", "-v", "-ldflags", ldflags.trim_end(), "-o"])
+            .path_arg(output)
+            .arg(&tool.file.package)
+            .timeout(BUILD_TIMEOUT)
+    }
+
+    /// A go command in the tool's module that never changes or bypasses go.mod and go.sum.
+    fn go_step(&self, name: String, tool: &Tool) -> Step {
+        Step::new(name, "go")
+            .cwd(&tool.dir)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false")
+            .env("GOWORK", "off")
+    }
+
+    fn go(&self, tool: &Tool) -> Result<Go> {
+        let mut known = self
+            .go
+            .lock()
+            .map_err(|_| anyhow::anyhow!("another thread failed while asking for Go"))?;
+        if let Some(go) = &*known {
+            return Ok(go.clone());
+        }
+        let needed = self.needed_go()?;
+        let missing = |what: String| {
+            Failure::err(
+                Kind::Tool,
+                what,
+                format!("install Go {needed} or newer (https://go.dev/dl) and make sure `go version` works"),
+            )
+        };
+        let step = self
+            .go_step("go env".into(), tool)
+            .args(["env", "GOVERSION", "GOOS", "GOARCH"]);
+        let output = match self.runner.try_run(&step) {
+            Ok(output) if output.success() => output,
+            Ok(output) => {
+                return Err(missing(format!(
+                    "{} can't be built: {}",
+                    tool.name,
+                    output.tail().replace('\n', "; ")
+                )));
+            }
+            Err(error) if crate::failure::kind_of(&error) == Kind::Tool => {
+                return Err(missing(format!(
+                    "{} {} is not on PATH and can't be built: Go was not found",
+                    tool.name, tool.file.version
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut lines = output.stdout.lines();
+        let (Some(version), Some(os), Some(arch)) = (lines.next(), lines.next(), lines.next()) else {
+            bail!("`go env` printed {:?}", output.stdout);
+        };
+        let go = Go {
+            version: version.to_owned(),
+            target: format!("{os}/{arch}"),
+        };
+        *known = Some(go.clone());
+        Ok(go)
+    }
+
+    /// The highest `go` line of all pinned modules.
+    fn needed_go(&self) -> Result<String> {
+        let mut highest: Option<(Vec<u32>, String)> = None;
+        for tool in &self.tools {
+            let file = tool.dir.join("go.mod");
+            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let Some(version) = text.lines().find_map(|l| l.strip_prefix("go ")) else {
+                continue;
+            };
+            let parts = version.trim().split('.').filter_map(|p| p.parse().ok()).collect();
+            if highest.as_ref().is_none_or(|(h, _)| *h < parts) {
+                highest = Some((parts, version.trim().to_owned()));
+            }
+        }
+        highest
+            .map(|(_, version)| version)
+            .context("no go.mod below ci/tools has a go line")
+    }
+
+    fn cached(&self, tool: &Tool, go: &Go) -> Result<Option<Installed>> {
+        let key = self.key(tool, go)?;
+        let version = &tool.file.version;
+        let dir = self
+            .cache
+            .join("tools")
+            .join(&tool.name)
+            .join(format!("{version}-{key}"));
+        Ok(Some(Installed {
+            name: tool.name.clone(),
+            path: dir.join(&tool.name),
+            version: version.clone(),
+            origin: Origin::Pinned,
+        }))
+    }
+
+    /// The first 16 hexadecimal digits of a SHA-256 over all that decides the binary.
+    fn key(&self, tool: &Tool, go: &Go) -> Result<String> {
+        let mut hash = Sha256::new();
+        let mut add = |name: &str, content: &[u8]| {
+            // Lengths keep neighbouring fields apart.
+            hash.update(format!("{name} {}\n", content.len()));
+            hash.update(content);
+        };
+        add("go", go.version.as_bytes());
+        add("target", go.target.as_bytes());
+        add("package", tool.file.package.as_bytes());
+        add("ldflags", tool.file.ldflags.as_bytes());
+        for entry in walkdir::WalkDir::new(&tool.dir).sort_by_file_name() {
+            let entry = entry.with_context(|| format!("reading {}", tool.dir.display()))?;
+            let path = entry.path();
+            let name = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            if entry.file_type().is_file() && (name == "go.mod" || name == "go.sum" || name.ends_with(".go")) {
+                let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                add(&name, &content);
+            }
+        }
+        Ok(hash
+            .finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    }
+
+    fn lock(&self, tool: &Tool) -> Result<File> {
+        let path = self.cache.join("tools").join(&tool.name).join("lock");
+        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        let mut waited = false;
+        while file.try_lock().is_err() {
+            if !waited && !self.quiet {
+                eprintln!("waiting for another run that builds {}", tool.name);
+            }
+            waited = true;
+            self.runner.cancel().check()?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(file)
+    }
+
+    fn build(&self, tool: &Tool, go: &Go, target: &Path) -> Result<()> {
+        let dir = target.parent().context("a cached tool has a folder")?;
+        disk::require(dir, BUILD_SPACE, &format!("building {}", tool.name))?;
+        let list = self
+            .go_step(format!("listing the packages of {}", tool.name), tool)
+            .args(["list", "-deps", "-f", "{{.ImportPath}}", &tool.file.package])
+            .timeout(BUILD_TIMEOUT);
+        let mut progress = Progress::start(
+            format!("building {} {} with {}", tool.name, tool.file.version, go.version),
+            0,
+            self.quiet,
+        );
+        let listed = self.runner.try_run(&list)?;
+        self.judge(tool, &list, &listed)?;
+        if !self.quiet {
+            progress = Progress::start(
+                format!("building {} {}", tool.name, tool.file.version),
+                listed.stdout.lines().count() as u64,
+                self.quiet,
+            );
+        }
+        let temp = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing to {}", dir.display()))?;
+        let step = self.build_step(tool, temp.path());
+        let output = self.runner.stream(&step, &mut |line| progress.advance(line))?;
+        self.judge(tool, &step, &output)?;
+        // `go build` writes an executable file; the rename makes it appear whole or not at all.
+        temp.persist(target)
+            .with_context(|| format!("moving {} into the cache", tool.name))?;
+        progress.finish(&format!(
+            "built in {:.0} s",
+            (listed.elapsed + output.elapsed).as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    fn judge(&self, tool: &Tool, step: &Step, output: &crate::step::Output) -> Result<()> {
+        if output.success() {
+            return Ok(());
+        }
+        let (kind, remedy) = if output.stderr.contains("no space left on device") {
+            (
+                Kind::Environment,
+                "free some space on the disks of GOCACHE, GOMODCACHE and TMPDIR, then run it again".to_owned(),
+            )
+        } else {
+            (Kind::Tool, format!("repeat it with: {}", step.command_line()))
+        };
+        Err(Failure::err(
+            kind,
+            format!("{} {} can't be built:\n{}", tool.name, tool.file.version, output.tail()),
+            remedy,
+        ))
+    }
+
+    /// The program on PATH, if it says that it is an accepted version.
+    fn on_path(&self, tool: &Tool) -> Option<Installed> {
+        let path = std::env::split_paths(&std::env::var_os("PATH")?)
+            .map(|dir| dir.join(&tool.name))
+            .find(|path| path.is_file())?;
+        let step = Step::new(format!("{} version", tool.name), &path)
+            .args(&tool.file.probe)
+            .timeout(Duration::from_secs(10));
+        let output = self.runner.try_run(&step).ok()?;
+        let version = find_version(&output.stdout).or_else(|| find_version(&output.stderr))?;
+        tool.file.accept.matches(&version).then(|| Installed {
+            name: tool.name.clone(),
+            path,
+            version,
+            origin: Origin::Path,
+        })
+    }
+}
+
+/// The first word that is a version, with or without a leading `v`.
+fn find_version(text: &str) -> Option<Version> {
+    text.split(|c: char| c.is_whitespace() || c == ',')
+        .find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::{kind_of, remedy_of};
+    use crate::step::Cancel;
+    use crate::workspace::Workspace;
+
+    fn toolbox(cache: &Path) -> Toolbox {
+        let root = Workspace::find().unwrap();
+        Toolbox::read(
+            root.root(),
+            cache.to_path_buf(),
+            Runner::new(Cancel::default(), false),
+            true,
+        )
+        .unwrap()
+    }
+
+    fn module(dir: &Path, main: &str) {
+        let tool = dir.join("ci/tools/hello");
+        std::fs::create_dir_all(&tool).unwrap();
+        std::fs::write(tool.join("go.mod"), "module hello\n\ngo 1.21\n").unwrap();
+        std::fs::write(tool.join("main.go"), main).unwrap();
+        std::fs::write(
+            tool.join("tool.yaml"),
+            "summary: says hello\npackage: .\nversion: 1.2.3\naccept: '=1.2.3'\nprobe: []\n",
+        )
+        .unwrap();
+    }
+
+    fn hello(dir: &Path) -> Toolbox {
+        Toolbox::read(dir, dir.join("cache"), Runner::new(Cancel::default(), false), true).unwrap()
+    }
+
+    #[test]
+    fn versions_are_found_in_what_programs_print() {
+        for (text, version) in [
+            ("v4.3.1", "4.3.1"),
+            ("otelcol version 0.155.0\n", "0.155.0"),
+            ("tempo, version 2.9.0 (branch: , revision: )", "2.9.0"),
+            ("Version  : 1.8.0\nBuild", "1.8.0"),
+        ] {
+            assert_eq!(find_version(text).unwrap().to_string(), version);
+        }
+        assert_eq!(find_version("development"), None);
+    }
+
+    #[test]
+    fn every_pin_names_the_release_that_its_module_requires() {
+        let temp = tempfile::tempdir().unwrap();
+        for tool in toolbox(temp.path()).tools() {
+            let text = std::fs::read_to_string(tool.dir.join("go.mod")).unwrap();
+            assert!(tool.dir.join("go.sum").is_file(), "{} has no go.sum", tool.name);
+            // The module proxy holds Tempo's release as a pseudo-version only.
+            if tool.name != "tempo" {
+                assert!(text.contains(&format!(" v{}", tool.file.version)), "{}", tool.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tool_is_built_once_and_again_when_its_module_changes() {
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() { println(\"1.2.3\") }\n");
+        let first = hello(temp.path()).pinned("hello").unwrap();
+        let built = std::fs::metadata(&first.path).unwrap().modified().unwrap();
+        let second = hello(temp.path()).pinned("hello").unwrap();
+        assert_eq!(
+            (
+                &second.path,
+                std::fs::metadata(&second.path).unwrap().modified().unwrap()
+            ),
+            (&first.path, built)
+        );
+        module(temp.path(), "package main\n\nfunc main() { println(\"changed\") }\n");
+        assert_ne!(hello(temp.path()).pinned("hello").unwrap().path, first.path);
+    }
+
+    #[test]
+    fn a_broken_build_shows_the_compilers_words_and_the_command() {
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() { undefinedThing() }\n");
+        let error = hello(temp.path()).pinned("hello").unwrap_err();
+        assert_eq!(kind_of(&error), Kind::Tool);
+        assert!(error.to_string().contains("undefined: undefinedThing"), "{error}");
+        assert!(remedy_of(&error).unwrap().contains("go build"));
+    }
+
+    #[test]
+    fn builds_at_the_same_time_do_not_disturb_each_other() {
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() { println(\"1.2.3\") }\n");
+        let paths: Vec<PathBuf> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| hello(temp.path()).pinned("hello").unwrap().path))
+                .collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        assert!(paths.iter().all(|path| path == &paths[0] && path.is_file()));
+        let left = std::fs::read_dir(paths[0].parent().unwrap()).unwrap().count();
+        assert_eq!(left, 1, "a temporary file was left behind");
+    }
+}

@@ -1,0 +1,3 @@
+//! One file per command; the tree mirrors the command line.
+
+pub mod tools;

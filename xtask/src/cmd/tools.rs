@@ -1,0 +1,112 @@
+//! `cargo xtask tools`: the pinned programs.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use stack_tests::tools::Installed;
+
+use crate::ctx::{Ctx, print_line};
+
+/// Lists, builds and locates the pinned tools.
+///
+/// Each tool is a Go module under ci/tools with its versions in go.mod and its checksums in go.sum.
+/// A tool that PATH has in an accepted version is used as it is; any other is built once into
+/// $XTASK_CACHE, else $XDG_CACHE_HOME/tempo-stack, else ~/.cache/tempo-stack.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cargo xtask tools install\n  $(cargo xtask tools path helm) version")]
+pub struct ToolsArgs {
+    #[command(subcommand)]
+    command: Option<ToolsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ToolsCommand {
+    /// Shows each tool, its version and where it is (the default).
+    List,
+    /// Builds what is missing.
+    Install {
+        /// The tools to build; all if none is named.
+        names: Vec<String>,
+    },
+    /// Prints the path of one tool and nothing else; builds it first if need be.
+    Path {
+        /// The tool's name, as `list` shows it.
+        name: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    summary: String,
+    pinned: String,
+    found: Option<String>,
+    origin: Option<stack_tests::tools::Origin>,
+    path: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
+    match args.command.as_ref().unwrap_or(&ToolsCommand::List) {
+        ToolsCommand::List => list(ctx),
+        ToolsCommand::Install { names } => install(ctx, names),
+        ToolsCommand::Path { name } => print_line(&ctx.toolbox.get(name)?.path.display().to_string()),
+    }
+}
+
+fn list(ctx: &Ctx) -> Result<()> {
+    let mut rows = Vec::new();
+    for tool in ctx.toolbox.tools() {
+        let found = ctx.toolbox.find(&tool.name)?;
+        rows.push(Row {
+            name: tool.name.clone(),
+            summary: tool.file.summary.clone(),
+            pinned: tool.file.version.to_string(),
+            origin: found.as_ref().map(|f| f.origin),
+            path: found.as_ref().map(|f| f.path.display().to_string()),
+            found: found.map(|f| f.version.to_string()),
+        });
+    }
+    let mut text = format!("{:<12} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
+    for row in &rows {
+        let found = row.found.as_deref().unwrap_or("-");
+        let place = row
+            .path
+            .as_deref()
+            .unwrap_or("not built yet: `cargo xtask tools install` builds it");
+        writeln!(text, "{:<12} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
+    }
+    ctx.print(&rows, text)
+}
+
+fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
+    let names: Vec<&str> = match names {
+        [] => ctx.toolbox.tools().iter().map(|t| t.name.as_str()).collect(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    // All names are checked before the first build.
+    let tools = names
+        .iter()
+        .map(|name| ctx.toolbox.tool(name))
+        .collect::<Result<Vec<_>>>()?;
+    if ctx.args.dry_run {
+        let missing: Vec<_> = tools
+            .into_iter()
+            .filter(|tool| matches!(ctx.toolbox.find(&tool.name), Ok(None)))
+            .map(|tool| {
+                ctx.toolbox
+                    .build_step(tool, &ctx.toolbox.cache().join("tools").join(&tool.name))
+            })
+            .collect();
+        return ctx.print_plan(&missing);
+    }
+    for name in names {
+        let Installed {
+            name, path, version, ..
+        } = ctx.toolbox.get(name)?;
+        ctx.say(format!("{name} {version}: {}", path.display()));
+    }
+    Ok(())
+}

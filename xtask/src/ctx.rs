@@ -1,0 +1,175 @@
+//! What every command is handed: where the workspace is and how to speak.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::render::Helm;
+use stack_tests::step::{Cancel, Runner, Step};
+use stack_tests::tools::Toolbox;
+use stack_tests::workspace::Workspace;
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Print the commands that would run, and run none of them.
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Show more: the command lines that run. Twice: the programs' output too.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Show only results and errors, no progress.
+    #[arg(long, short, global = true, env = "XTASK_QUIET")]
+    pub quiet: bool,
+    /// How results are printed on standard output.
+    #[arg(long, global = true, value_enum, env = "XTASK_FORMAT", default_value_t = Format::Text)]
+    pub format: Format,
+    /// Where a command leaves its files [default: target/xtask/<command>].
+    #[arg(long, global = true, value_name = "DIR", env = "XTASK_ARTIFACTS")]
+    pub artifacts: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// `[workspace.metadata.xtask]` in Cargo.toml.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Metadata {
+    kube_version: String,
+}
+
+/// Built once by a command, passed down.
+#[derive(Debug, Clone)]
+pub struct Ctx {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// Runs programs.
+    pub runner: Runner,
+    /// The pinned tools.
+    pub toolbox: Toolbox,
+    /// The Kubernetes version that charts are rendered for.
+    pub kube_version: String,
+    /// The global options.
+    pub args: GlobalArgs,
+}
+
+impl Ctx {
+    /// Reads the workspace. Precedence of settings: flag, `XTASK_*` variable, `[workspace.metadata.xtask]`.
+    pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
+        let workspace = Workspace::find()?;
+        let metadata = read_metadata(&workspace)?;
+        let runner = Runner::new(cancel, args.verbose > 0);
+        let toolbox = Toolbox::read(workspace.root(), Toolbox::default_cache()?, runner.clone(), args.quiet)?;
+        let kube_version = std::env::var("XTASK_KUBE_VERSION").unwrap_or(metadata.kube_version);
+        Ok(Ctx {
+            workspace,
+            runner,
+            toolbox,
+            kube_version,
+            args,
+        })
+    }
+
+    /// A helm from PATH or the pinned one.
+    pub fn helm(&self) -> Result<Helm> {
+        Ok(self.helm_at(self.toolbox.get("helm")?.path))
+    }
+
+    /// A helm at a known place.
+    pub fn helm_at(&self, program: PathBuf) -> Helm {
+        Helm {
+            program,
+            kube_version: self.kube_version.clone(),
+            runner: self.runner.clone(),
+        }
+    }
+
+    /// Where `command` leaves its files.
+    pub fn artifacts(&self, command: &str) -> PathBuf {
+        match &self.args.artifacts {
+            Some(dir) => dir.clone(),
+            None => self.target_dir().join("xtask").join(command),
+        }
+    }
+
+    /// Cargo's target folder.
+    pub fn target_dir(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).map_or_else(
+            || self.workspace.root().join("target"),
+            |dir| self.workspace.root().join(dir),
+        )
+    }
+
+    /// A line for people about what goes on, on standard error; silent with `--quiet`.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.args.quiet {
+            eprintln!("{}", line.as_ref());
+        }
+    }
+
+    /// Prints `value` if `--format json` is on, else `text`.
+    pub fn print(&self, value: &impl Serialize, text: impl AsRef<str>) -> Result<()> {
+        match self.args.format {
+            Format::Text => print_line(text.as_ref()),
+            Format::Json => print_line(&serde_json::to_string_pretty(value).context("writing JSON")?),
+        }
+    }
+
+    /// Prints a plan: the commands that would run.
+    pub fn print_plan(&self, steps: &[Step]) -> Result<()> {
+        let text = steps
+            .iter()
+            .map(|s| format!("# {}\n{}", s.name, s.command_line()))
+            .collect::<Vec<_>>()
+            .join("\n");
+        self.print(&steps, text)
+    }
+}
+
+/// Prints to standard output; a closed pipe (`| head`) ends the program's output, not the program.
+pub fn print_line(text: &str) -> Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n')) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("writing to standard output"),
+    }
+}
+
+fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(&cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(workspace.root())
+        .output()
+        .with_context(|| format!("running {cargo} metadata"))?;
+    let bad = |why: String| {
+        Failure::err(
+            Kind::Usage,
+            format!("[workspace.metadata.xtask] in Cargo.toml can't be read: {why}"),
+            "mend Cargo.toml",
+        )
+    };
+    if !output.status.success() {
+        return Err(bad(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    #[derive(Deserialize)]
+    struct CargoMetadata {
+        metadata: WorkspaceMetadata,
+    }
+    #[derive(Deserialize)]
+    struct WorkspaceMetadata {
+        xtask: Metadata,
+    }
+    let parsed: CargoMetadata = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
+    Ok(parsed.metadata.xtask)
+}

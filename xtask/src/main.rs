@@ -1,0 +1,59 @@
+//! Automation of the tempo-stack charts: `cargo xtask --help`.
+
+mod cmd;
+mod ctx;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use stack_tests::failure::{kind_of, remedy_of};
+use stack_tests::step::Cancel;
+
+use crate::ctx::{Ctx, GlobalArgs};
+
+/// Templates, lints, tests, packages and proves the tempo-stack charts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    color = clap::ColorChoice::Auto,
+    after_help = "Exit codes: 0 fine, 1 findings or failed checks, 2 usage, 3 a tool is missing or can't be built, \
+                  4 the environment (disk, ports, cluster), 130 interrupted."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Tools(cmd::tools::ToolsArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if let Some(remedy) = remedy_of(&error) {
+                eprintln!("  try: {remedy}");
+            }
+            ExitCode::from(kind_of(&error).exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let cancel = Cancel::default();
+    let flag = cancel.clone();
+    ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
+    let ctx = Ctx::new(cli.global.clone(), cancel)?;
+    match &cli.command {
+        Command::Tools(args) => cmd::tools::run(&ctx, args),
+    }
+}
