@@ -8,6 +8,7 @@
 pub mod config_check;
 pub mod disk;
 pub mod failure;
+pub mod generated;
 pub mod golden;
 pub mod manifest;
 pub mod pod_security;

@@ -2,6 +2,7 @@
 
 mod cmd;
 mod ctx;
+mod generated;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Docs(cmd::docs::DocsArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -54,6 +56,7 @@ fn run(cli: &Cli) -> Result<()> {
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
+        Command::Docs(args) => cmd::docs::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

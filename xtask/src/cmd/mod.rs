@@ -1,3 +1,4 @@
 //! One file per command; the tree mirrors the command line.
 
+pub mod docs;
 pub mod tools;
