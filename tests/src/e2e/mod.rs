@@ -1,2 +1,8 @@
 //! The end-to-end harness: what is sent, how it is sent, how it is read back, and the backends that
 //! run the stack.
+
+pub mod backend;
+pub mod diagnostics;
+pub mod ports;
+pub mod report;
+pub mod run_dir;
