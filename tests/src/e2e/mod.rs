@@ -1,2 +1,13 @@
 //! The end-to-end harness: what is sent, how it is sent, how it is read back, and the backends that
 //! run the stack.
+
+pub mod compare;
+pub mod corpus;
+pub mod door;
+pub mod expect;
+pub mod id;
+pub mod otlp;
+pub mod send;
+pub mod tempo;
+pub mod transport;
+pub mod wait;
