@@ -2,6 +2,8 @@
 
 mod cmd;
 mod ctx;
+#[cfg(feature = "e2e")]
+mod endpoints;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "e2e")]
+    E2e(cmd::e2e::E2eArgs),
+    #[cfg(feature = "e2e")]
+    Up(cmd::up::UpArgs),
+    #[cfg(feature = "e2e")]
+    Down(cmd::down::DownArgs),
+    #[cfg(feature = "e2e")]
+    Status(cmd::status::StatusArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -54,6 +64,14 @@ fn run(cli: &Cli) -> Result<()> {
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
+        #[cfg(feature = "e2e")]
+        Command::E2e(args) => cmd::e2e::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Up(args) => cmd::up::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Down(args) => cmd::down::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Status(args) => cmd::status::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

@@ -10,6 +10,9 @@ const MESSAGE_LINES: usize = 4;
 /// A line in which a program says that something went wrong.
 static TROUBLE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?i)level=error|\terror\t|^error:|^panic:|\bfatal\b|\bfailed (parsing|to)\b").ok());
+/// A line of a lower level that speaks of trouble all the same: a retry, a start that is not through.
+static HARMLESS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"level=(warn|info|debug)|\t(warn|info|debug)\t").ok());
 /// A line that continues the one above it: indented, a bullet, or a quoted key path.
 static CONTINUED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^(\s|\*|-|'|\})").ok());
 
@@ -23,9 +26,10 @@ pub fn first_cause(log: &str) -> Option<String> {
         .collect();
     let trouble = TROUBLE.as_ref()?;
     let continued = CONTINUED.as_ref()?;
+    let harmless = HARMLESS.as_ref()?;
     let at = lines
         .iter()
-        .position(|line| trouble.is_match(line) && !line.contains("level=warn"))?;
+        .position(|line| trouble.is_match(line) && !harmless.is_match(line))?;
     let message: Vec<&str> = std::iter::once(lines[at])
         .chain(
             lines[at + 1..]

@@ -2,16 +2,19 @@
 //! run the stack.
 
 pub mod backend;
-pub mod diagnostics;
-pub mod ports;
-pub mod report;
-pub mod run_dir;
 pub mod compare;
 pub mod corpus;
+pub mod diagnostics;
 pub mod door;
 pub mod expect;
 pub mod id;
+pub mod metrics;
 pub mod otlp;
+pub mod ports;
+pub mod report;
+pub mod run;
+pub mod run_dir;
+pub mod scenario;
 pub mod send;
 pub mod tempo;
 pub mod transport;

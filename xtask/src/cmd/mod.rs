@@ -1,3 +1,11 @@
 //! One file per command; the tree mirrors the command line.
 
+#[cfg(feature = "e2e")]
+pub mod down;
+#[cfg(feature = "e2e")]
+pub mod e2e;
+#[cfg(feature = "e2e")]
+pub mod status;
 pub mod tools;
+#[cfg(feature = "e2e")]
+pub mod up;

@@ -5,6 +5,8 @@ pub mod local;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -133,7 +135,7 @@ pub trait Backend: Send + Sync {
     fn free_port(&self) -> Result<u16>;
 
     /// Renders and starts a stack. It may not be ready yet: see [`Stack::wait_ready`].
-    async fn start(&self, spec: &StackSpec) -> Result<Box<dyn Stack>>;
+    async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>>;
 }
 
 /// A stack that runs. Dropping it stops and removes it.
@@ -142,8 +144,14 @@ pub trait Stack: Send + Sync {
     /// What was rendered.
     fn render(&self) -> &Render;
 
+    /// The folder on this machine that holds the run.
+    fn folder(&self) -> &Path;
+
     /// Where it is reached.
     fn endpoints(&self) -> &Endpoints;
+
+    /// A URL as the programs of the cluster see it, made reachable from here.
+    fn reach(&self, url: &str) -> Result<String>;
 
     /// Waits until every container is ready. Fails early on what can't recover, and names what isn't
     /// ready and why, in the program's own words where it said any.
@@ -175,5 +183,5 @@ pub trait Stack: Send + Sync {
     async fn configs(&self) -> Result<BTreeMap<String, String>>;
 
     /// Stops everything and waits for it.
-    async fn shut_down(self: Box<Self>) -> Result<()>;
+    async fn shut_down(&self) -> Result<()>;
 }

@@ -148,6 +148,17 @@ impl Materialiser<'_> {
         })
     }
 
+    /// A URL with its Service name replaced.
+    pub fn reach(&self, url: &str) -> Result<String> {
+        World {
+            plan: self.plan,
+            namespace: self.namespace,
+            mounts: Vec::new(),
+            replacements: Vec::new(),
+        }
+        .services(url)
+    }
+
     fn world<'a>(&'a self, pod: &PodPlan, container: &Container) -> Result<World<'a>> {
         let mounts = self.folders.mounts(pod, container)?;
         Ok(World {

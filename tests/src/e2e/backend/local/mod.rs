@@ -9,7 +9,8 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,7 @@ use self::plan::{Plan, PodPlan};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use super::{Backend, Component, Endpoints, Memory, Stack, StackSpec, Stop};
 use crate::e2e::diagnostics;
-use crate::e2e::ports::Ports;
+use crate::e2e::ports::{Ports, is_free};
 use crate::e2e::run_dir::RunDir;
 use crate::failure::{Failure, Kind};
 use crate::render::{Helm, Prepared, Render, RenderOptions, merge, set};
@@ -32,12 +33,10 @@ use crate::tools::{Installed, Toolbox};
 
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
-/// Every listener that would meet another stack's on the same machine.
-const PORTS: [&[&str]; 12] = [
+/// Listeners behind a Service, which would meet another stack's on the same machine.
+const SERVICE_PORTS: [&[&str]; 9] = [
     &["tempo", "service", "ports", "http"],
     &["tempo", "service", "ports", "otlpGrpc"],
-    &["tempo", "internalPorts", "grpc"],
-    &["tempo", "internalPorts", "memberlist"],
     &["otelCollector", "service", "ports", "otlpGrpc"],
     &["otelCollector", "service", "ports", "otlpHttp"],
     &["otelCollector", "service", "ports", "jaegerGrpc"],
@@ -45,10 +44,15 @@ const PORTS: [&[&str]; 12] = [
     &["otelCollector", "service", "ports", "jaegerThriftCompact"],
     &["otelCollector", "service", "ports", "jaegerThriftBinary"],
     &["otelCollector", "service", "ports", "metrics"],
+];
+/// Listeners that nobody outside the pod asks for.
+const INTERNAL_PORTS: [&[&str]; 3] = [
+    &["tempo", "internalPorts", "grpc"],
+    &["tempo", "internalPorts", "memberlist"],
     &["otelCollector", "internalPorts", "healthCheck"],
 ];
-/// The ports of `PORTS` that both programs claim by default.
-const OTLP_GRPC_OF_TEMPO: [&str; 4] = ["tempo", "service", "ports", "otlpGrpc"];
+/// Both programs listen for OTLP over gRPC on 4317 by default, which one machine has only once.
+const OTLP_GRPC_OF_TEMPO: &[&str] = &["tempo", "service", "ports", "otlpGrpc"];
 /// A stack that crashed this often won't come up by waiting.
 const HOPELESS_CRASHES: u32 = 2;
 
@@ -152,13 +156,13 @@ impl LocalBackend {
         }
         // A Tempo that was queried stops only when the grace period ends.
         set(&mut stack, &["tempo", "terminationGracePeriodSeconds"], 5.into());
-        if spec.free_ports {
-            for path in PORTS {
-                set(&mut stack, path, self.ports.free()?.into());
-            }
+        let chosen = if spec.free_ports {
+            SERVICE_PORTS.to_vec()
         } else {
-            // Two programs on one machine can't both have 4317: the Collector, which applications talk to, keeps it.
-            set(&mut stack, &OTLP_GRPC_OF_TEMPO, self.ports.free()?.into());
+            vec![OTLP_GRPC_OF_TEMPO]
+        };
+        for path in INTERNAL_PORTS.into_iter().chain(chosen) {
+            set(&mut stack, path, self.ports.free()?.into());
         }
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
@@ -201,8 +205,8 @@ impl Backend for LocalBackend {
         self.ports.free()
     }
 
-    async fn start(&self, spec: &StackSpec) -> Result<Box<dyn Stack>> {
-        Ok(Box::new(LocalStack::start(self.clone(), spec).await?))
+    async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
+        Ok(Arc::new(LocalStack::start(self.clone(), spec).await?))
     }
 }
 
@@ -233,6 +237,9 @@ impl LocalStack {
             .await
             .context("rendering")??;
         let plan = Plan::read(&render.manifests)?;
+        if !spec.free_ports {
+            require_free(&endpoints(&plan))?;
+        }
         let run = RunDir::create(&backend.runs, backend.purpose)?;
         let folders = Folders {
             run: run.path().to_path_buf(),
@@ -252,11 +259,6 @@ impl LocalStack {
             stack.start_pod(pod.component).await?;
         }
         Ok(stack)
-    }
-
-    /// The run folder.
-    pub fn run_folder(&self) -> &std::path::Path {
-        self.run.path()
     }
 
     fn pod_plan(&self, component: Component) -> Result<&PodPlan> {
@@ -330,8 +332,21 @@ impl Stack for LocalStack {
         &self.render
     }
 
+    fn folder(&self) -> &Path {
+        self.run.path()
+    }
+
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    fn reach(&self, url: &str) -> Result<String> {
+        Materialiser {
+            plan: &self.plan,
+            folders: &self.folders,
+            namespace: &self.namespace,
+        }
+        .reach(url)
     }
 
     async fn wait_ready(&self, timeout: Duration) -> Result<()> {
@@ -480,7 +495,7 @@ impl Stack for LocalStack {
         Ok(configs)
     }
 
-    async fn shut_down(self: Box<Self>) -> Result<()> {
+    async fn shut_down(&self) -> Result<()> {
         // Senders before the store, so that nothing is in flight when the store stops.
         for component in [Component::OtelCollector, Component::Tempo] {
             let running = self
@@ -508,6 +523,21 @@ fn endpoints(plan: &Plan) -> Endpoints {
         }
     }
     endpoints
+}
+
+/// Fails where something listens already on a port that was asked for by number.
+fn require_free(endpoints: &Endpoints) -> Result<()> {
+    for ((component, name), address) in &endpoints.0 {
+        if !is_free(address.port()) {
+            let port = address.port();
+            return Err(Failure::err(
+                Kind::Environment,
+                format!("port {port}, which {component} needs for {name}, is taken by another program"),
+                format!("see which with `ss -tulnp | grep :{port}` and stop it, or run `cargo xtask up --free-ports`"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The highest resident size of a process so far, in bytes (proc(5), VmHWM).
