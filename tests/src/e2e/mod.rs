@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod door;
 pub mod expect;
 pub mod id;
+pub mod jaeger;
 pub mod otlp;
 pub mod send;
 pub mod tempo;
