@@ -85,6 +85,12 @@ async fn every_otlp_door_brings_every_field_back() {
 }
 
 #[tokio::test]
+async fn every_jaeger_door_brings_back_what_its_model_carries() {
+    let doors = Door::ALL.into_iter().filter(|door| !Door::OTLP.contains(door));
+    come_back_three_times(&doors.collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
 async fn tags_and_their_values_are_listed() {
     let stack = Stack::start().await;
     let samples = send_samples(&stack, &[Door::OtlpGrpc]).await;

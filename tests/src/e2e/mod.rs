@@ -8,6 +8,7 @@ pub mod diagnostics;
 pub mod door;
 pub mod expect;
 pub mod id;
+pub mod jaeger;
 pub mod metrics;
 pub mod otlp;
 pub mod ports;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 
 use super::door::{Door, Doors, Family};
+use super::jaeger::Jaeger;
 use super::otlp::Otlp;
 use super::transport::Outcome;
 
@@ -14,6 +15,7 @@ use super::transport::Outcome;
 #[derive(Debug, Clone)]
 pub struct Sender {
     otlp: Otlp,
+    jaeger: Jaeger,
 }
 
 impl Sender {
@@ -22,7 +24,8 @@ impl Sender {
     pub fn new(doors: &Doors, timeout: Duration) -> Result<Sender> {
         let http = http_client()?;
         Ok(Sender {
-            otlp: Otlp::new(doors, http, timeout)?,
+            otlp: Otlp::new(doors, http.clone(), timeout)?,
+            jaeger: Jaeger::new(doors, http, timeout)?,
         })
     }
 
@@ -32,7 +35,9 @@ impl Sender {
     pub async fn send(&self, door: Door, traces: &TracesData) -> Result<Outcome> {
         match door.family() {
             Family::Otlp => self.otlp.send(door, traces).await,
-            _ => anyhow::bail!("{door} can't be sent through yet"),
+            Family::JaegerGrpc | Family::JaegerThriftHttp | Family::JaegerThriftUdp => {
+                self.jaeger.send(door, traces).await
+            }
         }
     }
 }

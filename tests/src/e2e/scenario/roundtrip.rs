@@ -45,7 +45,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 
     first(env, &access, &corpus).await?;
     let mut sent = Vec::new();
-    for (n, door) in Door::OTLP.into_iter().enumerate() {
+    for (n, door) in Door::ALL.into_iter().enumerate() {
         sent.extend(send(env, &access, &corpus, u32::try_from(n)?, door).await?);
     }
     in_memory(env, &access, &sent).await;
