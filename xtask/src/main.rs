@@ -3,6 +3,8 @@
 mod cmd;
 mod ctx;
 mod generated;
+#[cfg(feature = "e2e")]
+mod endpoints;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Docs(cmd::docs::DocsArgs),
+    #[cfg(feature = "e2e")]
+    E2e(cmd::e2e::E2eArgs),
+    #[cfg(feature = "e2e")]
+    Up(cmd::up::UpArgs),
+    #[cfg(feature = "e2e")]
+    Down(cmd::down::DownArgs),
+    #[cfg(feature = "e2e")]
+    Status(cmd::status::StatusArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -57,6 +67,14 @@ fn run(cli: &Cli) -> Result<()> {
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
         Command::Docs(args) => cmd::docs::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::E2e(args) => cmd::e2e::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Up(args) => cmd::up::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Down(args) => cmd::down::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Status(args) => cmd::status::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

@@ -1,4 +1,12 @@
 //! One file per command; the tree mirrors the command line.
 
 pub mod docs;
+#[cfg(feature = "e2e")]
+pub mod down;
+#[cfg(feature = "e2e")]
+pub mod e2e;
+#[cfg(feature = "e2e")]
+pub mod status;
 pub mod tools;
+#[cfg(feature = "e2e")]
+pub mod up;
