@@ -9,6 +9,12 @@ use stack_tests::generated::{self, Departure, Difference, Generated};
 
 use crate::ctx::Ctx;
 
+/// How many rewritten files are named; more would hide the end.
+const WRITTEN_SHOWN: usize = 20;
+
+/// How many differences are shown in full: one change of a template often changes all scenarios alike.
+const DIFFS_SHOWN: usize = 8;
+
 /// What is printed with `--format json`.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
@@ -55,17 +61,13 @@ fn text(ctx: &Ctx, differences: &[Difference], files: usize, check: bool) -> Str
     if differences.is_empty() {
         return format!("{files} generated files are up to date");
     }
-    let shown: Vec<_> = differences
-        .iter()
-        .map(|difference| {
+    let limit = if check { usize::MAX } else { WRITTEN_SHOWN };
+    let shown = differences.iter().take(limit).enumerate();
+    let mut lines: Vec<_> = shown
+        .map(|(index, difference)| {
             let path = ctx.workspace.shown(&difference.path);
             match (check, difference.departure) {
-                (true, Departure::Differs) => {
-                    format!(
-                        "{path} differs, follows from {}\n{}",
-                        difference.source, difference.diff
-                    )
-                }
+                (true, Departure::Differs) => differs(difference, &path.to_string(), index < DIFFS_SHOWN),
                 (true, Departure::Missing) => format!("{path} is missing, follows from {}", difference.source),
                 (true, Departure::Orphan) => format!("{path} is an orphan: nothing generates it"),
                 (false, Departure::Orphan) => format!("remove {path}"),
@@ -73,5 +75,17 @@ fn text(ctx: &Ctx, differences: &[Difference], files: usize, check: bool) -> Str
             }
         })
         .collect();
-    shown.join("\n")
+    if differences.len() > limit {
+        lines.push(format!("… {} files in all, see `git status`", differences.len()));
+    }
+    lines.join("\n")
+}
+
+fn differs(difference: &Difference, path: &str, in_full: bool) -> String {
+    let mut text = format!("{path} differs, follows from {}", difference.source);
+    if in_full {
+        text.push('\n');
+        text.push_str(&difference.diff);
+    }
+    text
 }

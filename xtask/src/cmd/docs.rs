@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::Args;
 use stack_tests::failure::{Failure, Kind};
-use stack_tests::generated::Generated;
+use stack_tests::generated::{self, Generated};
 use stack_tests::rules::Finding;
 use stack_tests::values::{ValuesFile, readme, schema};
 use stack_tests::workspace::{Chart, Workspace};
@@ -24,11 +24,7 @@ const COMMAND: &str = "cargo xtask docs";
 ///
 /// Each key of values.yaml has its comment directly above it. `# --` begins the description, which
 /// may go on in further lines; `# @schema` holds, on one line, JSON Schema keywords (draft-07) as a
-/// YAML flow mapping:
-///
-///   # -- Number of pods, 0 or 1.
-///   # @schema {"minimum": 0}
-///   replicas: 1
+/// YAML flow mapping. A map with children may do without, or have a comment without the dashes.
 ///
 /// The type follows from the default; a keyword in @schema wins over it. A key that is not in
 /// values.yaml is refused, except below a map whose @schema has additionalProperties, below `global`,
@@ -36,11 +32,16 @@ const COMMAND: &str = "cargo xtask docs";
 /// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera.
 ///
 /// A leaf without a description or a @schema that can't be used is a finding with its line, exit code
-/// 1; then nothing is written.
+/// 1; then nothing is written for that chart.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  cargo xtask docs\n  cargo xtask docs --check   # in CI: fails and shows the difference"
-)]
+#[command(after_help = "A key with its comment:
+  # -- Number of pods, 0 or 1.
+  # @schema {\"minimum\": 0}
+  replicas: 1
+
+Example:
+  cargo xtask docs
+  cargo xtask docs --check   # in CI: fails and shows the difference")]
 pub struct DocsArgs {
     /// Write nothing; fail if a file is not what the comments say.
     #[arg(long)]
@@ -49,61 +50,70 @@ pub struct DocsArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
-    let mut wanted = Vec::new();
-    let mut findings = Vec::new();
+    let mut all = Docs::default();
     for chart in ctx.workspace.charts()? {
-        match generate(&ctx.workspace, &chart)? {
-            Outcome::Files(files) => wanted.extend(files),
-            Outcome::Findings(found) => findings.extend(found),
-        }
+        let docs = generate(&ctx.workspace, &chart)?;
+        all.files.extend(docs.files);
+        all.findings.extend(docs.findings);
     }
-    if !findings.is_empty() {
-        ctx.print(&findings, findings.iter().map(line).collect::<Vec<_>>().join("\n"))?;
-        return Err(Failure::err(
-            Kind::Findings,
-            format!(
-                "{} findings in the comments of values.yaml; nothing was written",
-                findings.len()
-            ),
-            "mend the comments at the lines above: `cargo xtask docs --help` describes them",
-        ));
+    if all.findings.is_empty() {
+        return conclude(ctx, &all.files, &[], args.check, COMMAND);
     }
-    conclude(ctx, &wanted, &[], args.check, COMMAND)
+    if !args.check && !ctx.args.dry_run {
+        generated::write(&all.files, &[])?;
+    }
+    ctx.print(
+        &all.findings,
+        all.findings.iter().map(line).collect::<Vec<_>>().join("\n"),
+    )?;
+    Err(Failure::err(
+        Kind::Findings,
+        format!(
+            "{} findings; the files that they concern can't be written",
+            all.findings.len()
+        ),
+        "mend the lines above: `cargo xtask docs --help` describes the comments",
+    ))
 }
 
-enum Outcome {
-    Files(Vec<Generated>),
-    Findings(Vec<Finding>),
+/// What can be written for a chart, and why the rest can't.
+#[derive(Debug, Default)]
+struct Docs {
+    files: Vec<Generated>,
+    findings: Vec<Finding>,
 }
 
-/// The files of one chart, or why they can't be made.
-fn generate(workspace: &Workspace, chart: &Chart) -> Result<Outcome> {
+fn generate(workspace: &Workspace, chart: &Chart) -> Result<Docs> {
     let values = ValuesFile::of_chart(workspace, chart)?;
-    if !values.findings().is_empty() {
-        return Ok(Outcome::Findings(values.findings().to_vec()));
+    let mut docs = Docs {
+        files: Vec::new(),
+        findings: values.findings().to_vec(),
+    };
+    if !docs.findings.is_empty() {
+        return Ok(docs);
     }
-    let mut schema = serde_json::to_string_pretty(&schema::of_chart(chart.name(), &values)).context("writing JSON")?;
-    schema.push('\n');
+    let mut add = |path: &Path, text| {
+        docs.files.push(Generated {
+            path: path.to_path_buf(),
+            text,
+            source: values.shown.clone(),
+        });
+    };
+    let schema = serde_json::to_string_pretty(&schema::of_chart(chart.name(), &values)).context("writing JSON")?;
+    add(&chart.dir.join("values.schema.json"), schema + "\n");
     let path = chart.dir.join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap_or_default();
-    let Some(readme) = between_markers(&readme, &tables(workspace.root(), &values)?) else {
-        return Ok(Outcome::Findings(vec![Finding {
+    match between_markers(&readme, &tables(workspace.root(), &values)?) {
+        Some(readme) => add(&path, readme),
+        None => docs.findings.push(Finding {
             file: workspace.shown(&path).to_string(),
             line: None,
             rule: "values-readme".into(),
             message: format!("no place for the value tables: {BEGIN} and {END} must stand there once each"),
             remedy: "put both lines where the tables belong".into(),
-        }]));
-    };
-    let file = |name: &str, text| Generated {
-        path: chart.dir.join(name),
-        text,
-        source: values.shown.clone(),
-    };
-    Ok(Outcome::Files(vec![
-        file("README.md", readme),
-        file("values.schema.json", schema),
-    ]))
+        }),
+    }
+    Ok(docs)
 }
 
 fn tables(root: &Path, values: &ValuesFile) -> Result<String> {
@@ -158,21 +168,19 @@ mod tests {
         (dir, workspace)
     }
 
-    fn outcome(values: &str, readme: &str) -> Outcome {
+    fn docs(values: &str, readme: &str) -> Docs {
         let (_dir, workspace) = workspace(values, readme);
         generate(&workspace, &workspace.chart("c").unwrap()).unwrap()
     }
 
     #[test]
     fn the_tables_stand_between_the_markers_and_the_rest_of_the_readme_stays() {
-        let Outcome::Files(files) = outcome(
+        let docs = docs(
             "# -- A name.\nname: \"\"\n# All of t.\nt:\n  # -- How many.\n  count: 3\n",
             "# C\n\n<!-- values:begin -->\nold\n<!-- values:end -->\n\nMore.\n",
-        ) else {
-            panic!("findings")
-        };
+        );
         assert_eq!(
-            files[0].text,
+            docs.files[1].text,
             "# C\n\n<!-- values:begin -->\n\
              <!-- Written by `cargo xtask docs` from the comments in values.yaml: change them there. -->\n\n\
              ### General\n\n\
@@ -183,7 +191,7 @@ mod tests {
              | `t.count` | integer | `3` | How many. |\n\
              <!-- values:end -->\n\nMore.\n"
         );
-        assert!(files[1].path.ends_with("charts/c/values.schema.json"));
+        assert!(docs.files[0].path.ends_with("charts/c/values.schema.json"));
     }
 
     #[test]
@@ -193,31 +201,22 @@ mod tests {
     }
 
     #[test]
-    fn a_readme_without_both_markers_once_is_a_finding() {
-        for readme in [
-            "",
-            "# C\n",
-            "<!-- values:end --><!-- values:begin -->",
-            "<!-- values:begin -->",
-        ] {
-            assert!(
-                matches!(outcome("# -- A.\na: 1\n", readme), Outcome::Findings(_)),
-                "{readme}"
-            );
-        }
+    fn a_readme_without_both_markers_once_is_a_finding_and_the_schema_is_made_all_the_same() {
         let twice = format!("{BEGIN}{END}{BEGIN}{END}");
-        assert!(between_markers(&twice, "x").is_none());
+        for readme in ["", "# C\n", "<!-- values:end --><!-- values:begin -->", BEGIN, &twice] {
+            let docs = docs("# -- A.\na: 1\n", readme);
+            assert_eq!((docs.files.len(), docs.findings.len()), (1, 1), "{readme}");
+        }
     }
 
     #[test]
     fn an_undocumented_key_stops_the_chart_and_is_shown_with_file_and_line() {
-        let Outcome::Findings(found) = outcome("a:\n  b: 1\n", "") else {
-            panic!("no finding")
-        };
+        let docs = docs("a:\n  b: 1\n", &format!("{BEGIN}{END}"));
+        assert!(docs.files.is_empty());
+        let shown = line(&docs.findings[0]);
         assert!(
-            line(&found[0]).starts_with("charts/c/values.yaml:2: values-comment: a.b"),
-            "{}",
-            line(&found[0])
+            shown.starts_with("charts/c/values.yaml:2: values-comment: a.b"),
+            "{shown}"
         );
     }
 }
