@@ -15,6 +15,7 @@ pub mod pod_security;
 pub mod progress;
 pub mod render;
 pub mod rules;
+pub mod scenarios;
 pub mod schema_check;
 pub mod step;
 pub mod tools;

@@ -2,9 +2,9 @@
 
 mod cmd;
 mod ctx;
-mod generated;
 #[cfg(feature = "e2e")]
 mod endpoints;
+mod generated;
 
 use std::process::ExitCode;
 
@@ -43,6 +43,7 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
+    Template(cmd::template::TemplateArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -75,6 +76,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Template(args) => cmd::template::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

@@ -7,6 +7,7 @@ pub mod down;
 pub mod e2e;
 #[cfg(feature = "e2e")]
 pub mod status;
+pub mod template;
 pub mod tools;
 #[cfg(feature = "e2e")]
 pub mod up;
