@@ -12,10 +12,12 @@
 //! `# --` begins the description; a map with children may do without the two dashes.
 //! `# @schema` holds one YAML flow mapping of JSON Schema keywords that win over what the value tells.
 
+mod candidates;
 mod comments;
 mod description;
 pub mod readme;
 pub mod schema;
+pub mod unused;
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
