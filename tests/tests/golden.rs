@@ -47,6 +47,8 @@ fn each_object_of_each_scenario_is_one_file_named_by_kind_and_name() {
             "leaf/extra/configmap-leaf-config.yaml",
             "leaf/extra/secret-leaf-extra.yaml",
             "tree/default/configmap-tree-config.yaml",
+            "tree/default/configmap-tree-own.yaml",
+            "tree/off/configmap-tree-own.yaml",
         ]
     );
     assert!(
@@ -62,7 +64,10 @@ fn an_object_of_a_dependency_is_traced_to_the_template_in_the_workspace() {
     let sample = Sample::new();
     let sources: Vec<_> = wanted(&sample).into_iter().map(|f| f.source).collect();
     assert_eq!(sources[0], "charts/leaf/templates/config.yaml");
-    assert_eq!(sources[3], "charts/leaf/templates/config.yaml");
+    assert_eq!(
+        sources[3..5],
+        ["charts/leaf/templates/config.yaml", "charts/tree/templates/own.yaml"]
+    );
     assert!(sources.iter().all(|source| sample.path(source).is_file()));
 }
 

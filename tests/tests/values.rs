@@ -241,6 +241,13 @@ fn what_only_a_dependency_reads_counts_as_read() {
 }
 
 #[test]
+fn an_umbrella_without_a_template_of_its_own_is_judged_too() {
+    let sample = Sample::new();
+    std::fs::remove_dir_all(sample.path("charts/tree/templates")).unwrap();
+    assert_eq!(unused(&sample, "tree"), [""; 0]);
+}
+
+#[test]
 fn a_chart_that_renders_differently_each_time_is_refused() {
     let sample = Sample::new();
     sample.edit("charts/leaf/templates/config.yaml", ".Values.mode", "randAlphaNum 20");

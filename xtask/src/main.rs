@@ -1,5 +1,6 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
+mod archive;
 mod cmd;
 mod ctx;
 #[cfg(feature = "e2e")]
@@ -43,6 +44,7 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
+    Package(cmd::package::PackageArgs),
     Template(cmd::template::TemplateArgs),
     Tools(cmd::tools::ToolsArgs),
 }
@@ -76,6 +78,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Package(args) => cmd::package::run(&ctx, args),
         Command::Template(args) => cmd::template::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }

@@ -40,8 +40,11 @@ impl Sample {
         sample.write("charts/leaf/templates/NOTES.txt", "{{ .Values.size }}\n");
         sample.write("charts/leaf/ci/default-values.yaml", "{}\n");
         sample.write("charts/leaf/ci/extra-values.yaml", "extra: {enabled: true}\n");
+        sample.write("charts/leaf/.helmignore", "ci/\n");
         sample.write("charts/tree/Chart.yaml", TREE_CHART);
         sample.write("charts/tree/values.yaml", TREE_VALUES);
+        sample.write("charts/tree/templates/own.yaml", TREE_OWN);
+        sample.write("charts/tree/.helmignore", "ci/\n");
         sample.write("charts/tree/ci/default-values.yaml", "{}\n");
         sample.write("charts/tree/ci/off-values.yaml", "leaf: {enabled: false}\n");
         sample
@@ -117,6 +120,12 @@ dependencies:
     version: 0.1.0
     repository: file://../leaf
     condition: leaf.enabled
+"#;
+
+const TREE_OWN: &str = r#"apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ .Release.Name }}-own
 "#;
 
 const TREE_VALUES: &str = r#"global:

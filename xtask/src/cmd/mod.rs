@@ -5,6 +5,7 @@ pub mod docs;
 pub mod down;
 #[cfg(feature = "e2e")]
 pub mod e2e;
+pub mod package;
 #[cfg(feature = "e2e")]
 pub mod status;
 pub mod template;
