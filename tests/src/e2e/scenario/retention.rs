@@ -8,7 +8,7 @@ use super::{Access, values};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::corpus::{Corpus, Sample};
 use crate::e2e::door::Door;
-use crate::e2e::metrics::Metrics;
+use crate::e2e::metrics::Scrape;
 use crate::e2e::run::Env;
 use crate::e2e::tempo::span_count;
 use crate::e2e::wait::{Look, wait_for};
@@ -186,7 +186,7 @@ async fn freed(env: &Env, stack: &dyn Stack, access: &Access, old: &[String]) ->
         })
     })
     .await;
-    let deleted = Metrics::parse(&access.tempo.metrics().await?)?.sum("tempodb_retention_deleted_total", &[]);
+    let deleted = Scrape::parse(&access.tempo.metrics().await?)?.sum("tempodb_retention_deleted_total", &[]);
     let detail = match &freed {
         Ok(_) => format!(
             "{} blocks gone, Tempo counts {} deleted",
