@@ -9,6 +9,7 @@ pub mod door;
 pub mod expect;
 pub mod id;
 pub mod jaeger;
+pub mod ledger;
 pub mod metrics;
 pub mod otlp;
 pub mod ports;

@@ -65,6 +65,8 @@ pub struct StackSpec {
     pub namespace: String,
     /// Values of the umbrella chart, over its defaults.
     pub values: Value,
+    /// Objects that the user makes beside the release, as YAML: a Secret with credentials.
+    pub objects: String,
     /// Whether ports that `values` doesn't set are chosen free (a backend that shares the machine's
     /// ports) or stay the chart's.
     pub free_ports: bool,
@@ -77,6 +79,7 @@ impl StackSpec {
             release: "observability".into(),
             namespace: "observability".into(),
             values,
+            objects: String::new(),
             free_ports: true,
         }
     }
@@ -130,6 +133,9 @@ pub trait Backend: Send + Sync {
 
     /// What this backend can't prove, each with the reason.
     fn unproven(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Where this machine keeps the folders of runs.
+    fn runs(&self) -> &Path;
 
     /// A port that nothing listens on, for a scenario that chooses its ports itself.
     fn free_port(&self) -> Result<u16>;

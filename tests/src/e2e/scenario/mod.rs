@@ -2,7 +2,11 @@
 //!
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
+mod names;
+mod retention;
+mod rollout;
 mod roundtrip;
+mod s3;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,11 +42,33 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// All scenarios, in the order in which they are listed.
-pub const ALL: &[Scenario] = &[Scenario {
-    name: "roundtrip",
-    proves: "what goes in by any door comes back equal: from memory, the write-ahead log and the block store",
-    run: |env| Box::pin(roundtrip::run(env)),
-}];
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "roundtrip",
+        proves: "what goes in by any door comes back equal: from memory, the write-ahead log and the block store",
+        run: |env| Box::pin(roundtrip::run(env)),
+    },
+    Scenario {
+        name: "retention",
+        proves: "old traces go, young ones stay, and the blocks leave the disk",
+        run: |env| Box::pin(retention::run(env)),
+    },
+    Scenario {
+        name: "s3",
+        proves: "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
+        run: |env| Box::pin(s3::run(env)),
+    },
+    Scenario {
+        name: "rollout",
+        proves: "a configuration that can't work is reported in the program's own words, not as a time-out",
+        run: |env| Box::pin(rollout::run(env)),
+    },
+    Scenario {
+        name: "names",
+        proves: "nothing depends on the default names, ports, release or namespace",
+        run: |env| Box::pin(names::run(env)),
+    },
+];
 
 /// An answer of the Collector that takes longer than this is none.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use crate::e2e::compare::compare;
 use crate::e2e::corpus::{Corpus, SPAN_MARKER, Sample};
 use crate::e2e::door::Door;
 use crate::e2e::expect::expected;
-use crate::e2e::metrics::Metrics;
+use crate::e2e::metrics::Scrape;
 use crate::e2e::run::Env;
 use crate::e2e::send::http_client;
 use crate::e2e::tempo::span_count;
@@ -198,7 +198,7 @@ async fn cut(env: &Env, access: &Access) -> Result<()> {
         SETTLED,
         &env.cancel,
         || async {
-            let metrics = Metrics::parse(&access.tempo.metrics().await?)?;
+            let metrics = Scrape::parse(&access.tempo.metrics().await?)?;
             Ok(match metrics.sum("tempo_ingester_live_traces", &[]) {
                 Some(0.0) => Look::Found(()),
                 Some(live) => Look::NotYet(format!("{live} live traces")),
@@ -246,7 +246,7 @@ async fn in_the_store(env: &Env, stack: &dyn Stack, access: &Access) -> Result<(
     wait_for("a block in the store", SETTLED, &env.cancel, || async {
         let files = stack.files(Component::Tempo, "/var/tempo/blocks").await?;
         let blocks = files.map(|files| files.iter().filter(|f| f.ends_with("meta.json")).count());
-        let flushed = Metrics::parse(&access.tempo.metrics().await?)?.sum("tempo_ingester_blocks_flushed_total", &[]);
+        let flushed = Scrape::parse(&access.tempo.metrics().await?)?.sum("tempo_ingester_blocks_flushed_total", &[]);
         Ok(match (blocks, flushed) {
             (None | Some(1..), Some(1.0..)) => Look::Found(()),
             other => Look::NotYet(format!("blocks on disk, blocks flushed: {other:?}")),

@@ -27,6 +27,7 @@ use crate::e2e::diagnostics;
 use crate::e2e::ports::{Ports, is_free};
 use crate::e2e::run_dir::RunDir;
 use crate::failure::{Failure, Kind};
+use crate::manifest::parse_all;
 use crate::render::{Helm, Prepared, Render, RenderOptions, merge, set};
 use crate::step::Cancel;
 use crate::tools::{Installed, Toolbox};
@@ -116,16 +117,6 @@ impl LocalBackend {
         })
     }
 
-    /// Ports that nothing listens on.
-    pub fn ports(&self) -> &Ports {
-        &self.ports
-    }
-
-    /// Where run folders are.
-    pub fn runs(&self) -> &PathBuf {
-        &self.runs
-    }
-
     /// The program behind an image.
     fn program(&self, image: &str) -> Result<&Installed> {
         let repository = image.split('@').next().unwrap_or(image);
@@ -201,6 +192,10 @@ impl Backend for LocalBackend {
         &UNPROVEN
     }
 
+    fn runs(&self) -> &Path {
+        &self.runs
+    }
+
     fn free_port(&self) -> Result<u16> {
         self.ports.free()
     }
@@ -236,7 +231,9 @@ impl LocalStack {
         let render = tokio::task::spawn_blocking(move || renderer.render(&wanted))
             .await
             .context("rendering")??;
-        let plan = Plan::read(&render.manifests)?;
+        let mut manifests = render.manifests.clone();
+        manifests.extend(parse_all(&spec.objects).context("reading the objects beside the release")?);
+        let plan = Plan::read(&manifests)?;
         if !spec.free_ports {
             require_free(&endpoints(&plan))?;
         }
@@ -496,18 +493,9 @@ impl Stack for LocalStack {
     }
 
     async fn shut_down(&self) -> Result<()> {
-        // Senders before the store, so that nothing is in flight when the store stops.
-        for component in [Component::OtelCollector, Component::Tempo] {
-            let running = self
-                .pods
-                .lock()
-                .await
-                .get(&component)
-                .is_some_and(|pod| !pod.containers.is_empty());
-            if running {
-                self.stop_pod(component).await?;
-            }
-        }
+        // Nothing of this stack is wanted any more: no grace period, or each stop of a Tempo that was
+        // queried would cost all of it.
+        self.pods.lock().await.clear();
         Ok(())
     }
 }
