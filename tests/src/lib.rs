@@ -11,13 +11,16 @@ pub mod failure;
 pub mod golden;
 pub mod manifest;
 pub mod pod_security;
+pub mod program;
 pub mod progress;
+pub mod quantity;
 pub mod render;
 pub mod rules;
 pub mod schema_check;
 pub mod step;
 pub mod tools;
 pub mod values;
+pub mod workload;
 pub mod workspace;
 
 #[cfg(feature = "e2e")]
