@@ -9,6 +9,8 @@ pub mod config_check;
 pub mod disk;
 pub mod failure;
 pub mod golden;
+pub mod kube_score;
+pub mod lint;
 pub mod manifest;
 pub mod pod_security;
 pub mod program;

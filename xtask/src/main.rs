@@ -31,6 +31,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Lint(cmd::lint::LintArgs),
+    Schemas(cmd::schemas::SchemasArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -54,6 +56,8 @@ fn run(cli: &Cli) -> Result<()> {
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
+        Command::Lint(args) => cmd::lint::run(&ctx, args),
+        Command::Schemas(args) => cmd::schemas::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use serde_yaml::Value;
 
+use crate::failure::{Kind, kind_of};
 use crate::manifest::Manifest;
 use crate::workspace::Chart;
 
@@ -183,14 +184,30 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
-/// What all rules say about a scenario. Fails where a second render fails.
+/// What all rules say about a scenario.
+///
+/// A scenario that doesn't render when it is changed as a rule needs it is a finding of that rule;
+/// a program that can't be run is an error.
 pub fn judge(subject: &Subject, render: RenderFn) -> Result<Vec<Finding>> {
     let scene = Scene::read(subject);
     let mut findings = Vec::new();
     for rule in all() {
         let problems = match rule.check {
             Check::Render(check) => check(&scene),
-            Check::Comparison(check) => check(&scene, render).with_context(|| format!("rule {}", rule.name))?,
+            Check::Comparison(check) => match check(&scene, render) {
+                Ok(problems) => problems,
+                Err(error) if kind_of(&error) == Kind::Findings => {
+                    findings.push(Finding {
+                        file: format!("charts/{}/values.yaml", subject.chart.name()),
+                        line: None,
+                        rule: rule.name.to_owned(),
+                        message: format!("{}: can't be judged: {error:#}", subject.scenario),
+                        remedy: "make the scenario render with other names, versions and settings, too".into(),
+                    });
+                    continue;
+                }
+                Err(error) => return Err(error.context(format!("rule {}", rule.name))),
+            },
         };
         findings.extend(
             problems
