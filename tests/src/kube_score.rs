@@ -115,10 +115,10 @@ pub fn judge(subject: &Subject, kube_score: &Installed, kube_version: &str, runn
         return Ok(Vec::new());
     }
     let output = runner.try_run(&step(kube_score, kube_version).stdin(text.join("---\n")))?;
-    let scored: Vec<Scored> = serde_json::from_str(&output.stdout)
+    let scored: Option<Vec<Scored>> = serde_json::from_str(&output.stdout)
         .with_context(|| format!("kube-score printed no report: {}", output.tail()))?;
     let mut findings = Vec::new();
-    for object in scored {
+    for object in scored.unwrap_or_default() {
         let id = |m: &&Manifest| m.kind == object.type_meta.kind && m.name == object.object_meta.name;
         let Some(manifest) = subject.manifests.iter().find(id) else {
             continue;

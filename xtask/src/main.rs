@@ -2,6 +2,8 @@
 
 mod cmd;
 mod ctx;
+#[cfg(feature = "e2e")]
+mod endpoints;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,14 @@ struct Cli {
 enum Command {
     Lint(cmd::lint::LintArgs),
     Schemas(cmd::schemas::SchemasArgs),
+    #[cfg(feature = "e2e")]
+    E2e(cmd::e2e::E2eArgs),
+    #[cfg(feature = "e2e")]
+    Up(cmd::up::UpArgs),
+    #[cfg(feature = "e2e")]
+    Down(cmd::down::DownArgs),
+    #[cfg(feature = "e2e")]
+    Status(cmd::status::StatusArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -58,6 +68,14 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Lint(args) => cmd::lint::run(&ctx, args),
         Command::Schemas(args) => cmd::schemas::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::E2e(args) => cmd::e2e::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Up(args) => cmd::up::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Down(args) => cmd::down::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Status(args) => cmd::status::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

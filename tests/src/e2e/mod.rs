@@ -1,2 +1,23 @@
 //! The end-to-end harness: what is sent, how it is sent, how it is read back, and the backends that
 //! run the stack.
+
+pub mod backend;
+pub mod compare;
+pub mod corpus;
+pub mod diagnostics;
+pub mod door;
+pub mod expect;
+pub mod id;
+pub mod jaeger;
+pub mod ledger;
+pub mod metrics;
+pub mod otlp;
+pub mod ports;
+pub mod report;
+pub mod run;
+pub mod run_dir;
+pub mod scenario;
+pub mod send;
+pub mod tempo;
+pub mod transport;
+pub mod wait;

@@ -1,5 +1,13 @@
 //! One file per command; the tree mirrors the command line.
 
+#[cfg(feature = "e2e")]
+pub mod down;
+#[cfg(feature = "e2e")]
+pub mod e2e;
 pub mod lint;
 pub mod schemas;
+#[cfg(feature = "e2e")]
+pub mod status;
 pub mod tools;
+#[cfg(feature = "e2e")]
+pub mod up;

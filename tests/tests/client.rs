@@ -1,0 +1,118 @@
+//! The clients of the end-to-end harness against the real Tempo and Collector.
+#![cfg(feature = "e2e")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod stack;
+
+use std::time::Duration;
+
+use stack::{PATIENCE, Stack};
+use stack_tests::e2e::compare::compare;
+use stack_tests::e2e::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample};
+use stack_tests::e2e::door::Door;
+use stack_tests::e2e::expect::expected;
+use stack_tests::e2e::send::Sender;
+use stack_tests::e2e::wait::{Look, wait_for};
+use stack_tests::step::Cancel;
+
+const SEED: u64 = 20;
+
+/// Sends one sample through each door.
+async fn send_samples(stack: &Stack, doors: &[Door]) -> Vec<(Door, Sample)> {
+    let sender = Sender::new(&stack.doors, Duration::from_secs(10)).unwrap();
+    let corpus = Corpus::from_now(SEED).unwrap();
+    let mut samples = Vec::new();
+    for (n, door) in (0..).zip(doors) {
+        let sample = corpus.sample(n);
+        let outcome = sender.send(*door, &sample.traces).await.unwrap();
+        assert!(outcome.is_acked() || !door.acknowledges(), "{door}: {outcome}");
+        samples.push((*door, sample));
+    }
+    samples
+}
+
+/// Reads each sample by id and compares it with what its door owes.
+async fn check_samples(stack: &Stack, when: &str, samples: &[(Door, Sample)]) {
+    let cancel = Cancel::default();
+    for (door, sample) in samples {
+        let spans = sample.span_ids().len();
+        let trace = stack.tempo.wait_for_trace(sample.id, spans, PATIENCE, &cancel);
+        let trace = trace
+            .await
+            .unwrap_or_else(|e| panic!("{door} {when}: {e:#}\n{}", stack.logs()));
+        let report = compare(&expected(*door, &sample.traces), &trace.value);
+        assert!(report.is_equal(), "{door} {when}:\n{}", report.summary());
+        assert_eq!(report.compared, spans);
+    }
+}
+
+/// At once, after the cut to the WAL, and after the block is in the backend and Tempo has restarted.
+async fn come_back_three_times(doors: &[Door]) {
+    let mut stack = Stack::start().await;
+    let cancel = Cancel::default();
+    let samples = send_samples(&stack, doors).await;
+    check_samples(&stack, "in memory", &samples).await;
+    for (door, sample) in &samples {
+        for query in sample.queries() {
+            // Search sees only what was cut to the WAL.
+            let found = stack.tempo.wait_for_search(sample.id, &query, PATIENCE, &cancel).await;
+            found.unwrap_or_else(|error| panic!("{door}: {error:#}"));
+        }
+    }
+    check_samples(&stack, "in the WAL", &samples).await;
+    stack.tempo.flush().await.unwrap();
+    let blocks = stack.dir().join("tempo/blocks/single-tenant");
+    wait_for("a block in the backend", PATIENCE, &cancel, async || {
+        let blocks = std::fs::read_dir(&blocks)?.flatten();
+        let complete = blocks.filter(|block| block.path().join("meta.json").exists()).count();
+        Ok(if complete > 0 {
+            Look::Found(())
+        } else {
+            Look::NotYet("no block".into())
+        })
+    })
+    .await
+    .unwrap();
+    std::fs::remove_dir_all(stack.dir().join("tempo/wal")).unwrap();
+    stack.restart_tempo().await;
+    check_samples(&stack, "in the backend", &samples).await;
+    assert!(stack.alive(), "{}", stack.logs());
+}
+
+#[tokio::test]
+async fn every_otlp_door_brings_every_field_back() {
+    come_back_three_times(&Door::OTLP).await;
+}
+
+#[tokio::test]
+async fn every_jaeger_door_brings_back_what_its_model_carries() {
+    let doors = Door::ALL.into_iter().filter(|door| !Door::OTLP.contains(door));
+    come_back_three_times(&doors.collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
+async fn tags_and_their_values_are_listed() {
+    let stack = Stack::start().await;
+    let samples = send_samples(&stack, &[Door::OtlpGrpc]).await;
+    let marker = &samples[0].1.marker;
+    let value = |tag: String| {
+        let tempo = stack.tempo.clone();
+        async move {
+            wait_for(&tag.clone(), PATIENCE, &Cancel::default(), async || {
+                let values = tempo.tag_values(&tag).await?;
+                Ok(match values.iter().any(|v| v.value == *marker && v.kind == "string") {
+                    true => Look::Found(()),
+                    false => Look::NotYet(format!("{values:?}")),
+                })
+            })
+            .await
+        }
+    };
+    value(format!("span.{SPAN_MARKER}")).await.unwrap();
+    value(format!("resource.{RESOURCE_MARKER}")).await.unwrap();
+    let tags = stack.tempo.tags().await.unwrap();
+    assert!(tags["span"].iter().any(|t| t == SPAN_MARKER), "{tags:?}");
+    assert!(tags["resource"].iter().any(|t| t == RESOURCE_MARKER), "{tags:?}");
+    assert_eq!(stack.tempo.echo().await.unwrap(), "echo");
+    assert_eq!(stack.tempo.trace("1".parse().unwrap()).await.unwrap(), None);
+}

@@ -1,0 +1,280 @@
+//! The smallest stack that the clients can be tried against: the real Tempo and Collector, with
+//! configurations of this test's own, in a temporary folder.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use stack_tests::e2e::door::Doors;
+use stack_tests::e2e::tempo::Client;
+use stack_tests::e2e::wait::{Look, wait_for};
+use stack_tests::step::{Cancel, Runner};
+use stack_tests::tools::Toolbox;
+use stack_tests::workspace::Workspace;
+
+/// Longer than anything takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running Tempo and Collector; both are killed when it is dropped.
+pub struct Stack {
+    dir: tempfile::TempDir,
+    pub tempo: Client,
+    pub doors: Doors,
+    programs: Vec<Program>,
+}
+
+struct Program {
+    name: &'static str,
+    binary: PathBuf,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Stack {
+    /// Starts both and waits until both are ready.
+    pub async fn start() -> Stack {
+        let workspace = Workspace::find().unwrap();
+        let cache = Toolbox::default_cache().unwrap();
+        let runner = Runner::new(Cancel::default(), false);
+        let toolbox = Toolbox::read(workspace.root(), cache, runner, false).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let ports = Ports::free();
+        let tempo_config = write(dir.path(), "tempo.yaml", &ports.tempo_config(dir.path()));
+        let collector_config = write(dir.path(), "collector.yaml", &ports.collector_config(dir.path()));
+        let programs = vec![
+            Program::start(&toolbox, dir.path(), "tempo", format!("-config.file={tempo_config}")),
+            Program::start(&toolbox, dir.path(), "otelcol", format!("--config={collector_config}")),
+        ];
+        let stack = Stack {
+            tempo: Client::new(&format!("http://{}", ports.tempo_http)).unwrap(),
+            doors: ports.doors,
+            programs,
+            dir,
+        };
+        stack
+            .wait_until_ready(&format!("http://{}/", ports.collector_health))
+            .await;
+        stack
+    }
+
+    /// Kills Tempo and starts it again on the same data.
+    pub async fn restart_tempo(&mut self) {
+        self.programs[0].restart();
+        let ready = self.tempo.wait_until_ready(PATIENCE, &Cancel::default()).await;
+        ready.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+    }
+
+    /// Whether both programs still run.
+    pub fn alive(&mut self) -> bool {
+        self.programs.iter_mut().all(|p| p.child.try_wait().unwrap().is_none())
+    }
+
+    /// What both programs wrote.
+    pub fn logs(&self) -> String {
+        let log = |p: &Program| {
+            format!(
+                "--- {}\n{}",
+                p.name,
+                std::fs::read_to_string(&p.log).unwrap_or_default()
+            )
+        };
+        self.programs.iter().map(log).collect()
+    }
+
+    /// The folder with everything.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    async fn wait_until_ready(&self, health: &str) {
+        let cancel = Cancel::default();
+        let tempo = self.tempo.wait_until_ready(PATIENCE, &cancel).await;
+        tempo.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+        let collector = wait_for("the Collector", PATIENCE, &cancel, async || {
+            let status = reqwest::get(health).await?.status();
+            Ok(if status.is_success() {
+                Look::Found(())
+            } else {
+                Look::NotYet(status.to_string())
+            })
+        });
+        let collector = collector.await;
+        collector.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        for program in &mut self.programs {
+            program.end();
+        }
+    }
+}
+
+impl Program {
+    fn start(toolbox: &Toolbox, dir: &Path, name: &'static str, arg: String) -> Program {
+        let binary = toolbox.get(name).unwrap().path;
+        let log = dir.join(format!("{name}.log"));
+        let args = vec![arg];
+        Program {
+            child: spawn(&binary, &args, &log),
+            name,
+            binary,
+            args,
+            log,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.end();
+        self.child = spawn(&self.binary, &self.args, &self.log);
+    }
+
+    /// SIGKILL: Tempo doesn't stop on SIGTERM once it has answered a query.
+    fn end(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(binary: &Path, args: &[String], log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    Command::new(binary)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+struct Ports {
+    tempo_http: SocketAddr,
+    tempo_grpc: SocketAddr,
+    tempo_otlp: SocketAddr,
+    tempo_memberlist: SocketAddr,
+    collector_health: SocketAddr,
+    collector_metrics: SocketAddr,
+    doors: Doors,
+}
+
+impl Ports {
+    /// All taken at once, so that no two are the same, and given back.
+    fn free() -> Ports {
+        let tcp: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let udp: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let port = |n: usize| tcp[n].local_addr().unwrap();
+        Ports {
+            tempo_http: port(0),
+            tempo_grpc: port(1),
+            tempo_otlp: port(2),
+            tempo_memberlist: port(3),
+            collector_health: port(4),
+            collector_metrics: port(5),
+            doors: Doors {
+                otlp_grpc: port(6),
+                otlp_http: port(7),
+                jaeger_grpc: port(8),
+                jaeger_thrift_http: port(9),
+                jaeger_thrift_compact: udp[0].local_addr().unwrap(),
+                jaeger_thrift_binary: udp[1].local_addr().unwrap(),
+            },
+        }
+    }
+
+    fn tempo_config(&self, dir: &Path) -> String {
+        format!(
+            r#"
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
+distributor:
+  receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{otlp}", max_recv_msg_size_mib: 32}}}}}}}}
+  retry_after_on_resource_exhausted: 5s
+ingester:
+  trace_idle_period: 1s
+  flush_check_period: 1s
+  lifecycler: {{min_ready_duration: 0s}}
+memberlist: {{bind_addr: [127.0.0.1], bind_port: {memberlist}}}
+storage:
+  trace:
+    backend: local
+    blocklist_poll: 1s
+    wal: {{path: {dir}/tempo/wal}}
+    local: {{path: {dir}/tempo/blocks}}
+overrides:
+  defaults:
+    ingestion: {{rate_limit_bytes: 100000000, burst_size_bytes: 200000000, max_traces_per_user: 1000000}}
+usage_report: {{reporting_enabled: false}}
+"#,
+            http = self.tempo_http.port(),
+            grpc = self.tempo_grpc.port(),
+            otlp = self.tempo_otlp,
+            memberlist = self.tempo_memberlist.port(),
+            dir = dir.display(),
+        )
+    }
+
+    fn collector_config(&self, dir: &Path) -> String {
+        format!(
+            r#"
+extensions:
+  health_check: {{endpoint: "{health}"}}
+  file_storage: {{directory: {dir}/queue, create_directory: true}}
+receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: "{otlp_grpc}"}}, http: {{endpoint: "{otlp_http}"}}}}}}
+  jaeger:
+    protocols:
+      grpc: {{endpoint: "{jaeger_grpc}"}}
+      thrift_http: {{endpoint: "{thrift_http}"}}
+      thrift_compact: {{endpoint: "{compact}"}}
+      thrift_binary: {{endpoint: "{binary}"}}
+processors:
+  memory_limiter: {{check_interval: 1s, limit_mib: 800, spike_limit_mib: 160}}
+  filter:
+    error_mode: ignore
+    traces:
+      span:
+        - trace_id == TraceID(0x00000000000000000000000000000000)
+        - span_id == SpanID(0x0000000000000000)
+exporters:
+  otlp_grpc:
+    endpoint: "{tempo}"
+    tls: {{insecure: true}}
+    compression: none
+    retry_on_failure: {{initial_interval: 500ms, max_interval: 2s, max_elapsed_time: 0s}}
+    sending_queue:
+      storage: file_storage
+      sizer: bytes
+      queue_size: 500000000
+      batch: {{flush_timeout: 200ms, min_size: 1000000, max_size: 3000000}}
+service:
+  extensions: [health_check, file_storage]
+  telemetry:
+    metrics:
+      readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]
+  pipelines:
+    traces: {{receivers: [otlp, jaeger], processors: [memory_limiter, filter], exporters: [otlp_grpc]}}
+"#,
+            health = self.collector_health,
+            metrics = self.collector_metrics.port(),
+            tempo = self.tempo_otlp,
+            otlp_grpc = self.doors.otlp_grpc,
+            otlp_http = self.doors.otlp_http,
+            jaeger_grpc = self.doors.jaeger_grpc,
+            thrift_http = self.doors.jaeger_thrift_http,
+            compact = self.doors.jaeger_thrift_compact,
+            binary = self.doors.jaeger_thrift_binary,
+            dir = dir.display(),
+        )
+    }
+}
