@@ -3,8 +3,10 @@
 //! Per scenario: `helm lint --strict` (which compares the values with values.schema.json), one
 //! `helm template`, then the rules of our own, Pod Security, the configurations, the API schemas and
 //! kube-score on what it printed.
+//!
+//! A scenario that breaks a rule on purpose says so in its values file: `# lint-allow <rule>: <reason>`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -17,10 +19,13 @@ use crate::program::programs;
 use crate::render::{Helm, Prepared, RenderOptions};
 use crate::rules::{self, Finding, Subject, Variation};
 use crate::step::{Output, Step};
-use crate::tools::{Installed, Toolbox};
+use crate::tools::{Installed, Origin, Toolbox};
 use crate::workload::workload;
 use crate::workspace::{Chart, Scenario, Workspace};
 use crate::{kube_score, pod_security, schema_check};
+
+/// What an allowance begins with.
+const ALLOWANCE: &str = "# lint-allow ";
 
 /// The programs that checks run.
 #[derive(Debug, Clone)]
@@ -45,6 +50,30 @@ impl Tools {
             programs: Programs {
                 tempo: toolbox.get("tempo")?,
                 collector: toolbox.get("otelcol")?,
+            },
+        })
+    }
+
+    /// All of them without building any: one that would have to be built stands under its bare name.
+    pub fn planned(toolbox: &Toolbox, helm_at: impl Fn(PathBuf) -> Helm) -> Result<Tools> {
+        let planned = |name: &str| -> Result<Installed> {
+            if let Some(found) = toolbox.find(name)? {
+                return Ok(found);
+            }
+            Ok(Installed {
+                name: name.to_owned(),
+                path: name.into(),
+                version: toolbox.tool(name)?.file.version.clone(),
+                origin: Origin::Pinned,
+            })
+        };
+        Ok(Tools {
+            helm: helm_at(planned("helm")?.path),
+            kubeconform: planned("kubeconform")?,
+            kube_score: planned("kube-score")?,
+            programs: Programs {
+                tempo: planned("tempo")?,
+                collector: planned("otelcol")?,
             },
         })
     }
@@ -136,12 +165,14 @@ pub fn helm_lint_step(helm: &Helm, chart: &Prepared, scenario: &Scenario) -> Ste
         .path_arg(&chart.dir)
 }
 
-/// Every program that [`scenario`] would run for the scenario, without those of the comparisons.
-pub fn plan(tools: &Tools, workspace: &Workspace, chart: &LintChart, scenario: &Scenario) -> Result<Vec<Step>> {
+/// What [`scenario`] would run for a scenario of a chart whose dependencies are in place: without the
+/// programs that judge configurations and without the renders of comparisons, which depend on the first.
+pub fn plan(tools: &Tools, workspace: &Workspace, chart: &Chart, scenario: &Scenario) -> Result<Vec<Step>> {
     let helm = &tools.helm;
+    let prepared = Prepared::archive(chart.name(), &chart.dir);
     Ok(vec![
-        helm_lint_step(helm, &chart.prepared, scenario),
-        helm.template_step(&chart.prepared, &options(&chart.chart, scenario)),
+        helm_lint_step(helm, &prepared, scenario),
+        helm.template_step(&prepared, &options(chart, scenario)),
         schema_check::step(&tools.kubeconform, workspace.root(), &helm.kube_version)?,
         kube_score::step(&tools.kube_score, &helm.kube_version),
     ])
@@ -178,9 +209,41 @@ pub fn scenario(tools: &Tools, workspace: &Workspace, chart: &LintChart, scenari
         };
         rendered_checks(tools, workspace, chart, &subject, &options, &mut report)?;
     }
+    apply_allowances(&shown, &values, &mut report.findings);
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
+}
+
+/// Drops the findings that the scenario allows; an allowance without a reason or without use is one.
+fn apply_allowances(file: &str, values: &str, findings: &mut Vec<Finding>) {
+    let mut own = Vec::new();
+    for (index, line) in values.lines().enumerate() {
+        let Some(allowance) = line.trim_start().strip_prefix(ALLOWANCE) else {
+            continue;
+        };
+        let (rule, reason) = allowance.split_once(':').unwrap_or((allowance, ""));
+        let (rule, reason) = (rule.trim(), reason.trim());
+        let used = findings.iter().any(|finding| finding.rule == rule);
+        if !reason.is_empty() {
+            findings.retain(|finding| finding.rule != rule);
+        }
+        if reason.is_empty() || !used {
+            let why = if used {
+                "gives no reason"
+            } else {
+                "allows what nothing finds"
+            };
+            own.push(Finding {
+                file: file.to_owned(),
+                line: Some(index + 1),
+                rule: "allowance".into(),
+                message: format!("{ALLOWANCE}{rule} {why}"),
+                remedy: format!("write `{ALLOWANCE}<rule>: <reason>`, or remove the line"),
+            });
+        }
+    }
+    findings.append(&mut own);
 }
 
 /// The checks on what a scenario renders to.
@@ -373,4 +436,49 @@ pub fn rule_list() -> Vec<(String, String)> {
     ];
     let rest = rest.map(|(name, summary)| (name.to_owned(), summary.to_owned()));
     own.chain(pod).chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(rule: &str) -> Finding {
+        Finding {
+            file: "f".into(),
+            line: None,
+            rule: rule.into(),
+            message: String::new(),
+            remedy: String::new(),
+        }
+    }
+
+    fn rules_left(values: &str) -> Vec<String> {
+        let mut findings = vec![finding("a"), finding("b")];
+        apply_allowances("f", values, &mut findings);
+        findings.into_iter().map(|finding| finding.rule).collect()
+    }
+
+    #[test]
+    fn an_allowance_drops_its_rule_only() {
+        assert_eq!(rules_left("x: 1\n# lint-allow a: the platform does it\n"), ["b"]);
+    }
+
+    #[test]
+    fn an_allowance_without_reason_or_use_is_a_finding() {
+        assert_eq!(rules_left("# lint-allow a\n"), ["a", "b", "allowance"]);
+        assert_eq!(rules_left("# lint-allow c: never\n"), ["a", "b", "allowance"]);
+    }
+
+    #[test]
+    fn helms_messages_name_file_and_line() {
+        let root = crate::workspace::Workspace::find().unwrap();
+        let chart = root.chart("tempo-stack").unwrap();
+        let message = "execution error at (tempo-stack/templates/tempo-deployment.yaml:17:15): no";
+        let found = helm_finding(&chart, "values", "helm-template", message);
+        assert_eq!(
+            (found.file.as_str(), found.line),
+            ("charts/tempo-stack/templates/tempo-deployment.yaml", Some(17))
+        );
+        assert_eq!(helm_finding(&chart, "values", "helm-lint", "values: no").file, "values");
+    }
 }

@@ -4,6 +4,7 @@
 //! says what is wrong; none runs a program itself. Each rule is one function with a [`Rule`] in the
 //! list of its module. The numbers in their comments are those of the bugs that they guard against.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use anyhow::Result;
@@ -128,7 +129,7 @@ fn line_of(text: &str, keys: &[String]) -> Option<usize> {
 }
 
 /// A change to how a scenario is rendered.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Variation {
     /// Another release name.
     pub release: Option<String>,
@@ -190,11 +191,21 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
 /// a program that can't be run is an error.
 pub fn judge(subject: &Subject, render: RenderFn) -> Result<Vec<Finding>> {
     let scene = Scene::read(subject);
+    // Two rules may want the same render.
+    let known: RefCell<Vec<(Variation, Vec<Manifest>)>> = RefCell::default();
+    let render = |variation: &Variation| {
+        if let Some((_, manifests)) = known.borrow().iter().find(|(v, _)| v == variation) {
+            return Ok(manifests.clone());
+        }
+        let manifests = render(variation)?;
+        known.borrow_mut().push((variation.clone(), manifests.clone()));
+        Ok(manifests)
+    };
     let mut findings = Vec::new();
     for rule in all() {
         let problems = match rule.check {
             Check::Render(check) => check(&scene),
-            Check::Comparison(check) => match check(&scene, render) {
+            Check::Comparison(check) => match check(&scene, &render) {
                 Ok(problems) => problems,
                 Err(error) if kind_of(&error) == Kind::Findings => {
                     findings.push(Finding {

@@ -12,7 +12,7 @@ use stack_tests::failure::{Failure, Kind};
 use stack_tests::lint::{self, LintChart, Report, Tools};
 use stack_tests::progress::Progress;
 use stack_tests::rules::Finding;
-use stack_tests::workspace::Scenario;
+use stack_tests::workspace::{Chart, Scenario};
 
 use crate::ctx::{Ctx, print_line};
 
@@ -47,18 +47,29 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
     if args.rules {
         return list_rules(ctx);
     }
-    let tools = Tools::get(&ctx.toolbox, ctx.helm()?)?;
-    let charts = charts(ctx, &tools, args)?;
+    let charts = match &args.chart {
+        Some(name) => vec![ctx.workspace.chart(name)?],
+        None => ctx.workspace.charts()?,
+    };
     let jobs = jobs(&charts, args)?;
     if ctx.args.dry_run {
+        let tools = Tools::planned(&ctx.toolbox, |program| ctx.helm_at(program))?;
         let mut steps = Vec::new();
         for (chart, scenario) in &jobs {
-            steps.extend(lint::plan(&tools, &ctx.workspace, chart, scenario)?);
+            steps.extend(lint::plan(&tools, &ctx.workspace, &charts[*chart], scenario)?);
         }
         return ctx.print_plan(&steps);
     }
-    let reports = judge(ctx, &tools, &jobs)?;
-    print_reports(ctx, &reports)
+    let tools = Tools::get(&ctx.toolbox, ctx.helm()?)?;
+    let prepared = charts
+        .into_iter()
+        .map(|chart| LintChart::prepare(&tools.helm, chart))
+        .collect::<Result<Vec<_>>>()?;
+    let jobs: Vec<_> = jobs
+        .into_iter()
+        .map(|(chart, scenario)| (&prepared[chart], scenario))
+        .collect();
+    print_reports(ctx, &judge(ctx, &tools, &jobs)?)
 }
 
 fn list_rules(ctx: &Ctx) -> Result<()> {
@@ -71,26 +82,15 @@ fn list_rules(ctx: &Ctx) -> Result<()> {
     ctx.print(&rules, text)
 }
 
-fn charts(ctx: &Ctx, tools: &Tools, args: &LintArgs) -> Result<Vec<LintChart>> {
-    let charts = match &args.chart {
-        Some(name) => vec![ctx.workspace.chart(name)?],
-        None => ctx.workspace.charts()?,
-    };
-    charts
-        .into_iter()
-        .map(|chart| LintChart::prepare(&tools.helm, chart))
-        .collect()
-}
-
-/// The scenarios to judge, with their charts.
-fn jobs<'c>(charts: &'c [LintChart], args: &LintArgs) -> Result<Vec<(&'c LintChart, Scenario)>> {
+/// The scenarios to judge, each with the index of its chart.
+fn jobs(charts: &[Chart], args: &LintArgs) -> Result<Vec<(usize, Scenario)>> {
     let mut jobs = Vec::new();
     let mut names = Vec::new();
-    for chart in charts {
-        for scenario in chart.chart.scenarios()? {
-            names.push(format!("{}/{}", chart.chart.name(), scenario.name));
+    for (index, chart) in charts.iter().enumerate() {
+        for scenario in chart.scenarios()? {
+            names.push(format!("{}/{}", chart.name(), scenario.name));
             if args.scenario.as_ref().is_none_or(|name| *name == scenario.name) {
-                jobs.push((chart, scenario));
+                jobs.push((index, scenario));
             }
         }
     }
