@@ -36,6 +36,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Docs(cmd::docs::DocsArgs),
+    Lint(cmd::lint::LintArgs),
+    Schemas(cmd::schemas::SchemasArgs),
     #[cfg(feature = "e2e")]
     E2e(cmd::e2e::E2eArgs),
     #[cfg(feature = "e2e")]
@@ -71,6 +73,8 @@ fn run(cli: &Cli) -> Result<()> {
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
         Command::Docs(args) => cmd::docs::run(&ctx, args),
+        Command::Lint(args) => cmd::lint::run(&ctx, args),
+        Command::Schemas(args) => cmd::schemas::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::E2e(args) => cmd::e2e::run(&ctx, args),
         #[cfg(feature = "e2e")]

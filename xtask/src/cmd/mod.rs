@@ -6,7 +6,9 @@ pub mod doctor;
 pub mod down;
 #[cfg(feature = "e2e")]
 pub mod e2e;
+pub mod lint;
 pub mod package;
+pub mod schemas;
 #[cfg(feature = "e2e")]
 pub mod status;
 pub mod template;
