@@ -46,6 +46,7 @@ enum Command {
     Status(cmd::status::StatusArgs),
     Package(cmd::package::PackageArgs),
     Template(cmd::template::TemplateArgs),
+    Doctor(cmd::doctor::DoctorArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -80,6 +81,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Status(args) => cmd::status::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
         Command::Template(args) => cmd::template::run(&ctx, args),
+        Command::Doctor(args) => cmd::doctor::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

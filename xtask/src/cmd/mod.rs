@@ -1,6 +1,7 @@
 //! One file per command; the tree mirrors the command line.
 
 pub mod docs;
+pub mod doctor;
 #[cfg(feature = "e2e")]
 pub mod down;
 #[cfg(feature = "e2e")]
