@@ -10,6 +10,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use stack_tests::workspace::Chart;
 use tar::EntryType;
+use walkdir::{DirEntry, WalkDir};
 
 /// The mode that helm gives every file, whatever it is on disk: a umask must not show in an archive.
 const MODE: u32 = 0o644;
@@ -78,7 +79,10 @@ fn expected(chart: &Chart) -> Vec<String> {
         .into_iter()
         .map(|file| chart.dir.join(file))
         .filter(|file| file.is_file());
-    let templates = walkdir(&chart.dir.join("templates"));
+    let templates = WalkDir::new(chart.dir.join("templates")).into_iter().flatten();
+    let templates = templates
+        .filter(|entry| entry.file_type().is_file())
+        .map(DirEntry::into_path);
     let inside = files.chain(templates).filter_map(|file| {
         let relative = file.strip_prefix(&chart.dir).ok()?;
         Some(format!("{}/{}", chart.name(), relative.display()))
@@ -86,20 +90,6 @@ fn expected(chart: &Chart) -> Vec<String> {
     let dependencies = chart.metadata.dependencies.iter();
     let dependencies = dependencies.map(|d| format!("{}/charts/{}/Chart.yaml", chart.name(), d.name));
     inside.chain(dependencies).collect()
-}
-
-/// The files below a folder; none if it isn't there.
-fn walkdir(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files.extend(walkdir(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
 }
 
 /// Size in bytes and SHA-256 in hexadecimal digits.

@@ -63,7 +63,7 @@ pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
         generated::write(&all.files, &[])?;
     }
     ctx.print(
-        &all.findings,
+        &serde_json::json!({"findings": all.findings}),
         all.findings.iter().map(line).collect::<Vec<_>>().join("\n"),
     )?;
     Err(Failure::err(
