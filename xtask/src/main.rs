@@ -35,9 +35,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Docs(cmd::docs::DocsArgs),
+    Doctor(cmd::doctor::DoctorArgs),
+    Tools(cmd::tools::ToolsArgs),
+    Template(cmd::template::TemplateArgs),
     Lint(cmd::lint::LintArgs),
+    Docs(cmd::docs::DocsArgs),
     Schemas(cmd::schemas::SchemasArgs),
+    Test(cmd::test::TestArgs),
     #[cfg(feature = "e2e")]
     E2e(cmd::e2e::E2eArgs),
     #[cfg(feature = "e2e")]
@@ -47,9 +51,6 @@ enum Command {
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
     Package(cmd::package::PackageArgs),
-    Template(cmd::template::TemplateArgs),
-    Doctor(cmd::doctor::DoctorArgs),
-    Tools(cmd::tools::ToolsArgs),
 }
 
 fn main() -> ExitCode {
@@ -72,9 +73,13 @@ fn run(cli: &Cli) -> Result<()> {
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
-        Command::Docs(args) => cmd::docs::run(&ctx, args),
+        Command::Doctor(args) => cmd::doctor::run(&ctx, args),
+        Command::Tools(args) => cmd::tools::run(&ctx, args),
+        Command::Template(args) => cmd::template::run(&ctx, args),
         Command::Lint(args) => cmd::lint::run(&ctx, args),
+        Command::Docs(args) => cmd::docs::run(&ctx, args),
         Command::Schemas(args) => cmd::schemas::run(&ctx, args),
+        Command::Test(args) => cmd::test::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::E2e(args) => cmd::e2e::run(&ctx, args),
         #[cfg(feature = "e2e")]
@@ -84,8 +89,5 @@ fn run(cli: &Cli) -> Result<()> {
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
-        Command::Template(args) => cmd::template::run(&ctx, args),
-        Command::Doctor(args) => cmd::doctor::run(&ctx, args),
-        Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

@@ -12,6 +12,7 @@ pub mod schemas;
 #[cfg(feature = "e2e")]
 pub mod status;
 pub mod template;
+pub mod test;
 pub mod tools;
 #[cfg(feature = "e2e")]
 pub mod up;
