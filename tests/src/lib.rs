@@ -19,6 +19,7 @@ pub mod progress;
 pub mod quantity;
 pub mod render;
 pub mod rules;
+pub mod run_dir;
 pub mod scenarios;
 pub mod schema_check;
 pub mod step;

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tempfile::TempDir;
 
 use crate::config_check::verify::Programs;
 use crate::config_check::{self, Judgement};
@@ -18,6 +17,7 @@ use crate::manifest::{Manifest, parse_all};
 use crate::program::programs;
 use crate::render::{Helm, Prepared, RenderOptions};
 use crate::rules::{self, Finding, Subject, Variation};
+use crate::run_dir::RunDir;
 use crate::step::{Output, Step};
 use crate::tools::{Installed, Origin, Toolbox};
 use crate::workload::workload;
@@ -87,7 +87,7 @@ pub struct LintChart {
     /// Its copy with dependencies.
     pub prepared: Prepared,
     next: Prepared,
-    _next_folder: TempDir,
+    _next_folder: RunDir,
 }
 
 impl LintChart {
@@ -105,8 +105,8 @@ impl LintChart {
 }
 
 /// A copy of a prepared chart whose version is one patch higher.
-fn next_version(chart: &Chart, prepared: &Prepared) -> Result<(TempDir, Prepared)> {
-    let folder = TempDir::with_prefix("tempo-stack-next-").context("making a temporary folder")?;
+fn next_version(chart: &Chart, prepared: &Prepared) -> Result<(RunDir, Prepared)> {
+    let folder = RunDir::temporary("next")?;
     let target = folder.path().join(&prepared.name);
     for entry in walkdir::WalkDir::new(&prepared.dir) {
         let entry = entry.with_context(|| format!("reading {}", prepared.dir.display()))?;
@@ -304,7 +304,7 @@ fn configurations(tools: &Tools, subject: &Subject, judgements: &mut Vec<Judgeme
     let mut findings = Vec::new();
     // Where a configuration can't be read, rule `config-readable` says so.
     for program in programs(&workloads, subject.manifests).unwrap_or_default() {
-        let folder = TempDir::with_prefix("tempo-stack-config-").context("making a temporary folder")?;
+        let folder = RunDir::temporary("config")?;
         let runner = &tools.helm.runner;
         let (found, judgement) =
             config_check::verify::judge(subject, &program, &tools.programs, runner, folder.path())?;

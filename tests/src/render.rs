@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_yaml::Value;
-use tempfile::TempDir;
 
 use crate::manifest::{Manifest, parse_all};
+use crate::run_dir::RunDir;
 use crate::step::{Runner, Step};
 use crate::workspace::Chart;
 
@@ -105,7 +105,7 @@ impl Helm {
 
     /// Copies a chart to a temporary folder and builds its dependencies there, never in charts/.
     pub fn prepare(&self, chart: &Chart) -> Result<Prepared> {
-        let temp = TempDir::with_prefix("tempo-stack-chart-").context("making a temporary folder")?;
+        let temp = RunDir::temporary("chart")?;
         // `file://../tempo-stack` must resolve beside the copy, as it does in charts/.
         let charts = chart.dir.parent().context("a chart has a parent folder")?;
         copy_chart(&chart.dir, &temp.path().join(chart.name()))?;
@@ -142,7 +142,7 @@ pub struct Prepared {
     /// Its folder, or a packaged archive.
     pub dir: PathBuf,
     // Shared by clones, removed with the last of them.
-    _temp: Option<std::sync::Arc<TempDir>>,
+    _temp: Option<std::sync::Arc<RunDir>>,
 }
 
 impl Prepared {

@@ -17,7 +17,6 @@ pub mod ports;
 pub mod readback;
 pub mod report;
 pub mod run;
-pub mod run_dir;
 pub mod scenario;
 pub mod send;
 pub mod tempo;

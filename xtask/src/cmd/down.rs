@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stack_tests::e2e::run_dir;
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::run_dir;
 
 use crate::cmd::e2e::{runs_dir, sweep};
 use crate::cmd::up::PURPOSE;

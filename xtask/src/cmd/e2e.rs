@@ -12,9 +12,9 @@ use stack_tests::disk;
 use stack_tests::e2e::backend::local::LocalBackend;
 use stack_tests::e2e::report::Report;
 use stack_tests::e2e::run::{RunOptions, run as run_scenarios};
-use stack_tests::e2e::run_dir;
 use stack_tests::e2e::scenario::{self, Scenario};
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::run_dir;
 
 use crate::ctx::Ctx;
 

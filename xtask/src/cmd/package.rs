@@ -9,11 +9,12 @@ use serde::Serialize;
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::progress::Progress;
 use stack_tests::render::{Helm, Prepared};
+use stack_tests::run_dir::RunDir;
 use stack_tests::scenarios::{self, in_parallel};
 use stack_tests::step::Step;
 use stack_tests::tools::Origin;
 use stack_tests::workspace::Chart;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 use crate::archive;
 use crate::ctx::Ctx;
@@ -83,7 +84,7 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     let packer = Packer {
         ctx,
         helm: ctx.helm_at(tool.path),
-        temp: TempDir::with_prefix("tempo-stack-package-").context("making a temporary folder")?,
+        temp: RunDir::temporary("package")?,
         epoch,
     };
     let mut progress = Progress::start("packaging", charts.len() as u64, ctx.args.quiet);
@@ -203,7 +204,7 @@ fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64) -> Result<Vec<Step>
 struct Packer<'a> {
     ctx: &'a Ctx,
     helm: Helm,
-    temp: TempDir,
+    temp: RunDir,
     epoch: u64,
 }
 

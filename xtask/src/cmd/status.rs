@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use clap::Args;
-use stack_tests::e2e::run_dir;
 use stack_tests::e2e::tempo::Client;
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::run_dir;
 
 use crate::cmd::e2e::{runs_dir, runtime};
 use crate::cmd::up;

@@ -11,8 +11,8 @@ use clap::Args;
 use serde_yaml::Value;
 use stack_tests::e2e::backend::local::LocalBackend;
 use stack_tests::e2e::backend::{Backend, StackSpec};
-use stack_tests::e2e::run_dir;
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::run_dir;
 
 use crate::cmd::e2e::{runs_dir, runtime, sweep};
 use crate::ctx::{Ctx, print_line};

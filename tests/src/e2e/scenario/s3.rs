@@ -14,10 +14,10 @@ use crate::e2e::backend::{Component, Stack, StackSpec};
 use crate::e2e::corpus::{Corpus, Sample};
 use crate::e2e::door::Door;
 use crate::e2e::run::Env;
-use crate::e2e::run_dir::{MARKER, RunDir};
 use crate::e2e::tempo::span_count;
 use crate::e2e::wait::{Look, wait_for};
 use crate::render::{merge, set};
+use crate::run_dir::{MARKER, RunDir};
 
 const READY: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(20);

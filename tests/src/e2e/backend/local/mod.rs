@@ -25,10 +25,10 @@ use self::process::{Probes, ProcessSpec, Status, Supervised};
 use super::{Backend, Component, Endpoints, Memory, Stack, StackSpec, Stop};
 use crate::e2e::diagnostics;
 use crate::e2e::ports::{Ports, is_free};
-use crate::e2e::run_dir::RunDir;
 use crate::failure::{Failure, Kind};
 use crate::manifest::parse_all;
 use crate::render::{Helm, Prepared, Render, RenderOptions, merge, set};
+use crate::run_dir::RunDir;
 use crate::step::Cancel;
 use crate::tools::{Installed, Toolbox};
 

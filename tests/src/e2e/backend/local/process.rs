@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::e2e::backend::Stop;
-use crate::e2e::run_dir::MARKER;
+use crate::run_dir::MARKER;
 
 /// How often a probe that has not passed yet is asked: sooner than its period, so that a start is
 /// measured and not rounded.

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 /// The variable that marks the processes of a run; its value is the run folder.
 pub const MARKER: &str = "TEMPO_STACK_RUN";
 
+/// What the names of folders in the system's temporary folder begin with.
+const PREFIX: &str = "tempo-stack-";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner.json";
 
@@ -60,6 +62,11 @@ impl RunDir {
         })
     }
 
+    /// A folder in the system's temporary folder, for copies of charts and the like.
+    pub fn temporary(purpose: &str) -> Result<RunDir> {
+        RunDir::create(&std::env::temp_dir(), &format!("{PREFIX}{purpose}"))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -98,28 +105,44 @@ pub fn find(runs: &Path) -> Result<Vec<Found>> {
     }
     for entry in std::fs::read_dir(runs).with_context(|| format!("reading {}", runs.display()))? {
         let path = entry.with_context(|| format!("reading {}", runs.display()))?.path();
+        // Written under the lock: a folder without it isn't ours, or is just being made.
+        let owner = std::fs::read_to_string(path.join(OWNER)).ok();
+        let Some(owner) = owner.and_then(|text| serde_json::from_str::<Owner>(&text).ok()) else {
+            continue;
+        };
         let Ok(lock) = File::open(path.join(LOCK)) else {
             continue;
         };
-        let owner = match lock.try_lock() {
-            Ok(()) => None,
-            Err(_) => std::fs::read_to_string(path.join(OWNER))
-                .ok()
-                .and_then(|text| serde_json::from_str(&text).ok()),
-        };
-        found.push(Found { path, owner });
+        let lives = lock.try_lock().is_err();
+        found.push(Found {
+            path,
+            owner: lives.then_some(owner),
+        });
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-/// Stops what dead owners left behind and removes their folders. Returns how many processes it
-/// stopped and how many folders it removed.
+/// Stops what dead owners left behind and removes their folders, below `runs` and in the system's
+/// temporary folder. Returns how many processes it stopped and how many folders it removed.
 pub fn sweep(runs: &Path) -> Result<(usize, usize)> {
+    let temporary = find(&std::env::temp_dir())?.into_iter().filter(|run| {
+        run.path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+    });
+    remove_dead(find(runs)?.into_iter().chain(temporary))
+}
+
+fn remove_dead(runs: impl Iterator<Item = Found>) -> Result<(usize, usize)> {
     let (mut processes, mut folders) = (0, 0);
-    for run in find(runs)?.into_iter().filter(|run| run.owner.is_none()) {
+    for run in runs.filter(|run| run.owner.is_none()) {
         processes += stop_marked(&run.path);
-        std::fs::remove_dir_all(&run.path).with_context(|| format!("removing {}", run.path.display()))?;
+        match std::fs::remove_dir_all(&run.path) {
+            // Another sweep was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.with_context(|| format!("removing {}", run.path.display()))?,
+        }
         folders += 1;
     }
     Ok((processes, folders))
@@ -185,7 +208,7 @@ mod tests {
     fn a_living_owner_is_left_alone_by_a_sweep() {
         let temp = tempfile::tempdir().unwrap();
         let run = RunDir::create(temp.path(), "test").unwrap();
-        assert_eq!(sweep(temp.path()).unwrap(), (0, 0));
+        assert_eq!(remove_dead(find(temp.path()).unwrap().into_iter()).unwrap(), (0, 0));
         let found = find(temp.path()).unwrap();
         assert_eq!(found[0].owner.as_ref().unwrap().pid, std::process::id() as i32);
         drop(run);
@@ -200,7 +223,7 @@ mod tests {
         run.keep();
         drop(run);
         let mut child = sleeper(&path);
-        assert_eq!(sweep(temp.path()).unwrap(), (1, 1));
+        assert_eq!(remove_dead(find(temp.path()).unwrap().into_iter()).unwrap(), (1, 1));
         assert!(!child.wait().unwrap().success());
         assert!(find(temp.path()).unwrap().is_empty());
     }
