@@ -8,16 +8,23 @@
 pub mod config_check;
 pub mod disk;
 pub mod failure;
+pub mod generated;
 pub mod golden;
+pub mod kube_score;
+pub mod lint;
 pub mod manifest;
 pub mod pod_security;
+pub mod program;
 pub mod progress;
+pub mod quantity;
 pub mod render;
 pub mod rules;
+pub mod scenarios;
 pub mod schema_check;
 pub mod step;
 pub mod tools;
 pub mod values;
+pub mod workload;
 pub mod workspace;
 
 #[cfg(feature = "e2e")]

@@ -156,6 +156,33 @@ impl Prepared {
     }
 }
 
+/// Sets the value under a path of keys, making the maps on the way.
+pub fn set(values: &mut Value, path: &[&str], value: Value) {
+    match path {
+        [] => *values = value,
+        [key, rest @ ..] => {
+            if !values.is_mapping() {
+                *values = Value::Mapping(Default::default());
+            }
+            if let Value::Mapping(map) = values {
+                set(map.entry((*key).into()).or_insert(Value::Null), rest, value);
+            }
+        }
+    }
+}
+
+/// Merges values as helm does: maps key by key, everything else replaced.
+pub fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Mapping(base), Value::Mapping(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
 /// Copies a chart's files, leaving out what a developer may have built inside it.
 fn copy_chart(from: &Path, to: &Path) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).sort_by_file_name() {
@@ -172,4 +199,20 @@ fn copy_chart(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_merge_key_by_key() {
+        let mut base: Value = serde_yaml::from_str("{a: {b: 1, c: [1]}, d: 2}").unwrap();
+        merge(&mut base, serde_yaml::from_str("{a: {c: [2], e: 3}}").unwrap());
+        set(&mut base, &["x", "y"], true.into());
+        assert_eq!(
+            base,
+            serde_yaml::from_str::<Value>("{a: {b: 1, c: [2], e: 3}, d: 2, x: {y: true}}").unwrap()
+        );
+    }
 }

@@ -1,7 +1,11 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
+mod archive;
 mod cmd;
 mod ctx;
+#[cfg(feature = "e2e")]
+mod endpoints;
+mod generated;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Docs(cmd::docs::DocsArgs),
+    Lint(cmd::lint::LintArgs),
+    Schemas(cmd::schemas::SchemasArgs),
+    #[cfg(feature = "e2e")]
+    E2e(cmd::e2e::E2eArgs),
+    #[cfg(feature = "e2e")]
+    Up(cmd::up::UpArgs),
+    #[cfg(feature = "e2e")]
+    Down(cmd::down::DownArgs),
+    #[cfg(feature = "e2e")]
+    Status(cmd::status::StatusArgs),
+    Package(cmd::package::PackageArgs),
+    Template(cmd::template::TemplateArgs),
+    Doctor(cmd::doctor::DoctorArgs),
     Tools(cmd::tools::ToolsArgs),
 }
 
@@ -54,6 +72,20 @@ fn run(cli: &Cli) -> Result<()> {
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
+        Command::Docs(args) => cmd::docs::run(&ctx, args),
+        Command::Lint(args) => cmd::lint::run(&ctx, args),
+        Command::Schemas(args) => cmd::schemas::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::E2e(args) => cmd::e2e::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Up(args) => cmd::up::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Down(args) => cmd::down::run(&ctx, args),
+        #[cfg(feature = "e2e")]
+        Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Package(args) => cmd::package::run(&ctx, args),
+        Command::Template(args) => cmd::template::run(&ctx, args),
+        Command::Doctor(args) => cmd::doctor::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),
     }
 }

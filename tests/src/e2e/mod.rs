@@ -1,8 +1,10 @@
 //! The end-to-end harness: what is sent, how it is sent, how it is read back, and the backends that
 //! run the stack.
 
+pub mod backend;
 pub mod compare;
 pub mod corpus;
+pub mod diagnostics;
 pub mod door;
 pub mod expect;
 pub mod id;
@@ -11,7 +13,12 @@ pub mod ledger;
 pub mod load;
 pub mod metrics;
 pub mod otlp;
+pub mod ports;
 pub mod readback;
+pub mod report;
+pub mod run;
+pub mod run_dir;
+pub mod scenario;
 pub mod send;
 pub mod tempo;
 pub mod transport;

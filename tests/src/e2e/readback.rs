@@ -45,19 +45,13 @@ pub struct Readback {
     pub seconds: f64,
 }
 
-/// Reads back every acknowledged span with the marker and writes into the ledger what it finds. What
-/// is missing is looked for again until the deadline.
+/// Reads back every acknowledged span and writes into the ledger what it finds. What is missing is
+/// looked for again until the deadline.
 ///
 /// An error only if the user asked to stop: whether anything is lost is for the ledger to say.
-pub async fn read_back(
-    client: &Client,
-    ledger: &mut Ledger,
-    marker: &str,
-    deadline: Duration,
-    cancel: &Cancel,
-) -> Result<Readback> {
+pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration, cancel: &Cancel) -> Result<Readback> {
     let started = Instant::now();
-    let traceql = format!("{{ span.{SPAN_MARKER} = \"{marker}\" }}");
+    let traceql = format!("{{ span.{SPAN_MARKER} = {:?} }}", ledger.marker());
     let mut report = Readback::default();
     let mut left = ledger.incomplete();
     report.traces = left.len();

@@ -215,7 +215,7 @@ impl Client {
         deadline: Duration,
         cancel: &Cancel,
     ) -> Result<Waited<TracesData>> {
-        wait_for(&format!("trace {id} by id"), deadline, cancel, async || {
+        wait_for(&format!("trace {id} by id"), deadline, cancel, || async {
             Ok(match self.trace(id).await? {
                 Some(trace) if span_count(&trace) >= spans => Look::Found(trace),
                 Some(trace) => Look::NotYet(format!("{} of {spans} spans", span_count(&trace))),
@@ -235,7 +235,7 @@ impl Client {
     ) -> Result<Waited<Found>> {
         let search = Search::new(&query.traceql);
         let what = format!("trace {id} by {} with {}", query.by, query.traceql);
-        let waited = wait_for(&what, deadline, cancel, async || {
+        let waited = wait_for(&what, deadline, cancel, || async {
             let found = self.search(&search).await?;
             Ok(match found.is_empty() {
                 true => Look::NotYet("no trace matches".into()),
@@ -258,7 +258,7 @@ impl Client {
 
     /// Waits until `/ready` says yes.
     pub async fn wait_until_ready(&self, deadline: Duration, cancel: &Cancel) -> Result<Waited<()>> {
-        wait_for(&format!("{}ready", self.base), deadline, cancel, async || {
+        wait_for(&format!("{}ready", self.base), deadline, cancel, || async {
             Ok(match self.ready().await? {
                 Ok(()) => Look::Found(()),
                 Err(words) => Look::NotYet(words),

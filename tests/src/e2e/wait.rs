@@ -34,11 +34,11 @@ pub enum Look<T> {
 /// An error of `look` counts as not yet, because a server that restarts answers nothing for a while.
 /// At the deadline the error names `what` and the last thing that was found instead; when the user
 /// asks to stop it is that of an interrupted run.
-pub async fn wait_for<T>(
+pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
     what: &str,
     deadline: Duration,
     cancel: &Cancel,
-    mut look: impl AsyncFnMut() -> Result<Look<T>>,
+    mut look: impl FnMut() -> F,
 ) -> Result<Waited<T>> {
     let started = Instant::now();
     let mut looks = 0;
@@ -82,8 +82,9 @@ mod tests {
             Ok(Look::NotYet("half".into())),
             Err(anyhow::anyhow!("down")),
         ];
-        let waited = wait_for("seven", Duration::from_secs(30), &Cancel::default(), async || {
-            answers.pop().unwrap()
+        let waited = wait_for("seven", Duration::from_secs(30), &Cancel::default(), || {
+            let answer = answers.pop().unwrap();
+            async { answer }
         })
         .await
         .unwrap();
@@ -92,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_deadline_says_what_was_found_instead() {
-        let error = wait_for::<()>("the span", Duration::ZERO, &Cancel::default(), async || {
+        let error = wait_for::<(), _>("the span", Duration::ZERO, &Cancel::default(), || async {
             Ok(Look::NotYet("404".into()))
         })
         .await
@@ -107,7 +108,7 @@ mod tests {
     async fn a_cancelled_run_stops_waiting() {
         let cancel = Cancel::default();
         let flag = cancel.clone();
-        let error = wait_for::<()>("nothing", Duration::from_secs(600), &cancel, async || {
+        let error = wait_for::<(), _>("nothing", Duration::from_secs(600), &cancel, || async {
             flag.cancel();
             Ok(Look::NotYet(String::new()))
         })

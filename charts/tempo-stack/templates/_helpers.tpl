@@ -1,0 +1,158 @@
+{{/*
+Names, labels, images and addresses: every name and address that a template prints comes from here.
+*/}}
+
+{{/* Chart name, as the label app.kubernetes.io/name. */}}
+{{- define "tempo-stack.name" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
+{{- end }}
+
+{{/*
+Front of every object name.
+At most 37 characters, so that "<fullname>-otel-collector" fits the 52 characters that a StatefulSet may have
+(its pods carry "<name>-<10-digit hash>" as a label).
+A longer one keeps its start and gets a hash of the whole, so that it stays unique.
+*/}}
+{{- define "tempo-stack.fullname" -}}
+{{- $name := .Release.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{- $name = .Values.fullnameOverride -}}
+{{- else if not (contains (include "tempo-stack.name" .) .Release.Name) -}}
+{{- $name = printf "%s-%s" .Release.Name (include "tempo-stack.name" .) -}}
+{{- end -}}
+{{- if gt (len $name) 37 -}}
+{{- $name = printf "%s-%s" ($name | trunc 28 | trimSuffix "-") ($name | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- $name -}}
+{{- end }}
+
+{{/* Names of the two components' objects. */}}
+{{- define "tempo-stack.tempo.fullname" -}}
+{{- include "tempo-stack.fullname" . }}-tempo
+{{- end }}
+{{- define "tempo-stack.otelCollector.fullname" -}}
+{{- include "tempo-stack.fullname" . }}-otel-collector
+{{- end }}
+
+{{/*
+Labels by which Services, monitors and workloads find their pods: never change between versions.
+Parameters: ctx (root context), component.
+*/}}
+{{- define "tempo-stack.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "tempo-stack.name" .ctx }}
+app.kubernetes.io/instance: {{ .ctx.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Labels of every object. Parameters: ctx, component. */}}
+{{- define "tempo-stack.labels" -}}
+{{- $version := include "tempo-stack.tempo.version" .ctx -}}
+{{- if hasPrefix "otel-collector" .component -}}
+{{- $version = include "tempo-stack.otelCollector.version" .ctx -}}
+{{- end -}}
+{{ include "tempo-stack.selectorLabels" . }}
+app.kubernetes.io/version: {{ $version | quote }}
+app.kubernetes.io/managed-by: {{ .ctx.Release.Service }}
+app.kubernetes.io/part-of: tempo-stack
+{{- end }}
+
+{{/* Image reference; a digest replaces the tag, the global registry replaces the image's. Parameters: ctx, image. */}}
+{{- define "tempo-stack.image" -}}
+{{- $registry := default .image.registry (.ctx.Values.global).imageRegistry -}}
+{{- $repository := list $registry .image.repository | compact | join "/" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository .image.tag -}}
+{{- end -}}
+{{- end }}
+
+{{/* ServiceAccount of a component. Parameters: serviceAccount (values), fullname. */}}
+{{- define "tempo-stack.serviceAccountName" -}}
+{{- if .serviceAccount.create -}}
+{{- default .fullname .serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{/* Service names. */}}
+{{- define "tempo-stack.tempo.serviceName" -}}
+{{- default (include "tempo-stack.tempo.fullname" .) .Values.tempo.service.name -}}
+{{- end }}
+{{- define "tempo-stack.otelCollector.serviceName" -}}
+{{- default (include "tempo-stack.otelCollector.fullname" .) .Values.otelCollector.service.name -}}
+{{- end }}
+{{- define "tempo-stack.otelCollector.headlessServiceName" -}}
+{{- include "tempo-stack.otelCollector.fullname" . }}-headless
+{{- end }}
+
+{{/* Host name of a Service inside the cluster. Parameters: ctx, service (name). */}}
+{{- define "tempo-stack.host" -}}
+{{- printf "%s.%s.svc.%s" .service .ctx.Release.Namespace (default "cluster.local" (.ctx.Values.global).clusterDomain) -}}
+{{- end }}
+{{- define "tempo-stack.tempo.host" -}}
+{{- include "tempo-stack.host" (dict "ctx" . "service" (include "tempo-stack.tempo.serviceName" .)) -}}
+{{- end }}
+{{- define "tempo-stack.otelCollector.host" -}}
+{{- include "tempo-stack.host" (dict "ctx" . "service" (include "tempo-stack.otelCollector.serviceName" .)) -}}
+{{- end }}
+
+{{/*
+Addresses for other charts. From an umbrella: include "tempo-stack.tempo.queryUrl" (index .Subcharts "tempo-stack"),
+guarded by the chart's condition, because a disabled subchart has no templates.
+*/}}
+{{- define "tempo-stack.tempo.queryUrl" -}}
+http://{{ include "tempo-stack.tempo.host" . }}:{{ int .Values.tempo.service.ports.http }}
+{{- end }}
+{{- define "tempo-stack.tempo.otlpEndpoint" -}}
+{{ include "tempo-stack.tempo.host" . }}:{{ int .Values.tempo.service.ports.otlpGrpc }}
+{{- end }}
+{{- define "tempo-stack.otelCollector.otlpGrpcEndpoint" -}}
+{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpGrpc }}
+{{- end }}
+{{- define "tempo-stack.otelCollector.otlpHttpEndpoint" -}}
+http://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpHttp }}
+{{- end }}
+
+{{/* Address to listen on, with the brackets that IPv6 needs. Parameters: address, port. */}}
+{{- define "tempo-stack.listener" -}}
+{{- $address := ternary (printf "[%s]" .address) .address (contains ":" .address) -}}
+{{- printf "%s:%d" $address (int .port) -}}
+{{- end }}
+
+{{/* Objects of S3 credentials: the Secret that the chart makes, and the one that the pod reads (empty: the pod's role). */}}
+{{- define "tempo-stack.tempo.s3.ownSecretName" -}}
+{{- $s3 := .Values.tempo.storage.s3 -}}
+{{- if and (eq .Values.tempo.storage.backend "s3") $s3.accessKey -}}
+{{- include "tempo-stack.tempo.fullname" . }}-s3
+{{- end -}}
+{{- end }}
+{{- define "tempo-stack.tempo.s3.secretName" -}}
+{{- if eq .Values.tempo.storage.backend "s3" -}}
+{{- default (include "tempo-stack.tempo.s3.ownSecretName" .) .Values.tempo.storage.s3.existingSecret -}}
+{{- end -}}
+{{- end }}
+
+{{/* Claim that Tempo's pod mounts; empty when persistence is off. */}}
+{{- define "tempo-stack.tempo.claimName" -}}
+{{- if .Values.tempo.persistence.enabled -}}
+{{- default (include "tempo-stack.tempo.fullname" .) .Values.tempo.persistence.existingClaim -}}
+{{- end -}}
+{{- end }}
+
+{{/* storageClassName line of a claim. Parameter: the value (empty: none written, "-": no class). */}}
+{{- define "tempo-stack.storageClass" -}}
+{{- if eq . "-" -}}
+storageClassName: ""
+{{- else if . -}}
+storageClassName: {{ . }}
+{{- end -}}
+{{- end }}
+
+{{/* "true" when the Collector's queue is on a claim per replica, which makes it a StatefulSet. */}}
+{{- define "tempo-stack.otelCollector.stateful" -}}
+{{- with .Values.otelCollector.queue -}}
+{{- if and (eq .type "file") .persistence.enabled -}}true{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,186 @@
+{{/*
+The Collector's configuration file, built as a map and printed once.
+*/}}
+
+{{/* Folder that the queue's volume is mounted on. */}}
+{{- define "tempo-stack.otelCollector.queuePath" -}}/var/lib/otelcol{{- end }}
+
+{{/*
+Limit of the emptyDir that holds the queue; empty when it is on a claim or in memory.
+Four times the queue: the file takes up to 3.4 times the bytes of the spans when requests are tiny (measured).
+*/}}
+{{- define "tempo-stack.otelCollector.queueVolumeBytes" -}}
+{{- with .Values.otelCollector.queue -}}
+{{- if and (eq .type "file") (not .persistence.enabled) -}}
+{{- mul 4 (int64 (include "tempo-stack.quantity.bytes" .size)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Largest batch on the way out, in MiB: more than any request that comes in.
+A single span that is larger than a batch would be dropped together with the spans behind it.
+*/}}
+{{- define "tempo-stack.otelCollector.maxBatchMiB" -}}
+{{- add (int .Values.otelCollector.receivers.maxRequestMiB) 1 -}}
+{{- end }}
+
+{{/* Id of the exporter: its type was renamed in 0.144. */}}
+{{- define "tempo-stack.otelCollector.exporterId" -}}
+{{- ternary "otlp_grpc" "otlp" (eq "true" (include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.144.0"))) -}}
+{{- end }}
+
+{{/* Where spans are sent. */}}
+{{- define "tempo-stack.otelCollector.exporterEndpoint" -}}
+{{- default (include "tempo-stack.tempo.otlpEndpoint" .) .Values.otelCollector.exporter.endpoint -}}
+{{- end }}
+
+{{/* "true" when batches are made from the queue, on disk; otherwise the batch processor makes them in memory, before the queue. */}}
+{{- define "tempo-stack.otelCollector.batchesInQueue" -}}
+{{- if eq .Values.otelCollector.queue.type "file" -}}
+{{- include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.123.0") -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+The file. Parameter: root context.
+The chart's pipeline names what is left of the chart's components after the user's configuration was merged,
+so that a null takes a component out of the pipeline too.
+*/}}
+{{- define "tempo-stack.otelCollector.config" -}}
+{{- $user := .Values.otelCollector.config | default dict -}}
+{{- $config := dict
+  "receivers" (include "tempo-stack.otelCollector.config.receivers" . | fromYaml)
+  "processors" (include "tempo-stack.otelCollector.config.processors" . | fromYaml)
+  "exporters" (dict (include "tempo-stack.otelCollector.exporterId" .) (include "tempo-stack.otelCollector.config.exporter" . | fromYaml))
+  "extensions" (include "tempo-stack.otelCollector.config.extensions" . | fromYaml) -}}
+{{- $own := dict
+  "receivers" (keys $config.receivers | sortAlpha)
+  "processors" (list "memory_limiter" "filter/zero-ids" "batch")
+  "exporters" (keys $config.exporters)
+  "extensions" (keys $config.extensions | sortAlpha) -}}
+{{- include "tempo-stack.config.merge" (dict "into" $config "from" (omit $user "service")) -}}
+{{- $lists := dict -}}
+{{- range $kind, $names := $own -}}
+{{- $left := list -}}
+{{- range $names -}}{{- if hasKey (get $config $kind | default dict) . -}}{{- $left = append $left . -}}{{- end -}}{{- end -}}
+{{- $_ := set $lists $kind $left -}}
+{{- end -}}
+{{- $service := dict
+  "extensions" $lists.extensions
+  "telemetry" (include "tempo-stack.otelCollector.config.telemetry" . | fromYaml)
+  "pipelines" (dict "traces" (omit $lists "extensions")) -}}
+{{- include "tempo-stack.config.merge" (dict "into" $service "from" ($user.service | default dict)) -}}
+{{- $_ := set $config "service" $service -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* Where each receiver of the values stands in the file. */}}
+{{- define "tempo-stack.otelCollector.receiverList" -}}
+- {key: otlpGrpc, receiver: otlp, protocol: grpc}
+- {key: otlpHttp, receiver: otlp, protocol: http}
+- {key: jaegerGrpc, receiver: jaeger, protocol: grpc}
+- {key: jaegerThriftHttp, receiver: jaeger, protocol: thrift_http}
+- {key: jaegerThriftCompact, receiver: jaeger, protocol: thrift_compact}
+- {key: jaegerThriftBinary, receiver: jaeger, protocol: thrift_binary}
+{{- end }}
+
+{{/* Receivers: one protocol for each that is enabled, with a limit on the size of a request. */}}
+{{- define "tempo-stack.otelCollector.config.receivers" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
+{{- $receivers := dict -}}
+{{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
+{{- if hasKey $ports .key -}}
+{{- $protocol := dict "endpoint" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" (get $ports .key).port)) -}}
+{{- if eq .protocol "grpc" -}}
+{{- $_ := set $protocol "max_recv_msg_size_mib" (int $collector.receivers.maxRequestMiB) -}}
+{{- else if has .protocol (list "http" "thrift_http") -}}
+{{- $_ := set $protocol "max_request_body_size" (mul (int $collector.receivers.maxRequestMiB) 1048576) -}}
+{{- end -}}
+{{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver (dict "protocols" (dict .protocol $protocol)))) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $receivers -}}
+{{- end }}
+
+{{/* Processors. */}}
+{{- define "tempo-stack.otelCollector.config.processors" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $processors := dict "filter/zero-ids" (dict
+  "error_mode" "ignore"
+  "traces" (dict "span" (list
+    "trace_id == TraceID(0x00000000000000000000000000000000)"
+    "span_id == SpanID(0x0000000000000000)"))) -}}
+{{- if $collector.memoryLimiter.enabled -}}
+{{- $limit := include "tempo-stack.memoryLimit" $collector.resources -}}
+{{- $_ := set $processors "memory_limiter" (dict
+  "check_interval" "1s"
+  "limit_mib" (div (include "tempo-stack.percent" (dict "bytes" $limit "percent" $collector.memoryLimiter.limitPercent) | int64) 1048576)
+  "spike_limit_mib" (div (include "tempo-stack.percent" (dict "bytes" $limit "percent" $collector.memoryLimiter.spikePercent) | int64) 1048576)) -}}
+{{- end -}}
+{{- if not (include "tempo-stack.otelCollector.batchesInQueue" .) -}}
+{{- $_ := set $processors "batch" (dict "timeout" "200ms" "send_batch_size" 512 "send_batch_max_size" 1024) -}}
+{{- end -}}
+{{- toYaml $processors -}}
+{{- end }}
+
+{{/* The exporter: it never gives up on a batch, and waits in the queue until the server answers. */}}
+{{- define "tempo-stack.otelCollector.config.exporter" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $queue := dict "enabled" true -}}
+{{- if eq $collector.queue.type "file" -}}{{- $_ := set $queue "storage" "file_storage" -}}{{- end -}}
+{{- $bytes := include "tempo-stack.quantity.bytes" $collector.queue.size -}}
+{{- if include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.123.0") -}}
+{{- $_ := merge $queue (dict "sizer" "bytes" "queue_size" (int64 $bytes)) -}}
+{{- else -}}
+{{- /* Older queues count batches: one for each MiB. */ -}}
+{{- $_ := set $queue "queue_size" (max 1 (div (int64 $bytes) 1048576)) -}}
+{{- end -}}
+{{- if include "tempo-stack.otelCollector.batchesInQueue" . -}}
+{{- $_ := set $queue "batch" (dict
+  "sizer" "bytes"
+  "flush_timeout" "200ms"
+  "min_size" 1048576
+  "max_size" (mul (include "tempo-stack.otelCollector.maxBatchMiB" . | int) 1048576)) -}}
+{{- end -}}
+{{- dict
+  "endpoint" (include "tempo-stack.otelCollector.exporterEndpoint" .)
+  "compression" $collector.exporter.compression
+  "tls" (dict "insecure" $collector.exporter.insecure)
+  "timeout" "10s"
+  "retry_on_failure" (dict "enabled" true "initial_interval" "1s" "max_interval" "5s" "max_elapsed_time" "0s")
+  "sending_queue" $queue
+  | toYaml -}}
+{{- end }}
+
+{{/* Extensions: the health check that the probes ask, and the queue's store. */}}
+{{- define "tempo-stack.otelCollector.config.extensions" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $extensions := dict "health_check" (dict "endpoint" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" $collector.internalPorts.healthCheck))) -}}
+{{- if eq $collector.queue.type "file" -}}
+{{- $store := dict "directory" (include "tempo-stack.otelCollector.queuePath" .) -}}
+{{- if include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.123.0") -}}
+{{- $_ := set $store "create_directory" true -}}
+{{- end -}}
+{{- $_ := set $extensions "file_storage" $store -}}
+{{- end -}}
+{{- toYaml $extensions -}}
+{{- end }}
+
+{{/* The Collector's own logs and metrics; metrics keep the names without suffixes that 0.89 had. */}}
+{{- define "tempo-stack.otelCollector.config.telemetry" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $port := int $collector.service.ports.metrics -}}
+{{- $metrics := dict "address" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" $port)) -}}
+{{- if include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.123.0") -}}
+{{- $prometheus := dict
+  "host" $collector.listenAddress
+  "port" $port
+  "without_scope_info" true
+  "without_type_suffix" true
+  "without_units" true -}}
+{{- $metrics = dict "readers" (list (dict "pull" (dict "exporter" (dict "prometheus" $prometheus)))) -}}
+{{- end -}}
+{{- dict "logs" (dict "level" $collector.logLevel) "metrics" $metrics | toYaml -}}
+{{- end }}

@@ -1,0 +1,57 @@
+{{/*
+The Collector's pod, which is the same in the Deployment and the StatefulSet.
+Only the queue's volume differs: the StatefulSet brings it as a claim.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.otelCollector.podTemplate" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
+{{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname -}}
+{{- $checksums := dict "config" (include "tempo-stack.otelCollector.config" .) -}}
+metadata:
+  {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
+spec:
+  {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
+  containers:
+    - name: otel-collector
+      image: {{ include "tempo-stack.image" (dict "ctx" . "image" $collector.image) | quote }}
+      imagePullPolicy: {{ $collector.image.pullPolicy }}
+      args:
+        - --config=/etc/otelcol/config.yaml
+      env:
+        {{- include "tempo-stack.env" (dict "values" $collector "own" dict) | nindent 8 }}
+      ports:
+        {{- $health := dict "name" "health" "port" $collector.internalPorts.healthCheck "protocol" "TCP" }}
+        {{- include "tempo-stack.containerPorts" (include "tempo-stack.otelCollector.ports" . | fromYaml | merge (dict "health" $health)) | nindent 8 }}
+      startupProbe:
+        httpGet:
+          path: /
+          port: health
+        {{- include "tempo-stack.probeTiming" $collector.probes.startup | nindent 8 }}
+      readinessProbe:
+        httpGet:
+          path: /
+          port: health
+        {{- include "tempo-stack.probeTiming" $collector.probes.readiness | nindent 8 }}
+      # Not the readiness answer: a Collector that is not ready must not be restarted for it.
+      livenessProbe:
+        tcpSocket:
+          port: health
+        {{- include "tempo-stack.probeTiming" $collector.probes.liveness | nindent 8 }}
+      resources:
+        {{- include "tempo-stack.resources" (dict "resources" $collector.resources "emptyDirBytes" (include "tempo-stack.otelCollector.queueVolumeBytes" .)) | nindent 8 }}
+      securityContext:
+        {{- toYaml $collector.securityContext | nindent 8 }}
+      volumeMounts:
+        {{- $mounts := list (dict "name" "config" "mountPath" "/etc/otelcol" "readOnly" true) }}
+        {{- $volumes := list (dict "name" "config" "configMap" (dict "name" $fullname)) }}
+        {{- if eq $collector.queue.type "file" }}
+        {{- $mounts = append $mounts (dict "name" "queue" "mountPath" (include "tempo-stack.otelCollector.queuePath" .)) }}
+        {{- with include "tempo-stack.otelCollector.queueVolumeBytes" . }}
+        {{- $volumes = append $volumes (dict "name" "queue" "emptyDir" (dict "sizeLimit" .)) }}
+        {{- end }}
+        {{- end }}
+        {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $collector.extraVolumes) | nindent 8 }}
+  volumes:
+    {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $collector.extraVolumes) | nindent 4 }}
+{{- end }}

@@ -1,0 +1,52 @@
+{{/*
+Which ports a component has, as maps by values key; Services, containers and listeners all read these.
+*/}}
+
+{{/* Tempo's ports behind its Service. */}}
+{{- define "tempo-stack.tempo.ports" -}}
+{{- with .Values.tempo.service.ports -}}
+http: {name: http, port: {{ int .http }}, protocol: TCP, appProtocol: http}
+otlpGrpc: {name: otlp-grpc, port: {{ int .otlpGrpc }}, protocol: TCP, appProtocol: grpc}
+{{- end -}}
+{{- end }}
+
+{{/* The Collector's ports: those of enabled receivers, metrics, and extraPorts. */}}
+{{- define "tempo-stack.otelCollector.ports" -}}
+{{- $service := .Values.otelCollector.service -}}
+{{- $ports := dict "metrics" (dict "name" "metrics" "protocol" "TCP" "appProtocol" "http") -}}
+{{- $known := dict
+  "otlpGrpc" (dict "name" "otlp-grpc" "protocol" "TCP" "appProtocol" "grpc")
+  "otlpHttp" (dict "name" "otlp-http" "protocol" "TCP" "appProtocol" "http")
+  "jaegerGrpc" (dict "name" "jaeger-grpc" "protocol" "TCP" "appProtocol" "grpc")
+  "jaegerThriftHttp" (dict "name" "jaeger-http" "protocol" "TCP" "appProtocol" "http")
+  "jaegerThriftCompact" (dict "name" "jaeger-compact" "protocol" "UDP")
+  "jaegerThriftBinary" (dict "name" "jaeger-binary" "protocol" "UDP") -}}
+{{- range $key, $port := $known -}}
+{{- if (get $.Values.otelCollector.receivers $key).enabled -}}{{- $_ := set $ports $key $port -}}{{- end -}}
+{{- end -}}
+{{- range $key, $port := $ports -}}{{- $_ := set $port "port" (int (get $service.ports $key)) -}}{{- end -}}
+{{- range $name, $port := $service.extraPorts -}}
+{{- $extra := dict "name" $name "port" (int $port.port) "protocol" (default "TCP" $port.protocol) -}}
+{{- with $port.appProtocol -}}{{- $_ := set $extra "appProtocol" . -}}{{- end -}}
+{{- $_ := set $ports (printf "extraPorts.%s" $name) $extra -}}
+{{- end -}}
+{{- toYaml $ports -}}
+{{- end }}
+
+{{/* Port list of a Service. Parameter: the map of ports. */}}
+{{- define "tempo-stack.servicePorts" -}}
+{{- $list := list -}}
+{{- range . -}}
+{{- $list = append $list (merge (dict "port" (int .port) "targetPort" .name) .) -}}
+{{- end -}}
+{{- toYaml $list -}}
+{{- end }}
+
+{{/* Port list of a container. Parameter: the map of ports. */}}
+{{- define "tempo-stack.containerPorts" -}}
+{{- $list := list -}}
+{{- range . -}}
+{{- $list = append $list (dict "name" .name "containerPort" (int .port) "protocol" .protocol) -}}
+{{- end -}}
+{{- toYaml $list -}}
+{{- end }}

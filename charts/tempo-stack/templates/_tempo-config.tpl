@@ -1,0 +1,132 @@
+{{/*
+Tempo's configuration file, built as a map and printed once.
+*/}}
+
+{{/* Folder that the volume is mounted on; every path that Tempo writes is below it. */}}
+{{- define "tempo-stack.tempo.dataPath" -}}/var/tempo{{- end }}
+
+{{/* The file. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.config" -}}
+{{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
+{{- $version := "2" -}}
+{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
+{{- range list "storage" (printf "v%s" $version) -}}
+{{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
+{{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}
+{{- end -}}
+{{- include "tempo-stack.config.merge" (dict "into" $config "from" (.Values.tempo.config | default dict)) -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* What every version reads. */}}
+{{- define "tempo-stack.tempo.config.common" -}}
+{{- $tempo := .Values.tempo -}}
+{{- $otlp := dict
+  "endpoint" (include "tempo-stack.listener" (dict "address" $tempo.listenAddress "port" $tempo.service.ports.otlpGrpc))
+  "max_recv_msg_size_mib" (include "tempo-stack.otelCollector.maxBatchMiB" . | int | add 1) -}}
+{{- $limits := dict
+  "ingestion" (dict
+    "rate_limit_bytes" (int64 $tempo.limits.ingestBytesPerSecond)
+    "burst_size_bytes" (int64 $tempo.limits.ingestBurstBytes)
+    "max_traces_per_user" (int64 $tempo.limits.maxLiveTraces))
+  "global" (dict "max_bytes_per_trace" (int64 $tempo.limits.maxBytesPerTrace))
+  "compaction" (dict "block_retention" (include "tempo-stack.duration.go" $tempo.retention.period)) -}}
+{{- dict
+  "server" (dict
+    "http_listen_address" $tempo.listenAddress
+    "http_listen_port" (int $tempo.service.ports.http)
+    "grpc_listen_address" $tempo.listenAddress
+    "grpc_listen_port" (int $tempo.internalPorts.grpc)
+    "log_level" $tempo.logLevel)
+  "memberlist" (dict "bind_addr" (list "127.0.0.1") "bind_port" (int $tempo.internalPorts.memberlist))
+  "distributor" (dict
+    "receivers" (dict "otlp" (dict "protocols" (dict "grpc" $otlp)))
+    "retry_after_on_resource_exhausted" "5s")
+  "query_frontend" (dict "search" (dict "max_result_limit" 262144))
+  "overrides" (dict "defaults" $limits)
+  "stream_over_http_enabled" true
+  "usage_report" (dict "reporting_enabled" false)
+  | toYaml -}}
+{{- end }}
+
+{{/* Where blocks and the write-ahead log are. */}}
+{{- define "tempo-stack.tempo.config.storage" -}}
+{{- $storage := .Values.tempo.storage -}}
+{{- $data := include "tempo-stack.tempo.dataPath" . -}}
+{{- $trace := dict "backend" $storage.backend "wal" (dict "path" (printf "%s/wal" $data)) -}}
+{{- if eq $storage.backend "s3" -}}
+{{- $s3 := dict
+  "bucket" $storage.s3.bucket
+  "endpoint" (include "tempo-stack.tempo.s3.endpoint" .)
+  "insecure" $storage.s3.insecure
+  "forcepathstyle" $storage.s3.forcePathStyle -}}
+{{- with $storage.s3.region -}}{{- $_ := set $s3 "region" . -}}{{- end -}}
+{{- with $storage.s3.prefix -}}{{- $_ := set $s3 "prefix" . -}}{{- end -}}
+{{- $_ := set $trace "s3" $s3 -}}
+{{- else -}}
+{{- $_ := set $trace "local" (dict "path" (printf "%s/blocks" $data)) -}}
+{{- end -}}
+{{- /* 2.3 would write vParquet2, which 2.10 can't read any more. */ -}}
+{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" "<2.4.0") -}}
+{{- $_ := set $trace "block" (dict "version" "vParquet3") -}}
+{{- end -}}
+{{- dict "storage" (dict "trace" $trace) | toYaml -}}
+{{- end }}
+
+{{/* Host of the object store. */}}
+{{- define "tempo-stack.tempo.s3.endpoint" -}}
+{{- $s3 := .Values.tempo.storage.s3 -}}
+{{- if $s3.endpoint -}}
+{{- $s3.endpoint -}}
+{{- else if $s3.region -}}
+{{- printf "s3.%s.amazonaws.com%s" $s3.region (ternary ".cn" "" (hasPrefix "cn-" $s3.region)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* What only 2.x reads: traces are cut to the write-ahead log after a second, and /ready does not wait 15 s. */}}
+{{- define "tempo-stack.tempo.config.v2" -}}
+{{- dict
+  "ingester" (dict
+    "trace_idle_period" "1s"
+    "flush_check_period" "1s"
+    "lifecycler" (dict "min_ready_duration" "0s"))
+  "compactor" (dict "compaction" (dict "block_retention" (include "tempo-stack.duration.go" .Values.tempo.retention.period)))
+  | toYaml -}}
+{{- end }}
+
+{{/*
+What only 3.0 reads. The worker's retention deletes, the scheduler's chooses blocks for compaction: both are set.
+Recent spans need not be hidden from search, because a single process has no Kafka to lag behind.
+*/}}
+{{- define "tempo-stack.tempo.config.v3" -}}
+{{- $data := include "tempo-stack.tempo.dataPath" . -}}
+{{- $compaction := dict "block_retention" (include "tempo-stack.duration.go" .Values.tempo.retention.period) -}}
+{{- dict
+  "live_store" (dict
+    "max_trace_idle" "1s"
+    "flush_check_period" "1s"
+    "shutdown_marker_dir" (printf "%s/live-store/shutdown-marker" $data)
+    "wal" (dict "path" (printf "%s/live-store/traces" $data)))
+  "backend_scheduler" (dict
+    "local_work_path" $data
+    "provider" (dict "compaction" (dict "compaction" $compaction)))
+  "backend_worker" (dict "compaction" $compaction)
+  "query_frontend" (dict "query_end_cutoff" "0s")
+  | toYaml -}}
+{{- end }}
+
+{{/* Contents of the Secret that the chart makes of credentials in clear. */}}
+{{- define "tempo-stack.tempo.s3.secretData" -}}
+{{- $s3 := .Values.tempo.storage.s3 -}}
+{{ $s3.existingSecretKeys.accessKey }}: {{ $s3.accessKey | quote }}
+{{ $s3.existingSecretKeys.secretKey }}: {{ $s3.secretKey | quote }}
+{{- end }}
+
+{{/* Variables that carry the credentials into the container: Tempo reads them itself, so its file needs none. */}}
+{{- define "tempo-stack.tempo.s3.env" -}}
+{{- $keys := .Values.tempo.storage.s3.existingSecretKeys -}}
+{{- with include "tempo-stack.tempo.s3.secretName" . -}}
+AWS_ACCESS_KEY_ID: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $keys.accessKey }}}}}
+AWS_SECRET_ACCESS_KEY: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $keys.secretKey }}}}}
+{{- end -}}
+{{- end }}

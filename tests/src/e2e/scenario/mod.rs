@@ -1,0 +1,179 @@
+//! The scenarios: what the stack is asked to prove.
+//!
+//! Written once; a backend that can't show something has it recorded as skipped, with the reason.
+
+mod names;
+mod outage;
+mod restart;
+mod retention;
+mod rollout;
+mod roundtrip;
+mod s3;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_yaml::Value;
+
+use super::backend::{Component, Stack};
+use super::door::Doors;
+use super::ledger::Ledger;
+use super::metrics::Scrape;
+use super::run::Env;
+use super::send::{Sender, http_client};
+use super::tempo::Client;
+use crate::failure::{Failure, Kind};
+
+/// A scenario on its way.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// One scenario.
+pub struct Scenario {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// What it proves, in one line.
+    pub proves: &'static str,
+    /// Runs it. An error means that it could not go on; what it asks is in the checks.
+    pub run: for<'a> fn(&'a Env) -> Running<'a>,
+}
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// All scenarios, in the order in which they are listed.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "roundtrip",
+        proves: "what goes in by any door comes back equal: from memory, the write-ahead log and the block store",
+        run: |env| Box::pin(roundtrip::run(env)),
+    },
+    Scenario {
+        name: "restart",
+        proves: "what was acknowledged before a stop of Tempo, of the Collector or of both is there after it",
+        run: |env| Box::pin(restart::run(env)),
+    },
+    Scenario {
+        name: "outage",
+        proves: "Tempo is away for 30 s at 2,000 spans/s and no acknowledged span is lost",
+        run: |env| Box::pin(outage::run(env)),
+    },
+    Scenario {
+        name: "retention",
+        proves: "old traces go, young ones stay, and the blocks leave the disk",
+        run: |env| Box::pin(retention::run(env)),
+    },
+    Scenario {
+        name: "s3",
+        proves: "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
+        run: |env| Box::pin(s3::run(env)),
+    },
+    Scenario {
+        name: "rollout",
+        proves: "a configuration that can't work is reported in the program's own words, not as a time-out",
+        run: |env| Box::pin(rollout::run(env)),
+    },
+    Scenario {
+        name: "names",
+        proves: "nothing depends on the default names, ports, release or namespace",
+        run: |env| Box::pin(names::run(env)),
+    },
+];
+
+/// An answer of the Collector that takes longer than this is none.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The two ends of a stack: where spans go in and where they are read back.
+struct Access {
+    sender: Sender,
+    tempo: Client,
+}
+
+impl Access {
+    fn new(stack: &dyn Stack) -> Result<Access> {
+        Ok(Access {
+            sender: Sender::new(&doors(stack)?, SEND_TIMEOUT)?,
+            tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
+        })
+    }
+}
+
+/// The Collector's doors of a stack.
+fn doors(stack: &dyn Stack) -> Result<Doors> {
+    let port = |name| stack.endpoints().get(Component::OtelCollector, name);
+    Ok(Doors {
+        otlp_grpc: port("otlp-grpc")?,
+        otlp_http: port("otlp-http")?,
+        jaeger_grpc: port("jaeger-grpc")?,
+        jaeger_thrift_http: port("jaeger-http")?,
+        jaeger_thrift_compact: port("jaeger-compact")?,
+        jaeger_thrift_binary: port("jaeger-binary")?,
+    })
+}
+
+/// Values of the umbrella chart, written as YAML.
+fn values(yaml: &str) -> Result<Value> {
+    serde_yaml::from_str(yaml).context("parsing a scenario's values")
+}
+
+/// The scenarios of these names, in the order of the list; all if no name is given.
+pub fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
+    if let Some(unknown) = names.iter().find(|name| !ALL.iter().any(|s| s.name == name.as_str())) {
+        let known = ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+        return Err(Failure::err(
+            Kind::Usage,
+            format!("no scenario named {unknown:?}"),
+            format!("scenarios: {known}"),
+        ));
+    }
+    Ok(ALL
+        .iter()
+        .filter(|s| names.is_empty() || names.iter().any(|n| n == s.name))
+        .collect())
+}
+
+/// Bytes that wait in the Collector's sending queue.
+async fn queue_bytes(stack: &dyn Stack) -> Result<f64> {
+    let url = format!(
+        "{}/metrics",
+        stack.endpoints().url(Component::OtelCollector, "metrics")?
+    );
+    let response = http_client()?.get(&url).timeout(SEND_TIMEOUT).send().await;
+    let text = response
+        .with_context(|| format!("asking {url}"))?
+        .text()
+        .await
+        .with_context(|| format!("reading {url}"))?;
+    Scrape::parse(&text)?
+        .sum("otelcol_exporter_queue_size", &[])
+        .context("the Collector reports no queue size")
+}
+
+/// Nothing that was acknowledged is missing. Keeps the ledger as evidence.
+fn judge_ledger(env: &Env, what: &str, ledger: &Ledger) -> Result<()> {
+    let summary = ledger.summary();
+    let text = serde_json::to_string_pretty(&(&summary, ledger.lost())).context("writing JSON")?;
+    env.evidence(&format!("ledger {}.json", what.replace([':', '/'], "")), text);
+    // A ledger without an acknowledged span would prove nothing.
+    let ok = summary.lost == 0 && summary.acked > 0;
+    let detail = format!(
+        "of {} acknowledged ({} refused, {} unknown, {} duplicates)",
+        summary.acked, summary.refused, summary.unknown, summary.duplicates
+    );
+    env.recorder.measure(
+        format!("{what}: acknowledged spans lost"),
+        summary.lost as f64,
+        "spans",
+        ok,
+        detail,
+    );
+    Ok(())
+}
+
+fn mebibytes(bytes: f64) -> f64 {
+    (bytes / 1024.0 / 1024.0 * 10.0).round() / 10.0
+}

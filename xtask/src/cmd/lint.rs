@@ -1,0 +1,217 @@
+//! `cargo xtask lint`: every scenario of every chart against every check that needs no cluster.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::lint::{self, LintChart, Report, Tools};
+use stack_tests::progress::Progress;
+use stack_tests::rules::Finding;
+use stack_tests::workspace::{Chart, Scenario};
+
+use crate::ctx::{Ctx, print_line};
+
+/// Judges every scenario of every chart, without a cluster.
+///
+/// A scenario is a file charts/<chart>/ci/<scenario>-values.yaml. Each is linted by `helm lint --strict`
+/// with its values against values.schema.json, rendered, and judged by: rules of our own, Pod Security
+/// Standards restricted (field by field), the configuration keys that each version of Tempo and the
+/// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they can be
+/// had, the Kubernetes API schemas (kubeconform, offline) and kube-score.
+///
+/// Each finding names a file, a line where it is known, the rule, what is wrong and what to do.
+/// With --format json the findings are an array. Exit code 1 when there are findings.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask lint\n  cargo xtask lint --chart tempo-stack --scenario s3\n  cargo xtask lint --rules"
+)]
+pub struct LintArgs {
+    /// Only this chart.
+    #[arg(long)]
+    chart: Option<String>,
+    /// Only this scenario of the charts that have it.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Print the rules and what each demands, and judge nothing.
+    #[arg(long)]
+    rules: bool,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
+    if args.rules {
+        return list_rules(ctx);
+    }
+    let charts = match &args.chart {
+        Some(name) => vec![ctx.workspace.chart(name)?],
+        None => ctx.workspace.charts()?,
+    };
+    let jobs = jobs(&charts, args)?;
+    if ctx.args.dry_run {
+        let tools = Tools::planned(&ctx.toolbox, |program| ctx.helm_at(program))?;
+        let mut steps = Vec::new();
+        for (chart, scenario) in &jobs {
+            steps.extend(lint::plan(&tools, &ctx.workspace, &charts[*chart], scenario)?);
+        }
+        return ctx.print_plan(&steps);
+    }
+    let tools = Tools::get(&ctx.toolbox, ctx.helm()?)?;
+    let prepared = charts
+        .into_iter()
+        .map(|chart| LintChart::prepare(&tools.helm, chart))
+        .collect::<Result<Vec<_>>>()?;
+    let jobs: Vec<_> = jobs
+        .into_iter()
+        .map(|(chart, scenario)| (&prepared[chart], scenario))
+        .collect();
+    print_reports(ctx, &judge(ctx, &tools, &jobs)?)
+}
+
+fn list_rules(ctx: &Ctx) -> Result<()> {
+    let rules: BTreeMap<String, String> = lint::rule_list().into_iter().collect();
+    let width = rules.keys().map(String::len).max().unwrap_or_default();
+    let mut text = String::new();
+    for (name, summary) in lint::rule_list() {
+        writeln!(text, "{name:<width$}  {summary}")?;
+    }
+    ctx.print(&rules, text)
+}
+
+/// The scenarios to judge, each with the index of its chart.
+fn jobs(charts: &[Chart], args: &LintArgs) -> Result<Vec<(usize, Scenario)>> {
+    let mut jobs = Vec::new();
+    let mut names = Vec::new();
+    for (index, chart) in charts.iter().enumerate() {
+        for scenario in chart.scenarios()? {
+            names.push(format!("{}/{}", chart.name(), scenario.name));
+            if args.scenario.as_ref().is_none_or(|name| *name == scenario.name) {
+                jobs.push((index, scenario));
+            }
+        }
+    }
+    if jobs.is_empty() {
+        let wanted = args.scenario.as_deref().unwrap_or("any");
+        return Err(Failure::err(
+            Kind::Usage,
+            format!("no scenario named {wanted:?}"),
+            format!("scenarios here: {}", names.join(", ")),
+        ));
+    }
+    Ok(jobs)
+}
+
+/// Judges all scenarios, a few at a time: each mostly waits for programs that use one core.
+fn judge(ctx: &Ctx, tools: &Tools, jobs: &[(&LintChart, Scenario)]) -> Result<Vec<Report>> {
+    let workers = std::thread::available_parallelism()
+        .map_or(2, NonZero::get)
+        .min(jobs.len());
+    let next = AtomicUsize::new(0);
+    let mut progress = Progress::start("judging scenarios", jobs.len() as u64, ctx.args.quiet);
+    let mut reports = std::thread::scope(|scope| {
+        let (send, results) = mpsc::channel();
+        for _ in 0..workers {
+            let (send, next) = (send.clone(), &next);
+            scope.spawn(move || {
+                while let Some((chart, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = format!("{}/{}", chart.chart.name(), scenario.name);
+                    let report = lint::scenario(tools, &ctx.workspace, chart, scenario)
+                        .with_context(|| format!("scenario {name}"));
+                    let failed = report.is_err();
+                    // The receiver is gone once another scenario could not be judged.
+                    if send.send((name, report)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        let mut reports = Vec::new();
+        for (name, report) in results {
+            progress.advance(&name);
+            reports.push(report?);
+        }
+        Ok::<_, anyhow::Error>(reports)
+    })?;
+    reports.sort_by(|a: &Report, b| (&a.chart, &a.scenario).cmp(&(&b.chart, &b.scenario)));
+    drop(progress);
+    Ok(reports)
+}
+
+/// A finding with the scenarios that show it.
+#[derive(Debug, serde::Serialize)]
+struct Row<'r> {
+    #[serde(flatten)]
+    finding: &'r Finding,
+    scenarios: Vec<String>,
+}
+
+fn print_reports(ctx: &Ctx, reports: &[Report]) -> Result<()> {
+    let mut rows: BTreeMap<&Finding, Vec<String>> = BTreeMap::new();
+    for report in reports {
+        for finding in &report.findings {
+            rows.entry(finding)
+                .or_default()
+                .push(format!("{}/{}", report.chart, report.scenario));
+        }
+    }
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .map(|(finding, scenarios)| Row { finding, scenarios })
+        .collect();
+    let summary = format!("{} scenarios, {} findings", reports.len(), rows.len());
+    match ctx.args.format {
+        crate::ctx::Format::Json => ctx.print(&rows, "")?,
+        crate::ctx::Format::Text => {
+            print_judges(ctx, reports);
+            print_line(&format!("{}{summary}", text(&rows)?))?;
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::err(
+        Kind::Findings,
+        summary,
+        "correct what each finding names; `cargo xtask lint --rules` says what is demanded",
+    ))
+}
+
+/// Says who judged the configurations: not every version has a program here.
+fn print_judges(ctx: &Ctx, reports: &[Report]) {
+    let mut judges: BTreeMap<_, usize> = BTreeMap::new();
+    for judgement in reports.iter().flat_map(|report| &report.judgements) {
+        *judges.entry(judgement).or_default() += 1;
+    }
+    for (judgement, count) in judges {
+        ctx.say(format!(
+            "{count:>3} configurations of {} judged by {}",
+            judgement.program,
+            judgement.by.join(" and ")
+        ));
+    }
+}
+
+/// The findings, grouped by file.
+fn text(rows: &[Row]) -> Result<String> {
+    let mut text = String::new();
+    let mut file = "";
+    for row in rows {
+        let finding = row.finding;
+        if finding.file != file {
+            file = &finding.file;
+            writeln!(text, "{file}")?;
+        }
+        let place = finding
+            .line
+            .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+        writeln!(text, "  {place}: {}: {}", finding.rule, finding.message)?;
+        writeln!(text, "    do: {}", finding.remedy)?;
+        writeln!(text, "    in: {}", row.scenarios.join(", "))?;
+    }
+    Ok(text)
+}
