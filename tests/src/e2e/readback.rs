@@ -4,6 +4,7 @@
 //! block; a search that lists the spans reads some 7,000. So searches come first, and what they
 //! don't find is read by id before it counts as lost.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ use crate::step::Cancel;
 /// At most this many traces per search: Tempo's answer may not be larger than 16 MiB inside
 /// (`server.grpc_server_max_send_msg_size`), which is some 40,000 traces of two spans.
 const TRACES_PER_SEARCH: usize = 10_000;
+/// More than any window has, and less than the 262,144 that Tempo allows by default since 2.9.2
+/// (`query_frontend.search.max_result_limit`).
+const SEARCH_LIMIT: u32 = 100_000;
 /// At most this many traces are read by id in one round, and this many at the same time.
 const READS_PER_ROUND: usize = 200;
 const READERS: usize = 8;
@@ -61,7 +65,7 @@ pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration,
             report.searches += 1;
             let search = Search::new(&traceql)
                 .between(window.start, window.end)
-                .limit(1_000_000)
+                .limit(SEARCH_LIMIT)
                 .spans_per_trace(SPANS_PER_TRACE);
             match client.search(&search).await {
                 Ok(found) => found.iter().for_each(|f| ledger.find(f.id, &f.spans)),
@@ -87,6 +91,27 @@ pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration,
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+impl fmt::Display for Readback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Readback {
+            traces,
+            searches,
+            reads,
+            errors,
+            seconds,
+            ..
+        } = self;
+        write!(
+            f,
+            "{traces} traces with {searches} searches and {reads} reads by id in {seconds:.1} s"
+        )?;
+        match &self.last_error {
+            Some(error) => write!(f, "; {errors} of these failed, the last with: {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Readback {

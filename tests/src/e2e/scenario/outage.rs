@@ -77,10 +77,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     );
 
     let read = read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
-    env.recorder.say(format!(
-        "read back {} traces with {} searches and {} reads by id in {:.1} s",
-        read.traces, read.searches, read.reads, read.seconds
-    ));
+    env.recorder.say(format!("read back {read}"));
     judge_ledger(env, "outage", &ledger)?;
     let scrape = Scrape::parse(&access.tempo.metrics().await?)?;
     let received = scrape.sum("tempo_distributor_spans_received_total", &[]);
