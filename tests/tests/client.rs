@@ -126,8 +126,7 @@ async fn every_span_of_a_load_is_read_back_and_a_missing_one_is_a_loss() {
     let stack = Stack::start().await;
     let cancel = Cancel::default();
     let sender = Sender::new(&stack.doors, Duration::from_secs(10)).unwrap();
-    let plan = Plan::new(SEED);
-    let load = Load::start(sender, plan.clone(), cancel.clone());
+    let load = Load::start(sender, Plan::new(SEED), cancel.clone());
     wait_for("2,000 spans", PATIENCE, &cancel, async || {
         let summary = load.ledger().summary();
         Ok(if summary.acked >= 2_000 {
@@ -140,9 +139,7 @@ async fn every_span_of_a_load_is_read_back_and_a_missing_one_is_a_loss() {
     .unwrap();
     let (mut ledger, pace) = load.stop().await.unwrap();
     assert_eq!(pace.skipped, 0, "{pace:?}");
-    let report = read_back(&stack.tempo, &mut ledger, &plan.marker, PATIENCE, &cancel)
-        .await
-        .unwrap();
+    let report = read_back(&stack.tempo, &mut ledger, PATIENCE, &cancel).await.unwrap();
     let summary = ledger.summary();
     assert_eq!(
         (summary.lost, summary.unexpected),
@@ -157,9 +154,7 @@ async fn every_span_of_a_load_is_read_back_and_a_missing_one_is_a_loss() {
     ledger.send(missing.0, [missing.1]);
     ledger.settle(&Outcome::Acked { rejected_spans: 0 }, [missing]);
     let deadline = Duration::from_millis(300);
-    read_back(&stack.tempo, &mut ledger, &plan.marker, deadline, &cancel)
-        .await
-        .unwrap();
+    read_back(&stack.tempo, &mut ledger, deadline, &cancel).await.unwrap();
     let lost: Vec<_> = ledger.lost().into_iter().map(|lost| (lost.trace, lost.span)).collect();
     assert_eq!(lost, [missing]);
 }

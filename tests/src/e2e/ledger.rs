@@ -41,18 +41,13 @@ struct Entry {
 /// Every span that was sent, by trace and span id.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    marker: String,
     opened: Instant,
     opened_unix_ms: u64,
     traces: HashMap<TraceId, Vec<Entry>>,
     /// Spans that came back and were never sent, by trace.
     unexpected: HashMap<TraceId, u64>,
     refusals: HashMap<String, u64>,
-}
-
-impl Default for Ledger {
-    fn default() -> Ledger {
-        Ledger::new()
-    }
 }
 
 /// A span that was acknowledged and isn't found.
@@ -88,9 +83,11 @@ pub struct Summary {
 }
 
 impl Ledger {
-    /// An empty ledger, opened now.
-    pub fn new() -> Ledger {
+    /// An empty ledger, opened now, for spans whose attribute
+    /// [`SPAN_MARKER`](super::corpus::SPAN_MARKER) is `marker`.
+    pub fn new(marker: impl Into<String>) -> Ledger {
         Ledger {
+            marker: marker.into(),
             opened: Instant::now(),
             opened_unix_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -99,6 +96,11 @@ impl Ledger {
             unexpected: HashMap::new(),
             refusals: HashMap::new(),
         }
+    }
+
+    /// The marker of all its spans, by which a search finds them.
+    pub fn marker(&self) -> &str {
+        &self.marker
     }
 
     /// Milliseconds since the ledger was opened.
@@ -287,7 +289,7 @@ mod tests {
 
     #[test]
     fn loss_is_what_was_acked_and_is_not_found() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new("test");
         ledger.send(trace(1), (1..=5).map(span));
         let refused = Outcome::Refused {
             code: "503".into(),
@@ -316,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_span_of_the_same_id_in_another_trace_does_not_count_as_found() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new("test");
         ledger.send(trace(1), [span(1)]);
         ledger.settle(&ACKED, [(trace(1), span(1))]);
         ledger.find(trace(2), &[span(1)]);
@@ -325,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_span_found_twice_is_a_duplicate_and_no_loss() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new("test");
         ledger.send(trace(1), [span(1)]);
         ledger.settle(&ACKED, [(trace(1), span(1))]);
         ledger.find(trace(1), &[span(1), span(1)]);
@@ -340,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_partial_success_acks_nothing_for_certain() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new("test");
         ledger.send(trace(1), [span(1), span(2)]);
         ledger.settle(
             &Outcome::Acked { rejected_spans: 1 },
@@ -352,7 +354,7 @@ mod tests {
     #[test]
     fn the_dump_names_every_span() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new("test");
         ledger.send(trace(1), [span(1)]);
         ledger.settle(&ACKED, [(trace(1), span(1))]);
         ledger.dump(&dir.path().join("ledger.json")).unwrap();

@@ -94,7 +94,7 @@ pub struct Load {
 impl Load {
     /// Starts sending; it goes on until [`Load::stop`], or until the user asks to stop.
     pub fn start(sender: Sender, plan: Plan, cancel: Cancel) -> Load {
-        let ledger = Arc::new(Mutex::new(Ledger::new()));
+        let ledger = Arc::new(Mutex::new(Ledger::new(plan.marker.as_str())));
         let stop = Arc::new(AtomicBool::new(false));
         let run = Run {
             ledger: Arc::clone(&ledger),

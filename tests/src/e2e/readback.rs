@@ -4,6 +4,7 @@
 //! block; a search that lists the spans reads some 7,000. So searches come first, and what they
 //! don't find is read by id before it counts as lost.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ use crate::step::Cancel;
 /// At most this many traces per search: Tempo's answer may not be larger than 16 MiB inside
 /// (`server.grpc_server_max_send_msg_size`), which is some 40,000 traces of two spans.
 const TRACES_PER_SEARCH: usize = 10_000;
+/// More than any window has, and less than the 262,144 that Tempo allows by default since 2.9.2
+/// (`query_frontend.search.max_result_limit`).
+const SEARCH_LIMIT: u32 = 100_000;
 /// At most this many traces are read by id in one round, and this many at the same time.
 const READS_PER_ROUND: usize = 200;
 const READERS: usize = 8;
@@ -45,19 +49,13 @@ pub struct Readback {
     pub seconds: f64,
 }
 
-/// Reads back every acknowledged span with the marker and writes into the ledger what it finds. What
-/// is missing is looked for again until the deadline.
+/// Reads back every acknowledged span and writes into the ledger what it finds. What is missing is
+/// looked for again until the deadline.
 ///
 /// An error only if the user asked to stop: whether anything is lost is for the ledger to say.
-pub async fn read_back(
-    client: &Client,
-    ledger: &mut Ledger,
-    marker: &str,
-    deadline: Duration,
-    cancel: &Cancel,
-) -> Result<Readback> {
+pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration, cancel: &Cancel) -> Result<Readback> {
     let started = Instant::now();
-    let traceql = format!("{{ span.{SPAN_MARKER} = \"{marker}\" }}");
+    let traceql = format!("{{ span.{SPAN_MARKER} = {:?} }}", ledger.marker());
     let mut report = Readback::default();
     let mut left = ledger.incomplete();
     report.traces = left.len();
@@ -67,7 +65,7 @@ pub async fn read_back(
             report.searches += 1;
             let search = Search::new(&traceql)
                 .between(window.start, window.end)
-                .limit(262_144)
+                .limit(SEARCH_LIMIT)
                 .spans_per_trace(SPANS_PER_TRACE);
             match client.search(&search).await {
                 Ok(found) => found.iter().for_each(|f| ledger.find(f.id, &f.spans)),
@@ -93,6 +91,27 @@ pub async fn read_back(
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+impl fmt::Display for Readback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Readback {
+            traces,
+            searches,
+            reads,
+            errors,
+            seconds,
+            ..
+        } = self;
+        write!(
+            f,
+            "{traces} traces with {searches} searches and {reads} reads by id in {seconds:.1} s"
+        )?;
+        match &self.last_error {
+            Some(error) => write!(f, "; {errors} of these failed, the last with: {error}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Readback {
