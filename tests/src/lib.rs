@@ -8,6 +8,7 @@
 pub mod config_check;
 pub mod disk;
 pub mod failure;
+pub mod generated;
 pub mod golden;
 pub mod kube_score;
 pub mod lint;
@@ -18,6 +19,7 @@ pub mod progress;
 pub mod quantity;
 pub mod render;
 pub mod rules;
+pub mod scenarios;
 pub mod schema_check;
 pub mod step;
 pub mod tools;

@@ -19,23 +19,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts a task of `total` parts; 0 where the number isn't known.
+    /// Starts a task of `total` parts; 0 where the number isn't known yet.
     pub fn start(name: impl Into<String>, total: u64, quiet: bool) -> Progress {
         let name = name.into();
         let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
-            let bar = if total == 0 {
-                ProgressBar::new_spinner()
-            } else {
-                ProgressBar::new(total)
-            };
-            let template = if total == 0 {
-                "{spinner} {prefix}: {msg} ({elapsed})"
-            } else {
-                "{prefix} [{bar:30}] {pos}/{len} {wide_msg} {elapsed}"
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
+            let bar = ProgressBar::new_spinner();
+            style(&bar, "{spinner} {prefix} ({elapsed})");
             bar.set_prefix(name.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
@@ -43,13 +32,26 @@ impl Progress {
         if bar.is_none() && !quiet {
             eprintln!("{name} ...");
         }
-        Progress {
+        let mut progress = Progress {
             name,
             bar,
-            total,
+            total: 0,
             done: 0,
             last_line: Instant::now(),
             quiet,
+        };
+        if total > 0 {
+            progress.set_total(total);
+        }
+        progress
+    }
+
+    /// Says how many parts the task has.
+    pub fn set_total(&mut self, total: u64) {
+        self.total = total;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            style(bar, "{prefix} [{bar:30}] {pos}/{len} {wide_msg} {elapsed}");
         }
     }
 
@@ -85,5 +87,12 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    // The templates are ours; a mistake in one leaves the default look.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
     }
 }

@@ -203,6 +203,11 @@ impl Toolbox {
         Ok(installed)
     }
 
+    /// The Go that would build the tool; an error says what to install.
+    pub fn can_build(&self, name: &str) -> Result<String> {
+        Ok(self.go(self.tool(name)?)?.version)
+    }
+
     /// The build of a tool as a step that writes to `output`.
     pub fn build_step(&self, tool: &Tool, output: &Path) -> Step {
         let ldflags = format!("-s -w {}", tool.file.ldflags);
@@ -359,20 +364,10 @@ impl Toolbox {
             .go_step(format!("listing the packages of {}", tool.name), tool)
             .args(["list", "-deps", "-f", "{{.ImportPath}}", &tool.file.package])
             .timeout(BUILD_TIMEOUT);
-        let mut progress = Progress::start(
-            format!("building {} {} with {}", tool.name, tool.file.version, go.version),
-            0,
-            self.quiet,
-        );
+        let mut progress = Progress::start(format!("building {} {}", tool.name, tool.file.version), 0, self.quiet);
         let listed = self.runner.try_run(&list)?;
         self.judge(tool, &list, &listed)?;
-        if !self.quiet {
-            progress = Progress::start(
-                format!("building {} {}", tool.name, tool.file.version),
-                listed.stdout.lines().count() as u64,
-                self.quiet,
-            );
-        }
+        progress.set_total(listed.stdout.lines().count() as u64);
         let temp = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing to {}", dir.display()))?;
         let step = self.build_step(tool, temp.path());
         let output = self.runner.stream(&step, &mut |line| progress.advance(line))?;
@@ -381,7 +376,8 @@ impl Toolbox {
         temp.persist(target)
             .with_context(|| format!("moving {} into the cache", tool.name))?;
         progress.finish(&format!(
-            "built in {:.0} s",
+            "built with {} in {:.0} s",
+            go.version,
             (listed.elapsed + output.elapsed).as_secs_f64()
         ));
         Ok(())

@@ -1,9 +1,11 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
+mod archive;
 mod cmd;
 mod ctx;
 #[cfg(feature = "e2e")]
 mod endpoints;
+mod generated;
 
 use std::process::ExitCode;
 
@@ -33,8 +35,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Doctor(cmd::doctor::DoctorArgs),
+    Tools(cmd::tools::ToolsArgs),
+    Template(cmd::template::TemplateArgs),
     Lint(cmd::lint::LintArgs),
+    Docs(cmd::docs::DocsArgs),
     Schemas(cmd::schemas::SchemasArgs),
+    Test(cmd::test::TestArgs),
     #[cfg(feature = "e2e")]
     E2e(cmd::e2e::E2eArgs),
     #[cfg(feature = "e2e")]
@@ -43,7 +50,7 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
-    Tools(cmd::tools::ToolsArgs),
+    Package(cmd::package::PackageArgs),
 }
 
 fn main() -> ExitCode {
@@ -66,8 +73,13 @@ fn run(cli: &Cli) -> Result<()> {
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel)?;
     match &cli.command {
+        Command::Doctor(args) => cmd::doctor::run(&ctx, args),
+        Command::Tools(args) => cmd::tools::run(&ctx, args),
+        Command::Template(args) => cmd::template::run(&ctx, args),
         Command::Lint(args) => cmd::lint::run(&ctx, args),
+        Command::Docs(args) => cmd::docs::run(&ctx, args),
         Command::Schemas(args) => cmd::schemas::run(&ctx, args),
+        Command::Test(args) => cmd::test::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::E2e(args) => cmd::e2e::run(&ctx, args),
         #[cfg(feature = "e2e")]
@@ -76,6 +88,6 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
-        Command::Tools(args) => cmd::tools::run(&ctx, args),
+        Command::Package(args) => cmd::package::run(&ctx, args),
     }
 }

@@ -10,6 +10,7 @@ pub mod expect;
 pub mod id;
 pub mod jaeger;
 pub mod ledger;
+pub mod load;
 pub mod metrics;
 pub mod otlp;
 pub mod ports;

@@ -238,8 +238,14 @@ impl Recorder {
                 Status::Skipped => "skip",
             };
             let elapsed = self.started.elapsed().as_secs_f64();
-            let dash = if detail.is_empty() { "" } else { ": " };
-            eprintln!("{:<10} {elapsed:>6.1} s  {word} {name}{dash}{detail}", self.scenario);
+            let value = value.map(|(value, unit)| format!("{value} {unit}")).unwrap_or_default();
+            let shown = [value, detail.clone()]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let colon = if shown.is_empty() { "" } else { ": " };
+            eprintln!("{:<10} {elapsed:>6.1} s  {word} {name}{colon}{shown}", self.scenario);
         }
         let (value, unit) = value.map_or((None, None), |(v, u)| (Some(v), Some(u.to_owned())));
         self.lock().push(Check {

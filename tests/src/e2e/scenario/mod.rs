@@ -3,6 +3,8 @@
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
 mod names;
+mod outage;
+mod restart;
 mod retention;
 mod rollout;
 mod roundtrip;
@@ -17,8 +19,10 @@ use serde_yaml::Value;
 
 use super::backend::{Component, Stack};
 use super::door::Doors;
+use super::ledger::Ledger;
+use super::metrics::Scrape;
 use super::run::Env;
-use super::send::Sender;
+use super::send::{Sender, http_client};
 use super::tempo::Client;
 use crate::failure::{Failure, Kind};
 
@@ -47,6 +51,16 @@ pub const ALL: &[Scenario] = &[
         name: "roundtrip",
         proves: "what goes in by any door comes back equal: from memory, the write-ahead log and the block store",
         run: |env| Box::pin(roundtrip::run(env)),
+    },
+    Scenario {
+        name: "restart",
+        proves: "what was acknowledged before a stop of Tempo, of the Collector or of both is there after it",
+        run: |env| Box::pin(restart::run(env)),
+    },
+    Scenario {
+        name: "outage",
+        proves: "Tempo is away for 30 s at 2,000 spans/s and no acknowledged span is lost",
+        run: |env| Box::pin(outage::run(env)),
     },
     Scenario {
         name: "retention",
@@ -120,4 +134,46 @@ pub fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
         .iter()
         .filter(|s| names.is_empty() || names.iter().any(|n| n == s.name))
         .collect())
+}
+
+/// Bytes that wait in the Collector's sending queue.
+async fn queue_bytes(stack: &dyn Stack) -> Result<f64> {
+    let url = format!(
+        "{}/metrics",
+        stack.endpoints().url(Component::OtelCollector, "metrics")?
+    );
+    let response = http_client()?.get(&url).timeout(SEND_TIMEOUT).send().await;
+    let text = response
+        .with_context(|| format!("asking {url}"))?
+        .text()
+        .await
+        .with_context(|| format!("reading {url}"))?;
+    Scrape::parse(&text)?
+        .sum("otelcol_exporter_queue_size", &[])
+        .context("the Collector reports no queue size")
+}
+
+/// Nothing that was acknowledged is missing. Keeps the ledger as evidence.
+fn judge_ledger(env: &Env, what: &str, ledger: &Ledger) -> Result<()> {
+    let summary = ledger.summary();
+    let text = serde_json::to_string_pretty(&(&summary, ledger.lost())).context("writing JSON")?;
+    env.evidence(&format!("ledger {}.json", what.replace([':', '/'], "")), text);
+    // A ledger without an acknowledged span would prove nothing.
+    let ok = summary.lost == 0 && summary.acked > 0;
+    let detail = format!(
+        "of {} acknowledged ({} refused, {} unknown, {} duplicates)",
+        summary.acked, summary.refused, summary.unknown, summary.duplicates
+    );
+    env.recorder.measure(
+        format!("{what}: acknowledged spans lost"),
+        summary.lost as f64,
+        "spans",
+        ok,
+        detail,
+    );
+    Ok(())
+}
+
+fn mebibytes(bytes: f64) -> f64 {
+    (bytes / 1024.0 / 1024.0 * 10.0).round() / 10.0
 }

@@ -1,0 +1,222 @@
+//! `cargo xtask docs`: what follows from the comments in values.yaml.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::generated::{self, Generated};
+use stack_tests::rules::Finding;
+use stack_tests::values::{ValuesFile, readme, schema};
+use stack_tests::workspace::{Chart, Workspace};
+use tera::{Context as Data, Tera};
+
+use crate::ctx::Ctx;
+use crate::generated::conclude;
+
+/// Lays out the value tables; its data is a list of [`readme::Table`]s.
+const TEMPLATE: &str = "ci/templates/values.md.tera";
+const BEGIN: &str = "<!-- values:begin -->";
+const END: &str = "<!-- values:end -->";
+const COMMAND: &str = "cargo xtask docs";
+
+/// Writes values.schema.json and the README's value tables from the comments in values.yaml.
+///
+/// Each key of values.yaml has its comment directly above it. `# --` begins the description, which
+/// may go on in further lines; `# @schema` holds, on one line, JSON Schema keywords (draft-07) as a
+/// YAML flow mapping. A map with children may do without, or have a comment without the dashes.
+///
+/// The type follows from the default; a keyword in @schema wins over it. A key that is not in
+/// values.yaml is refused, except below a map whose @schema has additionalProperties, below `global`,
+/// and in the values of a dependency. The tables stand between the lines `<!-- values:begin -->` and
+/// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera.
+///
+/// A leaf without a description or a @schema that can't be used is a finding with its line, exit code
+/// 1; then nothing is written for that chart.
+#[derive(Debug, Args)]
+#[command(after_help = "A key with its comment:
+  # -- Number of pods, 0 or 1.
+  # @schema {\"minimum\": 0}
+  replicas: 1
+
+Example:
+  cargo xtask docs
+  cargo xtask docs --check   # in CI: fails and shows the difference")]
+pub struct DocsArgs {
+    /// Write nothing; fail if a file is not what the comments say.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
+    let mut all = Docs::default();
+    for chart in ctx.workspace.charts()? {
+        let docs = generate(&ctx.workspace, &chart)?;
+        all.files.extend(docs.files);
+        all.findings.extend(docs.findings);
+    }
+    if all.findings.is_empty() {
+        return conclude(ctx, &all.files, &[], args.check, COMMAND);
+    }
+    if !args.check && !ctx.args.dry_run {
+        generated::write(&all.files, &[])?;
+    }
+    ctx.print(
+        &serde_json::json!({"findings": all.findings}),
+        all.findings.iter().map(line).collect::<Vec<_>>().join("\n"),
+    )?;
+    Err(Failure::err(
+        Kind::Findings,
+        format!(
+            "{} findings; the files that they concern can't be written",
+            all.findings.len()
+        ),
+        "mend the lines above: `cargo xtask docs --help` describes the comments",
+    ))
+}
+
+/// What can be written for a chart, and why the rest can't.
+#[derive(Debug, Default)]
+struct Docs {
+    files: Vec<Generated>,
+    findings: Vec<Finding>,
+}
+
+fn generate(workspace: &Workspace, chart: &Chart) -> Result<Docs> {
+    let values = ValuesFile::of_chart(workspace, chart)?;
+    let mut docs = Docs {
+        files: Vec::new(),
+        findings: values.findings().to_vec(),
+    };
+    if !docs.findings.is_empty() {
+        return Ok(docs);
+    }
+    let mut add = |path: &Path, text| {
+        docs.files.push(Generated {
+            path: path.to_path_buf(),
+            text,
+            source: values.shown.clone(),
+        });
+    };
+    let schema = serde_json::to_string_pretty(&schema::of_chart(chart.name(), &values)).context("writing JSON")?;
+    add(&chart.dir.join("values.schema.json"), schema + "\n");
+    let path = chart.dir.join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap_or_default();
+    match between_markers(&readme, &tables(workspace.root(), &values)?) {
+        Some(readme) => add(&path, readme),
+        None => docs.findings.push(Finding {
+            file: workspace.shown(&path).to_string(),
+            line: None,
+            rule: "values-readme".into(),
+            message: format!("no place for the value tables: {BEGIN} and {END} must stand there once each"),
+            remedy: "put both lines where the tables belong".into(),
+        }),
+    }
+    Ok(docs)
+}
+
+fn tables(root: &Path, values: &ValuesFile) -> Result<String> {
+    let path = root.join(TEMPLATE);
+    let template = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let mut data = Data::new();
+    data.insert("tables", &readme::tables(values));
+    // Markdown, not HTML: nothing is escaped.
+    Tera::one_off(&template, &data, false).with_context(|| format!("rendering {TEMPLATE}"))
+}
+
+/// The text with what stands between the markers replaced; none if they don't stand there once each.
+fn between_markers(text: &str, inner: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (old, after) = rest.split_once(END)?;
+    let again = [before, old, after]
+        .iter()
+        .any(|part| part.contains(BEGIN) || part.contains(END));
+    (!again).then(|| format!("{before}{BEGIN}\n{}\n{END}{after}", inner.trim()))
+}
+
+/// `file:line: rule: message (remedy)`, as editors and people read it.
+fn line(finding: &Finding) -> String {
+    let Finding {
+        file,
+        rule,
+        message,
+        remedy,
+        ..
+    } = finding;
+    let place = finding
+        .line
+        .map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+    format!("{place}: {rule}: {message} ({remedy})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace(values: &str, readme: &str) -> (tempfile::TempDir, Workspace) {
+        let dir = tempfile::tempdir().unwrap();
+        let chart = dir.path().join("charts/c");
+        std::fs::create_dir_all(&chart).unwrap();
+        std::fs::create_dir_all(dir.path().join("ci/templates")).unwrap();
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TEMPLATE);
+        std::fs::copy(template, dir.path().join(TEMPLATE)).unwrap();
+        std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: c\nversion: 0.1.0\n").unwrap();
+        std::fs::write(chart.join("values.yaml"), values).unwrap();
+        std::fs::write(chart.join("README.md"), readme).unwrap();
+        let workspace = Workspace::at(dir.path());
+        (dir, workspace)
+    }
+
+    fn docs(values: &str, readme: &str) -> Docs {
+        let (_dir, workspace) = workspace(values, readme);
+        generate(&workspace, &workspace.chart("c").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_tables_stand_between_the_markers_and_the_rest_of_the_readme_stays() {
+        let docs = docs(
+            "# -- A name.\nname: \"\"\n# All of t.\nt:\n  # -- How many.\n  count: 3\n",
+            "# C\n\n<!-- values:begin -->\nold\n<!-- values:end -->\n\nMore.\n",
+        );
+        assert_eq!(
+            docs.files[1].text,
+            "# C\n\n<!-- values:begin -->\n\
+             <!-- Written by `cargo xtask docs` from the comments in values.yaml: change them there. -->\n\n\
+             ### General\n\n\
+             | Key | Type | Default | Description |\n| --- | --- | --- | --- |\n\
+             | `name` | string | `\"\"` | A name. |\n\n\
+             ### `t`\n\nAll of t.\n\n\
+             | Key | Type | Default | Description |\n| --- | --- | --- | --- |\n\
+             | `t.count` | integer | `3` | How many. |\n\
+             <!-- values:end -->\n\nMore.\n"
+        );
+        assert!(docs.files[0].path.ends_with("charts/c/values.schema.json"));
+    }
+
+    #[test]
+    fn writing_twice_gives_the_same_text() {
+        let once = between_markers("a\n<!-- values:begin --><!-- values:end -->\nb", "x\n").unwrap();
+        assert_eq!(between_markers(&once, "x\n").as_ref(), Some(&once));
+    }
+
+    #[test]
+    fn a_readme_without_both_markers_once_is_a_finding_and_the_schema_is_made_all_the_same() {
+        let twice = format!("{BEGIN}{END}{BEGIN}{END}");
+        for readme in ["", "# C\n", "<!-- values:end --><!-- values:begin -->", BEGIN, &twice] {
+            let docs = docs("# -- A.\na: 1\n", readme);
+            assert_eq!((docs.files.len(), docs.findings.len()), (1, 1), "{readme}");
+        }
+    }
+
+    #[test]
+    fn an_undocumented_key_stops_the_chart_and_is_shown_with_file_and_line() {
+        let docs = docs("a:\n  b: 1\n", &format!("{BEGIN}{END}"));
+        assert!(docs.files.is_empty());
+        let shown = line(&docs.findings[0]);
+        assert!(
+            shown.starts_with("charts/c/values.yaml:2: values-comment: a.b"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask template`: the committed renders.
+
+use anyhow::Result;
+use clap::Args;
+use stack_tests::golden;
+
+use crate::ctx::Ctx;
+use crate::generated::conclude;
+
+/// Renders every chart with every scenario into tests/golden, to be reviewed like code.
+///
+/// A scenario is a file charts/<chart>/ci/<scenario>-values.yaml. Each object that it renders to is
+/// one file, tests/golden/<chart>/<scenario>/<kind>-<name>.yaml, as helm prints it. The release has
+/// the chart's name and is in the namespace `observability`; a scenario that needs another one says
+/// so in its first comment lines: `# @release {name: traces, namespace: team-a}`.
+///
+/// Files that no scenario renders any more are removed. Nothing is written unless everything renders.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  cargo xtask template && git diff tests/golden   # what a change of a template does to whom
+  cargo xtask template --check                    # in CI: fails on a changed, missing or orphaned file")]
+pub struct TemplateArgs {
+    /// Only this chart.
+    #[arg(long, value_name = "CHART")]
+    chart: Option<String>,
+    /// Write nothing; fail if a file is not what its template renders to.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &TemplateArgs) -> Result<()> {
+    let folder = golden::folder(&ctx.workspace);
+    // Without --chart, the folder of a chart that was removed is full of orphans.
+    let (charts, owned, command) = match &args.chart {
+        Some(name) => {
+            let chart = ctx.workspace.chart(name)?;
+            let command = format!("cargo xtask template --chart {name}");
+            (vec![chart], folder.join(name), command)
+        }
+        None => (ctx.workspace.charts()?, folder, "cargo xtask template".to_owned()),
+    };
+    let wanted = golden::wanted(&ctx.helm()?, &ctx.workspace, &charts)?;
+    conclude(ctx, &wanted, &[owned], args.check, &command)
+}

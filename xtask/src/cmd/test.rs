@@ -1,0 +1,167 @@
+//! `cargo xtask test`: all that needs no cluster.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::step::{Output, Step};
+
+use crate::ctx::{Ctx, print_line};
+
+/// A cold build of the workspace with its tests, on a busy two-core machine.
+const CARGO_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// Cold builds of the tools that a check needs.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// Runs every check that needs no cluster: formatting, clippy, unit and render tests, generated files,
+/// golden renders, lint.
+///
+/// All checks run, also after one failed. Tools that are missing are built first.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cargo xtask test")]
+pub struct TestArgs {}
+
+/// How one check ended.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    name: String,
+    passed: bool,
+    seconds: f64,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, _args: &TestArgs) -> Result<()> {
+    let steps = steps(ctx)?;
+    if ctx.args.dry_run {
+        return ctx.print_plan(&steps);
+    }
+    let mut outcomes = Vec::new();
+    for step in &steps {
+        ctx.say(format!("== {}", step.name));
+        let output = ctx.runner.stream(step, &mut |line| {
+            if step.name == TOOLS {
+                ctx.say(line);
+            }
+        })?;
+        if output.success() {
+            show_closing_lines(&output)?;
+        } else if step.name == TOOLS {
+            return Err(broken_tools(&output));
+        } else {
+            eprint!("{}{}", output.stdout, output.stderr);
+        }
+        let seconds = (output.elapsed.as_secs_f64() * 10.0).round() / 10.0;
+        outcomes.push(Outcome {
+            name: step.name.clone(),
+            passed: output.success(),
+            seconds,
+        });
+    }
+    conclude(ctx, &steps, &outcomes)
+}
+
+/// The step without which no other can judge anything.
+const TOOLS: &str = "tools";
+
+/// The checks, as programs to run.
+fn steps(ctx: &Ctx) -> Result<Vec<Step>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let own = std::env::current_exe().context("finding this program")?;
+    let cargo = |name: &str, args: &[&str]| {
+        Step::new(name, &cargo)
+            .args(args.iter().copied())
+            .cwd(ctx.workspace.root())
+            .timeout(CARGO_TIMEOUT)
+    };
+    let check = |name: &str, args: &[&str]| {
+        Step::new(name, &own)
+            .args(args.iter().copied())
+            .cwd(ctx.workspace.root())
+            .timeout(CHECK_TIMEOUT)
+    };
+    Ok(vec![
+        check(TOOLS, &["tools", "install"]),
+        cargo("formatting", &["fmt", "--all", "--check"]).hint("cargo fmt --all"),
+        cargo(
+            "clippy",
+            &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        ),
+        cargo(
+            "clippy without the end-to-end part",
+            &["clippy", "-p", "xtask", "--no-default-features", "--", "-D", "warnings"],
+        ),
+        cargo("tests", &["test", "--workspace"]),
+        check("generated files", &["docs", "--check"]).hint("cargo xtask docs"),
+        check("golden renders", &["template", "--check"]).hint("cargo xtask template"),
+        check("lint", &["lint"]),
+    ])
+}
+
+/// The lines with which test runners and checks close, so that what ran is seen and counted.
+fn show_closing_lines(output: &Output) -> Result<()> {
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let closing: Vec<&str> = lines
+        .iter()
+        .copied()
+        .filter(|line| line.starts_with("test result:"))
+        .collect();
+    if closing.is_empty() {
+        return lines.last().map_or(Ok(()), |line| print_line(line));
+    }
+    print_line(&closing.join("\n"))
+}
+
+/// The tools' own error, with its exit code.
+fn broken_tools(output: &Output) -> anyhow::Error {
+    let kinds = [Kind::Tool, Kind::Environment, Kind::Usage, Kind::Interrupted];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| output.code == Some(i32::from(kind.exit_code())))
+        .unwrap_or(Kind::Findings);
+    Failure::err(kind, "the tools can't be had, see above", "cargo xtask doctor")
+}
+
+fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|o| !o.passed).collect();
+    let mut text = String::from("\n");
+    for outcome in outcomes {
+        let word = if outcome.passed { "ok" } else { "FAILED" };
+        text.push_str(&format!("{word:<7} {:<36} {:>7.1} s\n", outcome.name, outcome.seconds));
+    }
+    text.push_str(&format!(
+        "{} passed, {} failed\n",
+        outcomes.len() - failed.len(),
+        failed.len()
+    ));
+    ctx.print(&outcomes, text)?;
+    let Some(first) = failed.first() else { return Ok(()) };
+    let remedy = steps
+        .iter()
+        .find(|s| s.name == first.name)
+        .map(|s| s.hint.clone().unwrap_or_else(|| s.command_line()));
+    let names = failed.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
+    Err(Failure::err(
+        Kind::Findings,
+        format!("failed: {names}"),
+        remedy.unwrap_or_default(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stack_tests::failure::kind_of;
+
+    #[test]
+    fn the_tools_own_exit_code_is_passed_on() {
+        let output = Output {
+            code: Some(3),
+            stdout: String::new(),
+            stderr: String::new(),
+            elapsed: Duration::ZERO,
+        };
+        assert_eq!(kind_of(&broken_tools(&output)), Kind::Tool);
+    }
+}
