@@ -11,7 +11,11 @@ use stack_tests::e2e::compare::compare;
 use stack_tests::e2e::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample};
 use stack_tests::e2e::door::Door;
 use stack_tests::e2e::expect::expected;
+use stack_tests::e2e::id::{SpanId, TraceId};
+use stack_tests::e2e::load::{Load, Plan};
+use stack_tests::e2e::readback::read_back;
 use stack_tests::e2e::send::Sender;
+use stack_tests::e2e::transport::Outcome;
 use stack_tests::e2e::wait::{Look, wait_for};
 use stack_tests::step::Cancel;
 
@@ -115,4 +119,47 @@ async fn tags_and_their_values_are_listed() {
     assert!(tags["resource"].iter().any(|t| t == RESOURCE_MARKER), "{tags:?}");
     assert_eq!(stack.tempo.echo().await.unwrap(), "echo");
     assert_eq!(stack.tempo.trace("1".parse().unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn every_span_of_a_load_is_read_back_and_a_missing_one_is_a_loss() {
+    let stack = Stack::start().await;
+    let cancel = Cancel::default();
+    let sender = Sender::new(&stack.doors, Duration::from_secs(10)).unwrap();
+    let plan = Plan::new(SEED);
+    let load = Load::start(sender, plan.clone(), cancel.clone());
+    wait_for("2,000 spans", PATIENCE, &cancel, async || {
+        let summary = load.ledger().summary();
+        Ok(if summary.acked >= 2_000 {
+            Look::Found(())
+        } else {
+            Look::NotYet(summary.to_string())
+        })
+    })
+    .await
+    .unwrap();
+    let (mut ledger, pace) = load.stop().await.unwrap();
+    assert_eq!(pace.skipped, 0, "{pace:?}");
+    let report = read_back(&stack.tempo, &mut ledger, &plan.marker, PATIENCE, &cancel)
+        .await
+        .unwrap();
+    let summary = ledger.summary();
+    assert_eq!(
+        (summary.lost, summary.unexpected),
+        (0, 0),
+        "{summary} {report:?} {:?}",
+        ledger.reasons()
+    );
+    assert_eq!((summary.acked, summary.found), (summary.sent, summary.sent));
+
+    // A span that nobody sent, said to be acknowledged.
+    let missing = ("abc".parse::<TraceId>().unwrap(), SpanId([1; 8]));
+    ledger.send(missing.0, [missing.1]);
+    ledger.settle(&Outcome::Acked { rejected_spans: 0 }, [missing]);
+    let deadline = Duration::from_millis(300);
+    read_back(&stack.tempo, &mut ledger, &plan.marker, deadline, &cancel)
+        .await
+        .unwrap();
+    let lost: Vec<_> = ledger.lost().into_iter().map(|lost| (lost.trace, lost.span)).collect();
+    assert_eq!(lost, [missing]);
 }

@@ -40,12 +40,26 @@ impl FromStr for TraceId {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<TraceId> {
-        if text.is_empty() || text.len() > 32 {
-            bail!("{text:?} is no trace id: it has {} digits", text.len());
-        }
-        let id = u128::from_str_radix(text, 16).with_context(|| format!("{text:?} is no trace id"))?;
-        Ok(TraceId(id.to_be_bytes()))
+        Ok(TraceId(number(text, 32, "trace")?.to_be_bytes()))
     }
+}
+
+/// Reads hexadecimal digits as for trace ids.
+impl FromStr for SpanId {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<SpanId> {
+        let [.., a, b, c, d, e, f, g, h] = number(text, 16, "span")?.to_be_bytes();
+        Ok(SpanId([a, b, c, d, e, f, g, h]))
+    }
+}
+
+fn number(text: &str, digits: usize, what: &str) -> Result<u128> {
+    // from_str_radix alone would take a sign.
+    if text.is_empty() || text.len() > digits || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        bail!("{text:?} is no {what} id of up to {digits} hexadecimal digits");
+    }
+    u128::from_str_radix(text, 16).with_context(|| format!("{text:?} is no {what} id"))
 }
 
 impl fmt::Display for TraceId {
@@ -97,7 +111,8 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in ["", "xyz", "-1", "000000000000000000000000000000000"] {
+        assert!("00000000000000001".parse::<SpanId>().is_err());
+        for text in ["", "xyz", "-1", "+1", "000000000000000000000000000000000"] {
             assert!(text.parse::<TraceId>().is_err(), "{text:?}");
         }
         assert!(TraceId::from_bytes(&[1; 8]).is_err());

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -42,6 +42,7 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     opened: Instant,
+    opened_unix_ms: u64,
     traces: HashMap<TraceId, Vec<Entry>>,
     /// Spans that came back and were never sent, by trace.
     unexpected: HashMap<TraceId, u64>,
@@ -91,6 +92,9 @@ impl Ledger {
     pub fn new() -> Ledger {
         Ledger {
             opened: Instant::now(),
+            opened_unix_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
             traces: HashMap::new(),
             unexpected: HashMap::new(),
             refusals: HashMap::new(),
@@ -153,21 +157,16 @@ impl Ledger {
         self.traces.values_mut().flatten().for_each(|entry| entry.found = 0);
     }
 
-    /// The traces with at least one span in that state, each once, in order.
-    pub fn traces(&self, state: State) -> Vec<TraceId> {
-        let traces = self
-            .traces
-            .iter()
-            .filter(|(_, entries)| entries.iter().any(|e| e.state == state));
-        let mut traces: Vec<_> = traces.map(|(trace, _)| *trace).collect();
+    /// The traces of which an acknowledged span isn't found, with the time at which their requests left
+    /// in milliseconds since 1970, in that order.
+    pub fn incomplete(&self) -> Vec<(u64, TraceId)> {
+        let traces = self.traces.iter().filter_map(|(trace, entries)| {
+            let lost = entries.iter().find(|entry| entry.is_lost())?;
+            Some((self.opened_unix_ms + u64::from(lost.sent_ms), *trace))
+        });
+        let mut traces: Vec<_> = traces.collect();
         traces.sort_unstable();
         traces
-    }
-
-    /// Whether every acknowledged span of a trace is found.
-    pub fn is_complete(&self, trace: TraceId) -> bool {
-        let mut entries = self.traces.get(&trace).into_iter().flatten();
-        entries.all(|entry| !entry.is_lost())
     }
 
     /// The spans that were acknowledged and not found, in the order in which they were sent.
@@ -311,7 +310,7 @@ mod tests {
             (5, 2, 1, 1, 1)
         );
         assert_eq!(ledger.lost()[0].span, span(2));
-        assert_eq!(ledger.traces(State::Acked), [trace(1)]);
+        assert_eq!(ledger.incomplete().len(), 1);
         assert_eq!(ledger.reasons().len(), 2);
     }
 
@@ -334,7 +333,7 @@ mod tests {
         assert_eq!((summary.found, summary.duplicates, summary.lost), (1, 1, 0));
         // Read again: what was found before doesn't count twice.
         ledger.find(trace(1), &[span(1)]);
-        assert_eq!((ledger.summary().duplicates, ledger.is_complete(trace(1))), (0, true));
+        assert_eq!((ledger.summary().duplicates, ledger.incomplete()), (0, vec![]));
         ledger.forget_found();
         assert_eq!(ledger.summary().lost, 1);
     }

@@ -1,9 +1,9 @@
-//! Load at a constant rate, and reading all of it back.
+//! Load at a constant rate.
 //!
 //! The schedule is open-loop: requests leave when they are due, whether earlier ones were answered or
 //! not. When too many are unanswered, a request that is due isn't sent but counted as skipped.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,8 @@ use tokio::time::MissedTickBehavior;
 use super::corpus::{SPAN_MARKER, attribute, now_unix_nano, text};
 use super::door::Door;
 use super::id::{SpanId, TraceId};
-use super::ledger::{Ledger, State};
+use super::ledger::Ledger;
 use super::send::Sender;
-use super::tempo::Client;
 use crate::step::Cancel;
 
 /// What to send, and how fast.
@@ -250,106 +249,6 @@ fn request(plan: &Plan, random: &mut StdRng, now: u64) -> (TracesData, Vec<(Trac
         }],
     };
     (traces, ids)
-}
-
-/// How reading back went.
-#[derive(Debug, Clone, Serialize)]
-pub struct Readback {
-    /// Traces with acknowledged spans.
-    pub traces: usize,
-    /// Reads by id, repetitions included.
-    pub reads: usize,
-    /// Reads that failed, and what the last of them said.
-    pub errors: usize,
-    /// The last failed read's error.
-    pub last_error: Option<String>,
-    /// How long it took, in seconds.
-    pub seconds: f64,
-}
-
-/// Reads every acknowledged trace back by id, `readers` at a time, and writes into the ledger what it
-/// finds. What is missing is read again until the deadline.
-///
-/// An error only if the user asked to stop: whether anything is lost is for the ledger to say.
-pub async fn read_back(
-    client: &Client,
-    ledger: &mut Ledger,
-    readers: usize,
-    deadline: Duration,
-    cancel: &Cancel,
-) -> Result<Readback> {
-    let started = Instant::now();
-    let mut left = ledger.traces(State::Acked);
-    let mut report = Readback {
-        traces: left.len(),
-        reads: 0,
-        errors: 0,
-        last_error: None,
-        seconds: 0.0,
-    };
-    loop {
-        let (found, errors) = read_all(client, &left, readers, started + deadline, cancel).await?;
-        report.reads += found.len() + errors.len();
-        report.errors += errors.len();
-        report.last_error = errors.into_iter().next_back().or(report.last_error);
-        for (trace, spans) in found {
-            ledger.find(trace, &spans);
-        }
-        left.retain(|trace| !ledger.is_complete(*trace));
-        report.seconds = started.elapsed().as_secs_f64();
-        if left.is_empty() || started.elapsed() >= deadline {
-            return Ok(report);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-/// The spans of each trace that was found.
-type Found = Vec<(TraceId, Vec<SpanId>)>;
-
-async fn read_all(
-    client: &Client,
-    traces: &[TraceId],
-    readers: usize,
-    deadline: Instant,
-    cancel: &Cancel,
-) -> Result<(Found, Vec<String>)> {
-    let traces: Arc<[TraceId]> = traces.into();
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for _ in 0..readers.clamp(1, traces.len().max(1)) {
-        let (client, cancel) = (client.clone(), cancel.clone());
-        let (traces, next) = (Arc::clone(&traces), Arc::clone(&next));
-        tasks.spawn(async move {
-            let (mut found, mut errors) = (Vec::new(), Vec::new());
-            while let Some(trace) = traces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if cancel.is_cancelled() || Instant::now() >= deadline {
-                    break;
-                }
-                match client.trace(*trace).await {
-                    Ok(data) => found.push((*trace, data.map_or_else(Vec::new, |data| span_ids(&data)))),
-                    Err(error) => errors.push(format!("{error:#}")),
-                }
-            }
-            (found, errors)
-        });
-    }
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
-    while let Some(task) = tasks.join_next().await {
-        let (more, failed) = task.context("a reader ended badly")?;
-        found.extend(more);
-        errors.extend(failed);
-    }
-    cancel.check()?;
-    Ok((found, errors))
-}
-
-fn span_ids(traces: &TracesData) -> Vec<SpanId> {
-    let scopes = traces.resource_spans.iter().flat_map(|r| &r.scope_spans);
-    let spans = scopes.flat_map(|s| &s.spans);
-    spans
-        .filter_map(|span| SpanId::from_bytes(&span.span_id).ok())
-        .collect()
 }
 
 #[cfg(test)]

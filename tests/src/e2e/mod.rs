@@ -14,6 +14,7 @@ pub mod load;
 pub mod metrics;
 pub mod otlp;
 pub mod ports;
+pub mod readback;
 pub mod report;
 pub mod run;
 pub mod run_dir;

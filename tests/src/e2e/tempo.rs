@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::corpus::Query;
-use super::id::TraceId;
+use super::id::{SpanId, TraceId};
 use super::transport::{chain, shown};
 use super::wait::{Look, Waited, wait_for};
 use crate::step::Cancel;
@@ -38,6 +38,8 @@ pub struct Search {
     pub end: Option<u64>,
     /// At most this many traces; Tempo's default is 20.
     pub limit: Option<u32>,
+    /// At most this many matching spans per trace are listed; Tempo's default is 3.
+    pub spans_per_trace: Option<u32>,
 }
 
 impl Search {
@@ -60,6 +62,12 @@ impl Search {
         self.limit = Some(limit);
         self
     }
+
+    /// List at most `spans` matching spans of each trace.
+    pub fn spans_per_trace(mut self, spans: u32) -> Search {
+        self.spans_per_trace = Some(spans);
+        self
+    }
 }
 
 /// A trace that a search found.
@@ -73,6 +81,8 @@ pub struct Found {
     pub root_name: String,
     /// How many spans matched.
     pub matched: u64,
+    /// Those that matched, as many as were asked for.
+    pub spans: Vec<SpanId>,
 }
 
 /// A value of a tag.
@@ -140,6 +150,7 @@ impl Client {
                 ("start", search.start),
                 ("end", search.end),
                 ("limit", search.limit.map(u64::from)),
+                ("spss", search.spans_per_trace.map(u64::from)),
             ];
             for (name, value) in numbers {
                 if let Some(value) = value {
@@ -325,18 +336,28 @@ struct FoundJson {
 #[derive(Deserialize)]
 struct SpanSet {
     #[serde(default)]
+    spans: Vec<SpanJson>,
+    #[serde(default)]
     matched: u64,
+}
+
+#[derive(Deserialize)]
+struct SpanJson {
+    #[serde(rename = "spanID")]
+    id: String,
 }
 
 impl TryFrom<FoundJson> for Found {
     type Error = anyhow::Error;
 
     fn try_from(json: FoundJson) -> Result<Found> {
+        let spans = json.span_sets.iter().flat_map(|s| &s.spans);
         Ok(Found {
             id: json.id.parse()?,
             root_service: json.root_service_name,
             root_name: json.root_trace_name,
             matched: json.span_sets.iter().map(|s| s.matched).sum(),
+            spans: spans.map(|span| span.id.parse()).collect::<Result<_>>()?,
         })
     }
 }
@@ -368,11 +389,12 @@ mod tests {
     #[test]
     fn a_search_answer_is_read_with_the_zeros_put_back() {
         let text = r#"{"traces":[{"traceID":"abc","rootServiceName":"checkout","rootTraceName":"GET /",
-            "startTimeUnixNano":"1","durationMs":3,"spanSets":[{"spans":[],"matched":2}]}],"metrics":{}}"#;
+            "startTimeUnixNano":"1","durationMs":3,"spanSets":[{"spans":[{"spanID":"0a1"}],"matched":2}]}],"metrics":{}}"#;
         let answer: SearchAnswer = serde_json::from_str(text).unwrap();
         let found = Found::try_from(answer.traces.into_iter().next().unwrap()).unwrap();
         assert_eq!(found.id.to_string(), "00000000000000000000000000000abc");
         assert_eq!((found.root_service.as_str(), found.matched), ("checkout", 2));
+        assert_eq!(found.spans[0].to_string(), "00000000000000a1");
     }
 
     #[tokio::test]

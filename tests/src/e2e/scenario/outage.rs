@@ -6,8 +6,9 @@ use anyhow::Result;
 
 use super::{Access, judge_ledger, mebibytes, queue_bytes, values};
 use crate::e2e::backend::Component;
-use crate::e2e::load::{Load, Plan, read_back};
+use crate::e2e::load::{Load, Plan};
 use crate::e2e::metrics::Scrape;
+use crate::e2e::readback::read_back;
 use crate::e2e::run::Env;
 use crate::e2e::wait::{Look, wait_for};
 
@@ -18,14 +19,14 @@ const OUTAGE: Duration = Duration::from_secs(30);
 /// How soon the backlog is to be gone once Tempo is back.
 const DRAINED: Duration = Duration::from_secs(60);
 const READY: Duration = Duration::from_secs(60);
-/// Reading everything back by id, on a busy two-core machine.
+/// Reading everything back, on a busy two-core machine.
 const READ: Duration = Duration::from_secs(180);
-const READERS: usize = 16;
 
 pub(super) async fn run(env: &Env) -> Result<()> {
     let stack = env.ready_stack(values("{}")?).await?;
     let access = Access::new(stack.as_ref())?;
-    let load = Load::start(access.sender.clone(), Plan::new(env.seed), env.cancel.clone());
+    let plan = Plan::new(env.seed);
+    let load = Load::start(access.sender.clone(), plan.clone(), env.cancel.clone());
     tokio::time::sleep(CALM).await;
 
     stack.stop_pod(Component::Tempo).await?;
@@ -76,10 +77,10 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         detail,
     );
 
-    let read = read_back(&access.tempo, &mut ledger, READERS, READ, &env.cancel).await?;
+    let read = read_back(&access.tempo, &mut ledger, &plan.marker, READ, &env.cancel).await?;
     env.recorder.say(format!(
-        "read back {} traces with {} reads in {:.1} s",
-        read.traces, read.reads, read.seconds
+        "read back {} traces in {:.1} s: {read:?}",
+        read.traces, read.seconds
     ));
     judge_ledger(env, "outage", &ledger)?;
     let scrape = Scrape::parse(&access.tempo.metrics().await?)?;
