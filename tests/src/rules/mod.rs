@@ -185,11 +185,24 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
+/// What the rules that need one render say about a scenario.
+pub fn judge_render(subject: &Subject) -> Vec<Finding> {
+    let scene = Scene::read(subject);
+    let mut findings = Vec::new();
+    for rule in all() {
+        if let Check::Render(check) = rule.check {
+            findings.extend(found(subject, rule, check(&scene)));
+        }
+    }
+    findings
+}
+
 /// What all rules say about a scenario.
 ///
 /// A scenario that doesn't render when it is changed as a rule needs it is a finding of that rule;
 /// a program that can't be run is an error.
 pub fn judge(subject: &Subject, render: RenderFn) -> Result<Vec<Finding>> {
+    let mut findings = judge_render(subject);
     let scene = Scene::read(subject);
     // Two rules may want the same render.
     let known: RefCell<Vec<(Variation, Vec<Manifest>)>> = RefCell::default();
@@ -201,32 +214,29 @@ pub fn judge(subject: &Subject, render: RenderFn) -> Result<Vec<Finding>> {
         known.borrow_mut().push((variation.clone(), manifests.clone()));
         Ok(manifests)
     };
-    let mut findings = Vec::new();
     for rule in all() {
-        let problems = match rule.check {
-            Check::Render(check) => check(&scene),
-            Check::Comparison(check) => match check(&scene, &render) {
-                Ok(problems) => problems,
-                Err(error) if kind_of(&error) == Kind::Findings => {
-                    findings.push(Finding {
-                        file: format!("charts/{}/values.yaml", subject.chart.name()),
-                        line: None,
-                        rule: rule.name.to_owned(),
-                        message: format!("{}: can't be judged: {error:#}", subject.scenario),
-                        remedy: "make the scenario render with other names, versions and settings, too".into(),
-                    });
-                    continue;
-                }
-                Err(error) => return Err(error.context(format!("rule {}", rule.name))),
-            },
+        let Check::Comparison(check) = rule.check else {
+            continue;
         };
-        findings.extend(
-            problems
-                .into_iter()
-                .map(|problem| subject.finding(rule.name, problem, rule.remedy)),
-        );
+        match check(&scene, &render) {
+            Ok(problems) => findings.extend(found(subject, rule, problems)),
+            Err(error) if kind_of(&error) == Kind::Findings => findings.push(Finding {
+                file: format!("charts/{}/values.yaml", subject.chart.name()),
+                line: None,
+                rule: rule.name.to_owned(),
+                message: format!("{}: can't be judged: {error:#}", subject.scenario),
+                remedy: "make the scenario render with other names, versions and settings, too".into(),
+            }),
+            Err(error) => return Err(error.context(format!("rule {}", rule.name))),
+        }
     }
     Ok(findings)
+}
+
+fn found(subject: &Subject, rule: &Rule, problems: Vec<Problem>) -> impl Iterator<Item = Finding> {
+    problems
+        .into_iter()
+        .map(|problem| subject.finding(rule.name, problem, rule.remedy))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::names::map;
 use super::storage::references;
 use super::{Check, Problem, RenderFn, Rule, Scene, Variation};
 use crate::manifest::{Manifest, lookup};
+use crate::program::ProgramKind;
 use crate::workload::workload;
 
 pub(super) const RULES: &[Rule] = &[
@@ -101,13 +102,24 @@ fn immutable(manifest: &Manifest) -> BTreeMap<String, Value> {
     fields
 }
 
-/// The next patch of chart and images, whatever the scenario says.
+/// A later patch of the images, and the next version of the chart.
 fn next_version(scene: &Scene) -> Variation {
-    let image = |tag: &str| map(&[("image", map(&[("tag", tag.into())])), ("version", "".into())]);
+    let programs = scene.programs();
+    let image = |kind: ProgramKind| {
+        let version = programs
+            .iter()
+            .find(|p| p.kind == kind)
+            .and_then(|p| p.version.as_ref());
+        let tag = version.map(|version| format!("{}.{}.99", version.major, version.minor));
+        match tag {
+            Some(tag) => map(&[("image", map(&[("tag", tag.into())])), ("version", "".into())]),
+            None => map(&[]),
+        }
+    };
     Variation {
         values: Some(scene.stack_values(map(&[
-            ("tempo", image("2.10.99")),
-            ("otelCollector", image("0.155.99")),
+            ("tempo", image(ProgramKind::Tempo)),
+            ("otelCollector", image(ProgramKind::Collector)),
         ]))),
         next_version: true,
         ..Variation::default()
