@@ -25,8 +25,7 @@ const READ: Duration = Duration::from_secs(180);
 pub(super) async fn run(env: &Env) -> Result<()> {
     let stack = env.ready_stack(values("{}")?).await?;
     let access = Access::new(stack.as_ref())?;
-    let plan = Plan::new(env.seed);
-    let load = Load::start(access.sender.clone(), plan.clone(), env.cancel.clone());
+    let load = Load::start(access.sender.clone(), Plan::new(env.seed), env.cancel.clone());
     tokio::time::sleep(CALM).await;
 
     stack.stop_pod(Component::Tempo).await?;
@@ -77,11 +76,8 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         detail,
     );
 
-    let read = read_back(&access.tempo, &mut ledger, &plan.marker, READ, &env.cancel).await?;
-    env.recorder.say(format!(
-        "read back {} traces in {:.1} s: {read:?}",
-        read.traces, read.seconds
-    ));
+    let read = read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    env.recorder.say(format!("read back {read}"));
     judge_ledger(env, "outage", &ledger)?;
     let scrape = Scrape::parse(&access.tempo.metrics().await?)?;
     let received = scrape.sum("tempo_distributor_spans_received_total", &[]);

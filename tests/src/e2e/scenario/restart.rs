@@ -53,10 +53,8 @@ async fn container_restarts(env: &Env) -> Result<()> {
             .check(format!("SIGTERM of {what} under load: back again"), true, stops);
     }
     tokio::time::sleep(PAUSE).await;
-    let mut sent = load.stop().await?;
-    drained(env, stack.as_ref()).await?;
-    sent.read_back(env, &access, READ).await?;
-    judge_ledger(env, "container restarts", &sent.ledger)?;
+    let ledger = settle(env, &access, stack.as_ref(), load).await?;
+    judge_ledger(env, "container restarts", &ledger)?;
     for component in Component::ALL {
         let crashes = stack.crashes(component).await?;
         env.recorder.check(
@@ -96,14 +94,14 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
     // Delivered before anything is replaced.
     let load = start(env, &access, 1);
     tokio::time::sleep(PAUSE).await;
-    let mut delivered = load.stop().await?;
+    let (mut delivered, _) = load.stop().await?;
     drained(env, stack.as_ref()).await?;
 
     // Tempo's pod goes; its claim stays.
     stack.stop_pod(Component::Tempo).await?;
     let load = start(env, &access, 2);
     tokio::time::sleep(PAUSE).await;
-    let mut waiting = load.stop().await?;
+    let (mut waiting, _) = load.stop().await?;
     let backlog = queue_bytes(stack.as_ref()).await?;
     env.recorder.check(
         format!("{what}: a backlog waits for Tempo"),
@@ -116,11 +114,11 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
     stack.wait_ready(READY).await?;
     drained(env, stack.as_ref()).await?;
 
-    delivered.read_back(env, &access, READ).await?;
+    read_back(&access.tempo, &mut delivered, READ, &env.cancel).await?;
     judge_ledger(
         env,
         &format!("{what}: delivered before both pods were replaced"),
-        &delivered.ledger,
+        &delivered,
     )?;
     // What may be lost is not waited for as long.
     let patience = if promise == Promise::NothingGoes {
@@ -128,11 +126,11 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
     } else {
         PAUSE * 3
     };
-    waiting.read_back(env, &access, patience).await?;
+    read_back(&access.tempo, &mut waiting, patience, &env.cancel).await?;
     match promise {
-        Promise::NothingGoes => judge_ledger(env, &format!("{what}: the backlog, its pod replaced"), &waiting.ledger)?,
+        Promise::NothingGoes => judge_ledger(env, &format!("{what}: the backlog, its pod replaced"), &waiting)?,
         Promise::BacklogMayGo => {
-            let summary = waiting.ledger.summary();
+            let summary = waiting.summary();
             let detail = format!(
                 "of {} acknowledged while Tempo was away; the README says that they may go",
                 summary.acked
@@ -149,45 +147,20 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
     env.finish(stack).await
 }
 
-/// A load that runs, with the marker of its spans.
-struct Running {
-    load: Load,
-    marker: String,
-}
-
-fn start(env: &Env, access: &Access, n: u64) -> Running {
+fn start(env: &Env, access: &Access, n: u64) -> Load {
     let plan = Plan {
         rate: RATE,
         ..Plan::new(env.seed.wrapping_add(n))
     };
-    let marker = plan.marker.clone();
-    Running {
-        load: Load::start(access.sender.clone(), plan, env.cancel.clone()),
-        marker,
-    }
+    Load::start(access.sender.clone(), plan, env.cancel.clone())
 }
 
-impl Running {
-    async fn stop(self) -> Result<Sent> {
-        let (ledger, _) = self.load.stop().await?;
-        Ok(Sent {
-            ledger,
-            marker: self.marker,
-        })
-    }
-}
-
-/// What a load has sent.
-struct Sent {
-    ledger: Ledger,
-    marker: String,
-}
-
-impl Sent {
-    async fn read_back(&mut self, env: &Env, access: &Access, patience: Duration) -> Result<()> {
-        read_back(&access.tempo, &mut self.ledger, &self.marker, patience, &env.cancel).await?;
-        Ok(())
-    }
+/// Stops the load, waits for the queue and reads all back.
+async fn settle(env: &Env, access: &Access, stack: &dyn Stack, load: Load) -> Result<Ledger> {
+    let (mut ledger, _) = load.stop().await?;
+    drained(env, stack).await?;
+    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    Ok(ledger)
 }
 
 async fn drained(env: &Env, stack: &dyn Stack) -> Result<()> {

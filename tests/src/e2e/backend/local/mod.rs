@@ -220,7 +220,7 @@ pub struct LocalStack {
 
 struct RunningPod {
     plan: PodPlan,
-    containers: Vec<Supervised>,
+    containers: Vec<Arc<Supervised>>,
     /// Crashes of the pods of this component that are gone.
     past_crashes: u32,
 }
@@ -359,15 +359,15 @@ impl Stack for LocalStack {
     }
 
     async fn restart_container(&self, component: Component) -> Result<Stop> {
-        let pods = self.pods.lock().await;
-        let pod = pods
-            .get(&component)
-            .with_context(|| format!("{component} is not running"))?;
-        let container = pod
-            .containers
-            .first()
-            .with_context(|| format!("{component} has no container"))?;
-        container.restart().await
+        // The lock is not held while it stops, or two programs couldn't stop at the same time.
+        let container = {
+            let pods = self.pods.lock().await;
+            pods.get(&component).and_then(|pod| pod.containers.first()).cloned()
+        };
+        container
+            .with_context(|| format!("{component} is not running"))?
+            .restart()
+            .await
     }
 
     async fn stop_pod(&self, component: Component) -> Result<Stop> {
@@ -411,7 +411,10 @@ impl Stack for LocalStack {
             Some(pod) => pod.past_crashes,
             None => 0,
         };
-        let containers = specs.into_iter().map(Supervised::start).collect();
+        let containers = specs
+            .into_iter()
+            .map(|spec| Arc::new(Supervised::start(spec)))
+            .collect();
         pods.insert(
             component,
             RunningPod {
