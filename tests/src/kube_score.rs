@@ -115,6 +115,16 @@ pub fn judge(subject: &Subject, kube_score: &Installed, kube_version: &str, runn
         return Ok(Vec::new());
     }
     let output = runner.try_run(&step(kube_score, kube_version).stdin(text.join("---\n")))?;
+    if !output.success() && output.stdout.trim().is_empty() {
+        // It stops at an object that it can't read, and says why.
+        return Ok(vec![Finding {
+            file: format!("charts/{}/templates", subject.chart.name()),
+            line: None,
+            rule: "kube-score/readable".into(),
+            message: output.tail().lines().next().unwrap_or_default().to_owned(),
+            remedy: "give the field the type that the API reference names".into(),
+        }]);
+    }
     let scored: Option<Vec<Scored>> = serde_json::from_str(&output.stdout)
         .with_context(|| format!("kube-score printed no report: {}", output.tail()))?;
     let mut findings = Vec::new();

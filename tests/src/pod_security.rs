@@ -103,87 +103,138 @@ pub fn judge(subject: &Subject) -> Result<Vec<Finding>> {
     for manifest in subject.manifests {
         // An object that can't be read is a finding of rule `object-readable`.
         if let Ok(Some(workload)) = workload(manifest) {
-            for (rule, keys, message) in violations(&workload) {
+            for Violation {
+                rule,
+                container,
+                keys,
+                message,
+            } in violations(&workload)
+            {
                 let remedy = FIELDS
                     .iter()
                     .find(|(name, _)| *name == rule)
                     .map_or("", |(_, remedy)| remedy);
-                findings.push(subject.finding(rule, Problem::new(manifest, &keys, message), remedy));
+                let problem = if container {
+                    Problem::in_container(manifest, &keys, message)
+                } else {
+                    Problem::in_pod(manifest, &keys, message)
+                };
+                findings.push(subject.finding(rule, problem, remedy));
             }
         }
     }
     Ok(findings)
 }
 
-/// A finding's name, the keys that lead to the field, and what is wrong.
-type Violation = (&'static str, Vec<&'static str>, String);
+/// One field that is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The finding's name.
+    pub rule: &'static str,
+    /// Whether the field is a container's; else it is the pod's.
+    pub container: bool,
+    /// The keys that lead to the field, from the pod spec or the container on.
+    pub keys: Vec<&'static str>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Where fields are looked at: the pod, or one container of it.
+struct Place<'f> {
+    container: Option<String>,
+    found: &'f mut Vec<Violation>,
+}
+
+impl Place<'_> {
+    fn say(&mut self, rule: &'static str, keys: &[&'static str], message: impl AsRef<str>) {
+        let place = self.container.as_deref().unwrap_or("the pod");
+        self.found.push(Violation {
+            rule,
+            container: self.container.is_some(),
+            keys: keys.to_vec(),
+            message: format!("{place}: {}", message.as_ref()),
+        });
+    }
+
+    /// Says it where the field has that value.
+    fn refuse<T: PartialEq>(&mut self, rule: &'static str, keys: &[&'static str], value: Option<T>, refused: T) {
+        if value == Some(refused) {
+            self.say(rule, keys, format!("{} is set to what is not allowed", keys.join(".")));
+        }
+    }
+}
 
 /// Every violation of one workload's pods.
 pub fn violations(workload: &Workload) -> Vec<Violation> {
     let spec = workload.spec();
     let mut found = Vec::new();
-    pod(&spec, &mut found);
+    let mut place = Place {
+        container: None,
+        found: &mut found,
+    };
+    pod(&spec, &mut place);
     for (key, profile) in workload.pod_annotations() {
         let allowed = profile == "runtime/default" || profile.starts_with("localhost/") || profile.is_empty();
         if key.starts_with(APP_ARMOR_ANNOTATION) && !allowed {
-            found.push((
-                "pod-security/app-armor",
-                vec!["annotations"],
-                format!("{key} is {profile}"),
-            ));
+            place.say("pod-security/app-armor", &[], format!("annotation {key} is {profile}"));
         }
     }
     for one in &workload.containers {
-        container(one, &mut found);
-        probes(one, &mut found);
+        let mut place = Place {
+            container: Some(one.id()),
+            found: &mut found,
+        };
+        container(one, &mut place);
+        hosts(one, &mut place);
+        inherited(&spec, one, &mut place);
     }
-    inherited(&spec, &workload.containers, &mut found);
     found
 }
 
-/// Fields of the pod alone.
-fn pod(spec: &PodSpec, found: &mut Vec<Violation>) {
-    for (rule, key, value) in [
-        ("pod-security/host-network", "hostNetwork", spec.host_network),
-        ("pod-security/host-pid", "hostPID", spec.host_pid),
-        ("pod-security/host-ipc", "hostIPC", spec.host_ipc),
-    ] {
-        if value == Some(true) {
-            found.push((rule, vec![key], format!("{key} is true")));
-        }
-    }
+/// Fields of the pod.
+fn pod(spec: &PodSpec, place: &mut Place) {
+    place.refuse("pod-security/host-network", &["hostNetwork"], spec.host_network, true);
+    place.refuse("pod-security/host-pid", &["hostPID"], spec.host_pid, true);
+    place.refuse("pod-security/host-ipc", &["hostIPC"], spec.host_ipc, true);
     for volume in spec.volumes.iter().flatten().filter(|volume| !volume_allowed(volume)) {
         let message = format!("volume {} is of a type that is not allowed", volume.name);
-        found.push(("pod-security/volume-type", vec!["volumes"], message));
+        place.say("pod-security/volume-type", &["volumes"], message);
     }
     let Some(context) = &spec.security_context else { return };
     for sysctl in context.sysctls.iter().flatten() {
         if !SAFE_SYSCTLS.contains(&sysctl.name.as_str()) {
-            found.push((
-                "pod-security/sysctls",
-                vec!["sysctls"],
-                format!("sysctl {} is set", sysctl.name),
-            ));
+            let message = format!("sysctl {} is set", sysctl.name);
+            place.say("pod-security/sysctls", &["securityContext", "sysctls"], message);
         }
     }
-    se_linux("the pod", context.se_linux_options.as_ref(), found);
-    let host_process = context.windows_options.as_ref().and_then(|w| w.host_process);
-    if host_process == Some(true) {
-        let message = "securityContext.windowsOptions.hostProcess is true".to_owned();
-        found.push(("pod-security/host-process", vec!["hostProcess"], message));
+    if let Some(kind) = context.seccomp_profile.as_ref().map(|profile| profile.type_.as_str())
+        && !is_confined(kind)
+    {
+        let message = format!("seccompProfile.type is {kind}");
+        place.say(
+            "pod-security/seccomp",
+            &["securityContext", "seccompProfile", "type"],
+            message,
+        );
     }
-    app_armor(
-        "the pod",
-        context.app_armor_profile.as_ref().map(|p| p.type_.as_str()),
-        found,
+    place.refuse(
+        "pod-security/run-as-non-root",
+        &["securityContext", "runAsNonRoot"],
+        context.run_as_non_root,
+        false,
     );
-    if context.run_as_user == Some(0) {
-        found.push((
-            "pod-security/run-as-user",
-            vec!["runAsUser"],
-            "the pod's runAsUser is 0".into(),
-        ));
-    }
+    let host_process = context
+        .windows_options
+        .as_ref()
+        .and_then(|windows| windows.host_process);
+    let app_armor = context.app_armor_profile.as_ref().map(|profile| profile.type_.as_str());
+    shared(
+        place,
+        context.run_as_user,
+        host_process,
+        app_armor,
+        context.se_linux_options.as_ref(),
+    );
 }
 
 fn volume_allowed(volume: &Volume) -> bool {
@@ -197,144 +248,182 @@ fn volume_allowed(volume: &Volume) -> bool {
         || volume.secret.is_some()
 }
 
-/// Fields of one container.
-fn container(one: &PodContainer, found: &mut Vec<Violation>) {
-    let id = one.id();
-    let context = one.spec.security_context.clone().unwrap_or_default();
-    let mut say =
-        |rule, key, message: &str| found.push((rule, vec!["securityContext", key], format!("{id}: {message}")));
-    if context.privileged == Some(true) {
-        say("pod-security/privileged", "privileged", "privileged is true");
-    }
-    if context.allow_privilege_escalation != Some(false) {
-        let message = "allowPrivilegeEscalation is not false";
-        say("pod-security/privilege-escalation", "allowPrivilegeEscalation", message);
-    }
-    if context.windows_options.as_ref().and_then(|w| w.host_process) == Some(true) {
-        say(
-            "pod-security/host-process",
-            "hostProcess",
-            "windowsOptions.hostProcess is true",
+/// Whether a seccomp or AppArmor profile confines the process.
+fn is_confined(profile: &str) -> bool {
+    matches!(profile, "RuntimeDefault" | "Localhost")
+}
+
+/// Fields that a pod's and a container's security context both have.
+fn shared(
+    place: &mut Place,
+    run_as_user: Option<i64>,
+    host_process: Option<bool>,
+    app_armor: Option<&str>,
+    se_linux: Option<&SELinuxOptions>,
+) {
+    place.refuse(
+        "pod-security/run-as-user",
+        &["securityContext", "runAsUser"],
+        run_as_user,
+        0,
+    );
+    let keys = &["securityContext", "windowsOptions", "hostProcess"];
+    place.refuse("pod-security/host-process", keys, host_process, true);
+    if let Some(profile) = app_armor.filter(|profile| !is_confined(profile)) {
+        let message = format!("appArmorProfile.type is {profile}");
+        place.say(
+            "pod-security/app-armor",
+            &["securityContext", "appArmorProfile", "type"],
+            message,
         );
     }
-    if let Some(mount) = context.proc_mount.as_deref().filter(|mount| *mount != "Default") {
-        say("pod-security/proc-mount", "procMount", &format!("procMount is {mount}"));
-    }
-    if context.run_as_user == Some(0) {
-        say("pod-security/run-as-user", "runAsUser", "runAsUser is 0");
-    }
-    capabilities(&context, &mut say);
-    se_linux(&id, context.se_linux_options.as_ref(), found);
-    app_armor(&id, context.app_armor_profile.as_ref().map(|p| p.type_.as_str()), found);
-    for port in one.spec.ports.iter().flatten() {
-        if let Some(number) = port.host_port.filter(|number| *number != 0) {
-            let message = format!("{id}: hostPort is {number}");
-            found.push(("pod-security/host-port", vec!["ports", "hostPort"], message));
+    let Some(options) = se_linux else { return };
+    for (rule, key, value, allowed) in [
+        (
+            "pod-security/se-linux-type",
+            "type",
+            &options.type_,
+            &SE_LINUX_TYPES[..],
+        ),
+        ("pod-security/se-linux-user", "user", &options.user, &[""]),
+        ("pod-security/se-linux-role", "role", &options.role, &[""]),
+    ] {
+        if let Some(value) = value.as_deref().filter(|value| !allowed.contains(value)) {
+            let message = format!("seLinuxOptions.{key} is {value}");
+            place.say(rule, &["securityContext", "seLinuxOptions", key], message);
         }
     }
 }
 
-fn capabilities(context: &SecurityContext, say: &mut impl FnMut(&'static str, &'static str, &str)) {
+/// Fields of one container.
+fn container(one: &PodContainer, place: &mut Place) {
+    let context = one.spec.security_context.clone().unwrap_or_default();
+    place.refuse(
+        "pod-security/privileged",
+        &["securityContext", "privileged"],
+        context.privileged,
+        true,
+    );
+    if context.allow_privilege_escalation != Some(false) {
+        let keys = &["securityContext", "allowPrivilegeEscalation"];
+        place.say(
+            "pod-security/privilege-escalation",
+            keys,
+            "allowPrivilegeEscalation is not false",
+        );
+    }
+    if let Some(mount) = context.proc_mount.as_deref().filter(|mount| *mount != "Default") {
+        let message = format!("procMount is {mount}");
+        place.say("pod-security/proc-mount", &["securityContext", "procMount"], message);
+    }
+    capabilities(&context, place);
+    let host_process = context
+        .windows_options
+        .as_ref()
+        .and_then(|windows| windows.host_process);
+    let app_armor = context.app_armor_profile.as_ref().map(|profile| profile.type_.as_str());
+    shared(
+        place,
+        context.run_as_user,
+        host_process,
+        app_armor,
+        context.se_linux_options.as_ref(),
+    );
+    for port in one.spec.ports.iter().flatten() {
+        if let Some(number) = port.host_port.filter(|number| *number != 0) {
+            place.say("pod-security/host-port", &["ports"], format!("hostPort is {number}"));
+        }
+    }
+}
+
+fn capabilities(context: &SecurityContext, place: &mut Place) {
     let capabilities = context.capabilities.clone().unwrap_or_default();
-    let drop = capabilities.drop.unwrap_or_default();
-    if !drop.iter().any(|capability| capability == "ALL") {
-        say(
+    if !capabilities.drop.unwrap_or_default().iter().any(|one| one == "ALL") {
+        let keys = &["securityContext", "capabilities", "drop"];
+        place.say(
             "pod-security/capabilities-drop",
-            "drop",
+            keys,
             "capabilities.drop does not contain ALL",
         );
     }
     for capability in capabilities.add.unwrap_or_default() {
         if capability != "NET_BIND_SERVICE" {
-            say(
+            let message = format!("capabilities.add contains {capability}");
+            place.say(
                 "pod-security/capabilities-add",
-                "add",
-                &format!("capabilities.add contains {capability}"),
+                &["securityContext", "capabilities", "add"],
+                message,
             );
         }
     }
 }
 
-fn se_linux(place: &str, options: Option<&SELinuxOptions>, found: &mut Vec<Violation>) {
-    let Some(options) = options else { return };
-    if let Some(kind) = options.type_.as_deref().filter(|kind| !SE_LINUX_TYPES.contains(kind)) {
-        let message = format!("{place}: seLinuxOptions.type is {kind}");
-        found.push(("pod-security/se-linux-type", vec!["seLinuxOptions"], message));
-    }
-    for (rule, key, value) in [
-        ("pod-security/se-linux-user", "user", &options.user),
-        ("pod-security/se-linux-role", "role", &options.role),
-    ] {
-        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
-            let message = format!("{place}: seLinuxOptions.{key} is {value}");
-            found.push((rule, vec!["seLinuxOptions", key], message));
-        }
-    }
-}
-
-fn app_armor(place: &str, profile: Option<&str>, found: &mut Vec<Violation>) {
-    if let Some(profile) = profile.filter(|profile| !matches!(*profile, "RuntimeDefault" | "Localhost")) {
-        let message = format!("{place}: appArmorProfile.type is {profile}");
-        found.push(("pod-security/app-armor", vec!["appArmorProfile"], message));
-    }
-}
-
-/// Hosts of probes and lifecycle hooks.
-fn probes(one: &PodContainer, found: &mut Vec<Violation>) {
-    let host = |probe: &Probe| {
+/// Hosts that probes and lifecycle hooks ask instead of the pod.
+fn hosts(one: &PodContainer, place: &mut Place) {
+    let of_probe = |probe: &Probe| {
         let http = probe.http_get.as_ref().and_then(|http| http.host.clone());
         http.or_else(|| probe.tcp_socket.as_ref().and_then(|tcp| tcp.host.clone()))
     };
-    for (key, probe) in [
-        ("startupProbe", &one.spec.startup_probe),
-        ("readinessProbe", &one.spec.readiness_probe),
-        ("livenessProbe", &one.spec.liveness_probe),
-    ] {
-        if let Some(host) = probe.as_ref().and_then(host).filter(|host| !host.is_empty()) {
-            let message = format!("{}: {key} asks host {host}", one.id());
-            found.push(("pod-security/probe-host", vec![key, "host"], message));
-        }
-    }
-    let host = |hook: &LifecycleHandler| {
+    let of_hook = |hook: &LifecycleHandler| {
         let http = hook.http_get.as_ref().and_then(|http| http.host.clone());
         http.or_else(|| hook.tcp_socket.as_ref().and_then(|tcp| tcp.host.clone()))
     };
-    let lifecycle = one.spec.lifecycle.clone().unwrap_or_default();
-    for (key, hook) in [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)] {
-        if let Some(host) = hook.as_ref().and_then(host).filter(|host| !host.is_empty()) {
-            let message = format!("{}: {key} asks host {host}", one.id());
-            found.push(("pod-security/lifecycle-host", vec![key, "host"], message));
+    let spec = &one.spec;
+    let lifecycle = spec.lifecycle.clone().unwrap_or_default();
+    for (rule, key, host) in [
+        (
+            "pod-security/probe-host",
+            "startupProbe",
+            spec.startup_probe.as_ref().and_then(of_probe),
+        ),
+        (
+            "pod-security/probe-host",
+            "readinessProbe",
+            spec.readiness_probe.as_ref().and_then(of_probe),
+        ),
+        (
+            "pod-security/probe-host",
+            "livenessProbe",
+            spec.liveness_probe.as_ref().and_then(of_probe),
+        ),
+        (
+            "pod-security/lifecycle-host",
+            "postStart",
+            lifecycle.post_start.as_ref().and_then(of_hook),
+        ),
+        (
+            "pod-security/lifecycle-host",
+            "preStop",
+            lifecycle.pre_stop.as_ref().and_then(of_hook),
+        ),
+    ] {
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
+            place.say(rule, &[key], format!("{key} asks host {host}"));
         }
     }
 }
 
 /// Fields that a container inherits from its pod and may overrule.
-fn inherited(spec: &PodSpec, containers: &[PodContainer], found: &mut Vec<Violation>) {
+fn inherited(spec: &PodSpec, one: &PodContainer, place: &mut Place) {
     let pod = spec.security_context.clone().unwrap_or_default();
-    let allowed = |kind: &str| matches!(kind, "RuntimeDefault" | "Localhost");
-    let pod_seccomp = pod.seccomp_profile.map(|profile| profile.type_);
-    if let Some(kind) = pod_seccomp.as_deref().filter(|kind| !allowed(kind)) {
-        let message = format!("the pod's seccompProfile.type is {kind}");
-        found.push(("pod-security/seccomp", vec!["seccompProfile"], message));
+    let own = one.spec.security_context.clone().unwrap_or_default();
+    if own.run_as_non_root.or(pod.run_as_non_root) != Some(true) {
+        let keys = &["securityContext", "runAsNonRoot"];
+        place.say(
+            "pod-security/run-as-non-root",
+            keys,
+            "runAsNonRoot is not true, here or in the pod",
+        );
     }
-    if pod.run_as_non_root == Some(false) {
-        let message = "the pod's runAsNonRoot is false".to_owned();
-        found.push(("pod-security/run-as-non-root", vec!["runAsNonRoot"], message));
-    }
-    for one in containers {
-        let context = one.spec.security_context.clone().unwrap_or_default();
-        if context.run_as_non_root.or(pod.run_as_non_root) != Some(true) {
-            let message = format!("{}: runAsNonRoot is not true", one.id());
-            found.push(("pod-security/run-as-non-root", vec!["runAsNonRoot"], message));
-        }
-        let own = context.seccomp_profile.map(|profile| profile.type_);
-        match own.as_deref().or(pod_seccomp.as_deref()) {
-            Some(kind) if allowed(kind) => {}
-            kind => {
-                let message = format!("{}: seccompProfile.type is {}", one.id(), kind.unwrap_or("not set"));
-                found.push(("pod-security/seccomp", vec!["seccompProfile"], message));
-            }
-        }
+    let profile = own.seccomp_profile.or(pod.seccomp_profile).map(|profile| profile.type_);
+    let kind = profile.as_deref().unwrap_or("not set");
+    if !is_confined(kind) {
+        let message = format!("seccompProfile.type is {kind}");
+        place.say(
+            "pod-security/seccomp",
+            &["securityContext", "seccompProfile", "type"],
+            message,
+        );
     }
 }
 
@@ -506,7 +595,10 @@ spec:
     fn tripped(pod: &Value) -> BTreeSet<&'static str> {
         let manifests = parse_all(&serde_yaml::to_string(pod).unwrap()).unwrap();
         let workload = workload(&manifests[0]).unwrap().unwrap();
-        violations(&workload).into_iter().map(|(rule, ..)| rule).collect()
+        violations(&workload)
+            .into_iter()
+            .map(|violation| violation.rule)
+            .collect()
     }
 
     fn good() -> Value {

@@ -260,3 +260,96 @@ fn faults(message: &str) -> Vec<(String, String)> {
     }
     faults
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An OpenAPI file in which every kind has the same small spec.
+    fn openapi() -> Value {
+        let mut definitions = Map::new();
+        for name in KINDS {
+            let kind = name.rsplit('.').next().unwrap();
+            let group = if name.contains(".apps.") { "apps" } else { "" };
+            definitions.insert(
+                name.into(),
+                json!({
+                    "description": "prose",
+                    "type": "object",
+                    "properties": {
+                        "metadata": { "type": "object" },
+                        "status": { "$ref": "#/definitions/Gone" },
+                        "spec": { "$ref": "#/definitions/Spec", "description": "prose" },
+                    },
+                    "x-kubernetes-group-version-kind": [{ "group": group, "kind": kind, "version": "v1" }],
+                }),
+            );
+        }
+        definitions.insert(
+            "Spec".into(),
+            json!({
+                "type": "object",
+                "properties": {
+                    "description": { "type": "string", "description": "prose" },
+                    "port": { "$ref": "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString" },
+                    "labels": { "type": "object", "additionalProperties": { "type": "string" } },
+                },
+            }),
+        );
+        definitions.insert(
+            "io.k8s.apimachinery.pkg.util.intstr.IntOrString".into(),
+            json!({ "type": "string", "format": "int-or-string" }),
+        );
+        json!({ "definitions": definitions })
+    }
+
+    #[test]
+    fn schemas_are_closed_without_prose_and_with_all_that_they_refer_to() {
+        let files = derive(&openapi()).unwrap();
+        assert_eq!(files.len(), KINDS.len() + 1);
+        let kind: Value = serde_json::from_str(&files["deployment-apps-v1.json"]).unwrap();
+        assert_eq!(kind["properties"]["apiVersion"], json!({ "enum": ["apps/v1"] }));
+        assert_eq!(kind["additionalProperties"], json!(false));
+        assert_eq!(
+            kind["properties"]["spec"],
+            json!({ "$ref": "definitions.json#/definitions/Spec" })
+        );
+        let shared: Value = serde_json::from_str(&files["definitions.json"]).unwrap();
+        let spec = &shared["definitions"]["Spec"];
+        // A field may be called `description`; prose is dropped all the same.
+        assert_eq!(spec["properties"]["description"], json!({ "type": "string" }));
+        assert_eq!(spec["additionalProperties"], json!(false));
+        assert_eq!(
+            spec["properties"]["labels"]["additionalProperties"],
+            json!({ "type": "string" })
+        );
+        let port = &shared["definitions"]["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+        assert_eq!(port, &json!({ "type": ["integer", "string"] }));
+    }
+
+    #[test]
+    fn a_definition_that_is_missing_is_named() {
+        let mut openapi = openapi();
+        openapi["definitions"].as_object_mut().unwrap().remove("Spec");
+        assert!(derive(&openapi).unwrap_err().to_string().contains("Spec"));
+    }
+
+    #[test]
+    fn single_faults_are_read_out_of_nested_ones() {
+        let message = "problem validating schema. Check JSON formatting: jsonschema validation failed with 'file:///x#' \
+                       - at '/spec': validation failed   - at '/spec/replicas': got string, want integer   \
+                       - at '/spec/a/0': validation failed     - at '/spec/a/0/b': additional properties 'c' not allowed";
+        let found = faults(message);
+        assert_eq!(
+            found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
+            [
+                "spec/replicas: got string, want integer",
+                "spec/a/0/b: additional properties 'c' not allowed"
+            ]
+        );
+        assert_eq!(
+            faults("could not find schema for X")[0].1,
+            "could not find schema for X"
+        );
+    }
+}

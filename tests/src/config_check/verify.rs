@@ -16,6 +16,9 @@ use crate::tools::Installed;
 /// The name of findings of the real programs.
 pub const RULE: &str = "config-verified";
 
+/// What Tempo logs above its warnings.
+const TEMPO_HEADING: &str = "-- CONFIGURATION WARNINGS --";
+
 /// The real programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -137,6 +140,7 @@ fn complaints(kind: ProgramKind, output: &Output) -> Vec<String> {
     let found: Vec<String> = match kind {
         ProgramKind::Tempo => lines()
             .filter(|line| line.contains("level=warn") || line.contains("level=error"))
+            .filter(|line| !line.contains(TEMPO_HEADING))
             .map(|line| line.split_once(" msg=").map_or(line, |(_, message)| message).to_owned())
             .collect(),
         ProgramKind::Collector => Vec::new(),

@@ -86,7 +86,11 @@ fn memory_limiter_limit(scene: &Scene) -> Vec<Problem> {
             }
             let Some(limit) = limit else {
                 let message = format!("{}: {id} without resources.limits.memory", program.container.id());
-                problems.push(Problem::new(program.workload.manifest, &["resources"], message));
+                problems.push(Problem::in_container(
+                    program.workload.manifest,
+                    &["resources"],
+                    message,
+                ));
                 continue;
             };
             let mib = |key: &str| limiter.get(key).and_then(Value::as_u64);

@@ -110,22 +110,81 @@ impl Problem {
             message: format!("{}: {}", manifest.id(), message.as_ref()),
         }
     }
+
+    /// A problem at a path of keys inside the pod spec of a workload.
+    pub fn in_pod(manifest: &Manifest, keys: &[&str], message: impl AsRef<str>) -> Problem {
+        let pod: &[&str] = match manifest.kind.as_str() {
+            "Pod" => &["spec"],
+            "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
+            _ => &["spec", "template", "spec"],
+        };
+        Problem::new(manifest, &[pod, keys].concat(), message)
+    }
+
+    /// A problem at a path of keys inside a container of a workload.
+    pub fn in_container(manifest: &Manifest, keys: &[&str], message: impl AsRef<str>) -> Problem {
+        Problem::in_pod(manifest, &[&["containers"], keys].concat(), message)
+    }
 }
 
-/// The line of the innermost key that begins exactly one line of the text.
-fn line_of(text: &str, keys: &[String]) -> Option<usize> {
-    keys.iter().rev().find_map(|key| {
-        let begins = |line: &str| {
-            let line = line.trim_start().trim_start_matches("- ");
-            line.strip_prefix(key.as_str())
-                .is_some_and(|rest| rest.starts_with(':'))
-        };
-        let mut lines = text.lines().enumerate().filter(|(_, line)| begins(line));
-        match (lines.next(), lines.next()) {
-            (Some((index, _)), None) => Some(index + 1),
-            _ => None,
+/// One line of YAML in a template: its number, the indent of its key, and its text from there.
+struct YamlLine<'t> {
+    number: usize,
+    indent: usize,
+    text: &'t str,
+}
+
+impl YamlLine<'_> {
+    fn begins(&self, key: &str) -> bool {
+        self.text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
+    }
+}
+
+/// The lines of a template that are YAML: no comments, no template actions.
+fn yaml_lines(text: &str) -> Vec<YamlLine<'_>> {
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut text = line.trim_start();
+        // The keys of a list's item stand behind its dash.
+        while let Some(item) = text.strip_prefix("- ") {
+            text = item.trim_start();
         }
-    })
+        if !(text.is_empty() || text.starts_with('#') || text.starts_with("{{")) {
+            lines.push(YamlLine {
+                number: index + 1,
+                indent: line.len() - text.len(),
+                text,
+            });
+        }
+    }
+    lines
+}
+
+/// The line of the innermost key of a path that a template writes itself; none where that isn't clear
+/// or where it writes no more than the first key.
+fn line_of(text: &str, keys: &[String]) -> Option<usize> {
+    let lines = yaml_lines(text);
+    let (first, rest) = keys.split_first()?;
+    let only = |found: Vec<usize>| (found.len() == 1).then(|| found[0]);
+    let begin = |indents: std::ops::RangeInclusive<usize>| {
+        let fits = |line: &YamlLine| indents.contains(&line.indent) && line.begins(first);
+        only((0..lines.len()).filter(|at| fits(&lines[*at])).collect())
+    };
+    let mut at = begin(0..=0).or_else(|| begin(0..=usize::MAX))?;
+    let mut depth = 1;
+    for key in rest {
+        let end = (at + 1..lines.len()).find(|next| lines[*next].indent <= lines[at].indent);
+        let block = at + 1..end.unwrap_or(lines.len());
+        let Some(indent) = lines.get(block.start).map(|line| line.indent) else {
+            break;
+        };
+        let child = |line: &YamlLine| line.indent == indent && line.begins(key);
+        let Some(found) = only(block.filter(|at| child(&lines[*at])).collect()) else {
+            break;
+        };
+        (at, depth) = (found, depth + 1);
+    }
+    (depth > 1 || keys.len() == 1).then(|| lines[at].number)
 }
 
 /// A change to how a scenario is rendered.
@@ -252,10 +311,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_only_named_where_one_line_fits() {
-        let keys = |keys: &[&str]| keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>();
-        let text = "spec:\n  strategy:\n    type: Recreate\n  a:\n    - type: x\n";
-        assert_eq!(line_of(text, &keys(&["spec", "strategy", "type"])), Some(2));
-        assert_eq!(line_of(text, &keys(&["nothing"])), None);
+    fn a_line_is_named_as_far_as_the_template_writes_the_path() {
+        let line = |keys: &[&str]| {
+            let text = "{{- if x }}\nkind: A\nmetadata:\n  labels:\n    {{- include \"l\" . }}\nspec:\n  # type: why\n  \
+                        strategy:\n    type: Recreate\n  template:\n    spec:\n      {{- include \"p\" . }}\n      \
+                        containers:\n        - name: a\n          image: i\n          securityContext:\n            {{- x }}\n";
+            line_of(text, &keys.iter().map(|k| (*k).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(line(&["spec", "strategy", "type"]), Some(9));
+        assert_eq!(line(&["spec", "template", "spec", "containers", "image"]), Some(15));
+        // The pod's own context comes from an include: the container's must not be named.
+        assert_eq!(line(&["spec", "template", "spec", "securityContext"]), Some(11));
+        assert_eq!(line(&["metadata", "labels", "app"]), Some(4));
+        assert_eq!(line(&["spec", "replicas"]), None);
+        assert_eq!(line(&["nothing"]), None);
     }
 }

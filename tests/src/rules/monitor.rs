@@ -131,7 +131,7 @@ fn monitor_port(scene: &Scene) -> Vec<Problem> {
                 if endpoint.port.is_none() || ports.iter().all(|port| port.name != endpoint.port) {
                     let port = endpoint.port.as_deref().unwrap_or_default();
                     let message = format!("port {port:?} is not a port of Service/{}", service.manifest.name);
-                    problems.push(Problem::new(monitor.manifest, &["endpoints", "port"], message));
+                    problems.push(Problem::new(monitor.manifest, &["spec", "endpoints", "port"], message));
                 }
             }
         }

@@ -171,7 +171,7 @@ fn each_container(
         for container in &workload.containers {
             if let Some(message) = judge(workload, container) {
                 let message = format!("{}: {message}", container.id());
-                problems.push(Problem::new(workload.manifest, keys, message));
+                problems.push(Problem::in_container(workload.manifest, keys, message));
             }
         }
     }
@@ -221,7 +221,7 @@ fn gomemlimit(scene: &Scene) -> Vec<Problem> {
 fn each_pod(scene: &Scene, keys: &[&str], judge: impl Fn(&Workload) -> Option<String>) -> Vec<Problem> {
     let workloads = scene.workloads.iter();
     workloads
-        .filter_map(|workload| Some(Problem::new(workload.manifest, keys, judge(workload)?)))
+        .filter_map(|workload| Some(Problem::in_pod(workload.manifest, keys, judge(workload)?)))
         .collect()
 }
 

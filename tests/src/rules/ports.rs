@@ -138,7 +138,7 @@ fn port_listened(scene: &Scene) -> Vec<Problem> {
                     port.name.as_deref().unwrap_or_default(),
                     port.container_port
                 );
-                problems.push(Problem::new(program.workload.manifest, &["ports"], message));
+                problems.push(Problem::in_container(program.workload.manifest, &["ports"], message));
             }
         }
     }
@@ -170,10 +170,10 @@ fn listener_declared(scene: &Scene) -> Vec<Problem> {
                 let protocol = port.protocol.as_deref().unwrap_or("TCP");
                 port.container_port == i32::from(wanted.port) && protocol == wanted.protocol
             });
-            let (missing, manifest) = if !declared {
-                ("a port of the container", program.workload.manifest)
+            let missing = if !declared {
+                "a port of the container"
             } else if !is_served(scene, &program, &wanted) {
-                ("a port of a Service", program.workload.manifest)
+                "a port of a Service"
             } else {
                 continue;
             };
@@ -181,7 +181,7 @@ fn listener_declared(scene: &Scene) -> Vec<Problem> {
                 "{} listens on {} {}, not {missing}",
                 wanted.key, wanted.port, wanted.protocol
             );
-            problems.push(Problem::new(manifest, &["ports"], message));
+            problems.push(Problem::in_container(program.workload.manifest, &["ports"], message));
         }
     }
     problems

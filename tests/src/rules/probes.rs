@@ -85,7 +85,7 @@ fn probes_set(scene: &Scene) -> Vec<Problem> {
                 .collect();
             if !missing.is_empty() {
                 let message = format!("{}: no {}", container.id(), missing.join(", no "));
-                problems.push(Problem::new(workload.manifest, &["containers", "name"], message));
+                problems.push(Problem::in_container(workload.manifest, &["name"], message));
             }
         }
     }
@@ -119,7 +119,11 @@ fn liveness_not_readiness(scene: &Scene) -> Vec<Problem> {
                     "{}: livenessProbe asks {shown}, which fails while the program starts or drains",
                     container.id()
                 );
-                problems.push(Problem::new(workload.manifest, &["livenessProbe", "path"], message));
+                problems.push(Problem::in_container(
+                    workload.manifest,
+                    &["livenessProbe", "httpGet", "path"],
+                    message,
+                ));
             }
         }
     }
@@ -134,7 +138,11 @@ fn probe_port(scene: &Scene) -> Vec<Problem> {
                 let Some(port) = probe.and_then(port_of) else { continue };
                 if resolve(&container.spec, &port).is_none() {
                     let message = format!("{}: {key} asks port {}, not declared", container.id(), shown(&port));
-                    problems.push(Problem::new(workload.manifest, &[key, "port"], message));
+                    problems.push(Problem::in_container(
+                        workload.manifest,
+                        &[key, "httpGet", "port"],
+                        message,
+                    ));
                 }
             }
         }

@@ -117,7 +117,7 @@ fn config_readable(scene: &Scene) -> Vec<Problem> {
             let message = format!("{error:#}");
             let manifest = scene.workloads.iter().find(|w| message.contains(&w.manifest.id()));
             manifest
-                .map(|w| Problem::new(w.manifest, &["args"], &message))
+                .map(|w| Problem::in_container(w.manifest, &["args"], &message))
                 .into_iter()
                 .collect()
         }

@@ -85,7 +85,7 @@ fn secret_literal(scene: &Scene) -> Vec<Problem> {
             for var in container.spec.env.iter().flatten() {
                 if names_a_credential(&var.name) && var.value.as_deref().is_some_and(is_literal) {
                     let message = format!("{}: {} is a literal", container.id(), var.name);
-                    problems.push(Problem::new(workload.manifest, &["env"], message));
+                    problems.push(Problem::in_container(workload.manifest, &["env"], message));
                 }
             }
         }
@@ -117,7 +117,7 @@ fn no_env_expansion(scene: &Scene) -> Vec<Problem> {
             .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"))
         {
             let message = format!("{}: -config.expand-env is on", program.container.id());
-            problems.push(Problem::new(program.workload.manifest, &["args"], message));
+            problems.push(Problem::in_container(program.workload.manifest, &["args"], message));
         }
         if program.text.contains("${") {
             let message = "the configuration holds ${…}, which nothing expands";

@@ -94,7 +94,11 @@ fn writable_paths(scene: &Scene) -> Vec<Problem> {
                 Some(_) => continue,
             };
             let message = format!("{}: {key} {path} {reason}", program.container.id());
-            problems.push(Problem::new(program.workload.manifest, &["volumeMounts"], message));
+            problems.push(Problem::in_container(
+                program.workload.manifest,
+                &["volumeMounts"],
+                message,
+            ));
         }
     }
     problems
@@ -109,13 +113,13 @@ fn volume_ownership(scene: &Scene) -> Vec<Problem> {
     let mut problems = Vec::new();
     for workload in scene.workloads.iter().filter(|w| has_claim(w)) {
         let context = workload.spec().security_context.unwrap_or_default();
-        let keys = &["spec", "securityContext", "fsGroup"];
+        let keys = &["securityContext", "fsGroup"];
         if context.fs_group.is_none() {
             let message = "mounts a claim without securityContext.fsGroup: the volume belongs to root";
-            problems.push(Problem::new(workload.manifest, keys, message));
+            problems.push(Problem::in_pod(workload.manifest, keys, message));
         } else if context.fs_group_change_policy.as_deref() != Some("OnRootMismatch") {
             let message = "fsGroupChangePolicy is not OnRootMismatch: each start changes the owner of every file";
-            problems.push(Problem::new(workload.manifest, keys, message));
+            problems.push(Problem::in_pod(workload.manifest, keys, message));
         }
     }
     problems
@@ -128,7 +132,11 @@ fn claim_kept(scene: &Scene) -> Vec<Problem> {
         let policy = annotations.get("helm.sh/resource-policy").map(String::as_str);
         if policy != Some("keep") {
             let message = format!("annotation helm.sh/resource-policy is {policy:?}, not keep");
-            problems.push(Problem::new(claim.manifest, &["annotations"], message));
+            problems.push(Problem::new(
+                claim.manifest,
+                &["metadata", "annotations", "helm.sh/resource-policy"],
+                message,
+            ));
         }
     }
     for workload in scene.workloads.iter().filter(|w| !w.claim_templates.is_empty()) {
@@ -211,7 +219,7 @@ fn references_exist(scene: &Scene) -> Vec<Problem> {
             let rendered = scene.of_kind(kind).any(|manifest| manifest.name == name);
             if !rendered && !scene.subject.values.contains(&name) {
                 let message = format!("uses {kind}/{name}, which is neither rendered nor named in the values");
-                problems.push(Problem::new(workload.manifest, &["volumes"], message));
+                problems.push(Problem::in_pod(workload.manifest, &["volumes"], message));
             }
         }
         // A mount without a volume is refused by the API server only when the pod is made.
@@ -222,7 +230,7 @@ fn references_exist(scene: &Scene) -> Vec<Problem> {
                     .map(|(_, source)| source);
                 if source.is_none() {
                     let message = format!("{}: mounts {}, which is no volume", container.id(), mount.name);
-                    problems.push(Problem::new(workload.manifest, &["volumeMounts"], message));
+                    problems.push(Problem::in_container(workload.manifest, &["volumeMounts"], message));
                 }
             }
         }

@@ -196,7 +196,11 @@ fn checksum_follows(scene: &Scene, render: RenderFn) -> Result<Vec<Problem>> {
                 } else {
                     continue;
                 };
-                problems.push(Problem::new(before.manifest, &["template", "annotations"], message));
+                problems.push(Problem::new(
+                    before.manifest,
+                    &["spec", "template", "metadata", "annotations"],
+                    message,
+                ));
             }
         }
     }
