@@ -10,19 +10,19 @@ use crate::quantity;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "memory-limiter-first",
-        summary: "memory_limiter is the first processor of every pipeline that has one (6)",
+        summary: "memory_limiter is the first processor of every pipeline that has one",
         remedy: "put memory_limiter first in service.pipelines.<name>.processors",
         check: Check::Render(memory_limiter_first),
     },
     Rule {
         name: "memory-limiter-limit",
-        summary: "memory_limiter measures against a memory limit of its container, and below it (7)",
+        summary: "memory_limiter measures against a memory limit of its container, and below it",
         remedy: "set resources.limits.memory above limit_mib, and spike_limit_mib below limit_mib",
         check: Check::Render(memory_limiter_limit),
     },
     Rule {
         name: "batch-before-queue",
-        summary: "no batch processor stands in front of a queue that batches or lies on disk (22)",
+        summary: "no batch processor stands in front of a queue that batches or lies on disk",
         remedy: "drop the batch processor and use sending_queue.batch, which batches after the spans are safe",
         check: Check::Render(batch_before_queue),
     },
@@ -34,7 +34,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "retention-both-keys",
-        summary: "every retention key that Tempo's version reads is set, to the same time (2)",
+        summary: "every retention key that Tempo's version reads is set, to the same time",
         remedy: "set overrides.defaults.compaction.block_retention and the module's block_retention from one value",
         check: Check::Render(retention_both_keys),
     },

@@ -2,7 +2,7 @@
 //!
 //! A rule looks at one rendered scenario, some at a second render of it with something changed, and
 //! says what is wrong; none runs a program itself. Each rule is one function with a [`Rule`] in the
-//! list of its module. The numbers in their comments are those of the bugs that they guard against.
+//! list of its module.
 
 use std::cell::RefCell;
 use std::path::Path;

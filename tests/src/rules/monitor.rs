@@ -11,19 +11,19 @@ use k8s_openapi::api::core::v1::Service;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "monitor-selects-one",
-        summary: "a ServiceMonitor picks exactly one Service (10)",
+        summary: "a ServiceMonitor picks exactly one Service",
         remedy: "select by name, instance and component, and give a headless Service another component label",
         check: Check::Render(monitor_selects_one),
     },
     Rule {
         name: "monitor-port",
-        summary: "a ServiceMonitor's port is a named port of the Service that it picks (10)",
+        summary: "a ServiceMonitor's port is a named port of the Service that it picks",
         remedy: "name a port of that Service in spec.endpoints",
         check: Check::Render(monitor_port),
     },
     Rule {
         name: "monitor-stable",
-        summary: "a ServiceMonitor selects by labels that don't change with a version (10, 16)",
+        summary: "a ServiceMonitor selects by labels that don't change with a version",
         remedy: "select by name, instance and component only",
         check: Check::Render(monitor_stable),
     },

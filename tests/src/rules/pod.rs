@@ -10,19 +10,19 @@ use crate::workload::{PodContainer, Workload};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "recreate-with-claim",
-        summary: "a Deployment with a ReadWriteOnce claim replaces its pod instead of rolling (1)",
+        summary: "a Deployment with a ReadWriteOnce claim replaces its pod instead of rolling",
         remedy: "set spec.strategy.type to Recreate, or use a StatefulSet with volumeClaimTemplates",
         check: Check::Render(recreate_with_claim),
     },
     Rule {
         name: "one-writer",
-        summary: "a Deployment with a ReadWriteOnce claim has one replica (1, 17)",
+        summary: "a Deployment with a ReadWriteOnce claim has one replica",
         remedy: "keep replicas at 0 or 1, or use a StatefulSet with volumeClaimTemplates",
         check: Check::Render(one_writer),
     },
     Rule {
         name: "monolith-replicas",
-        summary: "a monolithic Tempo has one replica, because each answers from its own memory only (17)",
+        summary: "a monolithic Tempo has one replica, because each answers from its own memory only",
         remedy: "keep tempo.replicas at 0 or 1",
         check: Check::Render(monolith_replicas),
     },
@@ -46,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "gomemlimit",
-        summary: "GOMEMLIMIT is set, and lies between 70 % and 95 % of the memory limit (6)",
+        summary: "GOMEMLIMIT is set, and lies between 70 % and 95 % of the memory limit",
         remedy: "compute GOMEMLIMIT as 80 % of resources.limits.memory",
         check: Check::Render(gomemlimit),
     },

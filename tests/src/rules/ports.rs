@@ -10,19 +10,19 @@ use crate::program::{Program, ProgramKind, listener_port};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "port-listened",
-        summary: "something listens on every port that a container declares (21)",
+        summary: "something listens on every port that a container declares",
         remedy: "declare ports of enabled receivers only, with the number that the configuration says",
         check: Check::Render(port_listened),
     },
     Rule {
         name: "listener-declared",
-        summary: "every way into a program is a port of its container and of a Service (21)",
+        summary: "every way into a program is a port of its container and of a Service",
         remedy: "add the port to the container and to the Service, or switch the receiver off",
         check: Check::Render(listener_declared),
     },
     Rule {
         name: "service-port-exists",
-        summary: "every Service port leads to a port that a container declares (21)",
+        summary: "every Service port leads to a port that a container declares",
         remedy: "name a container port in targetPort",
         check: Check::Render(service_port_exists),
     },

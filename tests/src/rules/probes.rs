@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "liveness-not-readiness",
-        summary: "a container that is not ready yet is not restarted for it (9)",
+        summary: "a container that is not ready yet is not restarted for it",
         remedy: "ask something else for liveness: /status/version of Tempo, a TCP connection to the Collector",
         check: Check::Render(liveness_not_readiness),
     },
@@ -28,7 +28,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "health-check-bound",
-        summary: "the Collector's health check listens where the kubelet asks, not on localhost (8)",
+        summary: "the Collector's health check listens where the kubelet asks, not on localhost",
         remedy: "set extensions.health_check.endpoint to the listen address and the port that the probes name, and \
                  list the extension in service.extensions",
         check: Check::Render(health_check_bound),

@@ -14,13 +14,13 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "no-env-expansion",
-        summary: "Tempo's configuration needs no expansion of variables, which eats every dollar sign (18)",
+        summary: "Tempo's configuration needs no expansion of variables, which eats every dollar sign",
         remedy: "drop -config.expand-env and the ${…}; Tempo reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY itself",
         check: Check::Render(no_env_expansion),
     },
     Rule {
         name: "variables-exist",
-        summary: "every ${env:NAME} in a Collector configuration is a variable of its container (18)",
+        summary: "every ${env:NAME} in a Collector configuration is a variable of its container",
         remedy: "write ${env:NAME}, set NAME in the container's env, and write $$ for a dollar sign",
         check: Check::Render(variables_exist),
     },

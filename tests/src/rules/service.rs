@@ -18,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "stateful-service",
-        summary: "a StatefulSet's serviceName is a headless Service of the release (15)",
+        summary: "a StatefulSet's serviceName is a headless Service of the release",
         remedy: "create the Service with clusterIP: None and name it in spec.serviceName",
         check: Check::Render(stateful_service),
     },

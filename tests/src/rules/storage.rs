@@ -7,13 +7,13 @@ use crate::workload::{MountSource, Workload};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "writable-paths",
-        summary: "every folder that a program writes to lies on a volume that it may write (4, 5)",
+        summary: "every folder that a program writes to lies on a volume that it may write",
         remedy: "mount an emptyDir or a claim there, or move the path below a folder that has one",
         check: Check::Render(writable_paths),
     },
     Rule {
         name: "volume-ownership",
-        summary: "a pod with a claim owns its volume: fsGroup and fsGroupChangePolicy OnRootMismatch (4)",
+        summary: "a pod with a claim owns its volume: fsGroup and fsGroupChangePolicy OnRootMismatch",
         remedy: "set securityContext.fsGroup to the group of the image and fsGroupChangePolicy to OnRootMismatch",
         check: Check::Render(volume_ownership),
     },

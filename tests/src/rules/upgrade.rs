@@ -15,19 +15,19 @@ use crate::workload::workload;
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "selector-stable",
-        summary: "selectors hold name, instance and component only, which no upgrade changes (16)",
+        summary: "selectors hold name, instance and component only, which no upgrade changes",
         remedy: "print the selector labels, not all labels, in selectors and in labels of claim templates",
         check: Check::Render(selector_stable),
     },
     Rule {
         name: "immutable-stable",
-        summary: "the next version of chart and images changes no field that Kubernetes refuses to change (16)",
+        summary: "the next version of chart and images changes no field that Kubernetes refuses to change",
         remedy: "keep versions out of selectors, claims, claim templates, serviceName and object names",
         check: Check::Comparison(immutable_stable),
     },
     Rule {
         name: "checksum-follows",
-        summary: "a changed ConfigMap or Secret changes an annotation of every pod that uses it (19)",
+        summary: "a changed ConfigMap or Secret changes an annotation of every pod that uses it",
         remedy: "annotate the pod with a checksum over the text of the object",
         check: Check::Comparison(checksum_follows),
     },

@@ -196,21 +196,20 @@ fn print_judges(ctx: &Ctx, reports: &[Report]) {
     }
 }
 
-/// The findings, grouped by file.
+/// The findings, in order of file and line.
 fn text(rows: &[Row]) -> Result<String> {
     let mut text = String::new();
-    let mut file = "";
     for row in rows {
-        let finding = row.finding;
-        if finding.file != file {
-            file = &finding.file;
-            writeln!(text, "{file}")?;
-        }
-        let place = finding
-            .line
-            .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
-        writeln!(text, "  {place}: {}: {}", finding.rule, finding.message)?;
-        writeln!(text, "    do: {}", finding.remedy)?;
+        let Finding {
+            file,
+            line,
+            rule,
+            message,
+            remedy,
+        } = row.finding;
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        writeln!(text, "{file}{line}: {rule}: {message}")?;
+        writeln!(text, "    do: {remedy}")?;
         writeln!(text, "    in: {}", row.scenarios.join(", "))?;
     }
     Ok(text)
