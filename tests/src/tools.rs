@@ -29,6 +29,9 @@ const BUILD_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 pub struct ToolFile {
     /// What it is for, in one line.
     pub summary: String,
+    /// Which work needs it.
+    #[serde(default)]
+    pub group: Group,
     /// The Go package to build.
     pub package: String,
     /// The version that the module files pin.
@@ -40,6 +43,17 @@ pub struct ToolFile {
     pub accept: VersionReq,
     /// Arguments that make the program print its version.
     pub probe: Vec<String>,
+}
+
+/// Which work needs a tool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// Lint, tests and local end-to-end runs: what `tools install` builds without being told names.
+    #[default]
+    Default,
+    /// Signing, pushing and checking releases.
+    Release,
 }
 
 /// A pinned tool.

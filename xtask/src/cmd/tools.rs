@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use stack_tests::tools::Installed;
+use stack_tests::tools::{Group, Installed};
 
 use crate::ctx::{Ctx, print_line};
 
@@ -27,7 +27,7 @@ enum ToolsCommand {
     List,
     /// Builds what is missing.
     Install {
-        /// The tools to build; all if none is named.
+        /// The tools to build; if none is named, all but those that only releases need (`group` in tool.yaml).
         names: Vec<String>,
     },
     /// Prints the path of one tool and nothing else; builds it first if need be.
@@ -83,7 +83,10 @@ fn list(ctx: &Ctx) -> Result<()> {
 
 fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
     let names: Vec<&str> = match names {
-        [] => ctx.toolbox.tools().iter().map(|t| t.name.as_str()).collect(),
+        [] => {
+            let default = ctx.toolbox.tools().iter().filter(|t| t.file.group == Group::Default);
+            default.map(|t| t.name.as_str()).collect()
+        }
         some => some.iter().map(String::as_str).collect(),
     };
     // All names are checked before the first build.
