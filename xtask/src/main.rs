@@ -6,6 +6,7 @@ mod ctx;
 #[cfg(feature = "e2e")]
 mod endpoints;
 mod generated;
+mod release;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,8 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
+    Changed(cmd::changed::ChangedArgs),
+    Bump(cmd::bump::BumpArgs),
     Package(cmd::package::PackageArgs),
 }
 
@@ -88,6 +91,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Changed(args) => cmd::changed::run(&ctx, args),
+        Command::Bump(args) => cmd::bump::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
     }
 }

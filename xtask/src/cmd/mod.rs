@@ -1,5 +1,7 @@
 //! One file per command; the tree mirrors the command line.
 
+pub mod bump;
+pub mod changed;
 pub mod docs;
 pub mod doctor;
 #[cfg(feature = "e2e")]
