@@ -44,6 +44,21 @@ pub fn list(file: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The text of one file in an archive.
+pub fn text(file: &Path, path: &str) -> Result<String> {
+    let reading = || format!("reading {path} in {}", file.display());
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(file).with_context(reading)?));
+    for entry in archive.entries().with_context(reading)? {
+        let mut entry = entry.with_context(reading)?;
+        if entry.path().with_context(reading)? == Path::new(path) {
+            let mut text = String::new();
+            entry.read_to_string(&mut text).with_context(reading)?;
+            return Ok(text);
+        }
+    }
+    anyhow::bail!("{} holds no {path}", file.display())
+}
+
 /// What is wrong with the archive of a chart whose files are all to be dated `epoch` (seconds since 1970).
 pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Vec<String> {
     let mut problems = Vec::new();

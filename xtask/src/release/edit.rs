@@ -43,16 +43,26 @@ pub fn set_scalar(text: &str, path: &[At], new: &str) -> Result<String> {
     proved(text, after, path, new)
 }
 
-/// Sets the text at `annotations` / `key` to several lines, as a literal block; makes the key, and
-/// `annotations` at the end of the text, where they aren't there. Errors as [`set_scalar`].
+/// Sets the text at `annotations` / `key`: a text of lines as a literal block, one without a line break in
+/// quotes. Makes the key, and `annotations` at the end of the text, where they aren't there. Errors as
+/// [`set_scalar`].
 pub fn set_annotation(text: &str, key: &str, new: &str) -> Result<String> {
     let path = [At::Key("annotations"), At::Key(key)];
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let tree = Node::parse(text)?;
     let annotations = tree.find(&path[..1]);
     let indent = annotations.map_or(2, |node| node.column);
-    let mut block = format!("{:indent$}{key}: |{end}", "");
-    for line in new.lines() {
+    let short = !new.contains('\n');
+    let mut block = if short {
+        format!(
+            "{:indent$}{key}: {}{end}",
+            "",
+            serde_json::to_string(new).context("quoting")?
+        )
+    } else {
+        format!("{:indent$}{key}: |{end}", "")
+    };
+    for line in new.lines().filter(|_| !short) {
         block.push_str(&format!("{:1$}{line}{end}", "", indent + 2));
     }
     let after = match annotations {
@@ -77,8 +87,8 @@ pub fn set_annotation(text: &str, key: &str, new: &str) -> Result<String> {
             }
         }
     };
-    let wanted: String = new.lines().map(|line| format!("{line}\n")).collect();
-    proved(text, after, &path, &wanted)
+    let block_text: String = new.lines().map(|line| format!("{line}\n")).collect();
+    proved(text, after, &path, if short { new } else { &block_text })
 }
 
 /// The text, if parsing both proves that they differ in nothing but the value at `path`.

@@ -77,6 +77,14 @@ impl Git {
         })
     }
 
+    /// When a commit was made, in seconds since 1970.
+    pub fn time(&self, commit: &str) -> Result<u64> {
+        let text = self.run(&["log", "-1", "--format=%ct", commit])?;
+        text.trim()
+            .parse()
+            .with_context(|| format!("git printed {text:?} as a time"))
+    }
+
     /// The branch that others start from: the remote's default branch, else a local main or master.
     pub fn default_branch(&self) -> Result<Option<String>> {
         let mut candidates = Vec::new();
@@ -180,6 +188,18 @@ impl Git {
         let mut releases: Vec<(Version, String)> = tags.lines().filter_map(version).collect();
         releases.sort();
         Ok(releases)
+    }
+
+    /// The commit that a chart's version was tagged at.
+    pub fn tagged(&self, chart: &str, version: &Version) -> Result<Option<String>> {
+        self.resolve(&format!("refs/tags/{chart}-{version}"))
+    }
+
+    /// Whether files below the folders differ from the last commit, or are unknown to git.
+    pub fn dirty(&self, dirs: &[&str]) -> Result<bool> {
+        let mut args = vec!["status", "--porcelain", "--"];
+        args.extend(dirs);
+        Ok(!self.run(&args)?.is_empty())
     }
 }
 
