@@ -11,6 +11,7 @@ pub mod id;
 pub mod jaeger;
 pub mod ledger;
 pub mod load;
+pub mod malformed;
 pub mod metrics;
 pub mod otlp;
 pub mod ports;
