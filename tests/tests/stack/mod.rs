@@ -2,7 +2,7 @@
 //! configurations of this test's own, in a temporary folder.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use stack_tests::e2e::door::Doors;
+use stack_tests::e2e::ports::Ports as FreePorts;
 use stack_tests::e2e::tempo::Client;
 use stack_tests::e2e::wait::{Look, wait_for};
 use stack_tests::step::{Cancel, Runner};
@@ -27,6 +28,8 @@ pub struct Stack {
     /// The Collector's health check.
     health: String,
     programs: [Program; 2],
+    /// Nobody else is handed these ports while the programs run, nor while one is stopped.
+    _ports: FreePorts,
 }
 
 const TEMPO: usize = 0;
@@ -48,19 +51,21 @@ impl Stack {
         let runner = Runner::new(Cancel::default(), false);
         let toolbox = Toolbox::read(workspace.root(), cache, runner, false).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports::free();
+        let free = FreePorts::default();
+        let ports = Ports::choose(&free);
         let tempo_config = write(dir.path(), "tempo.yaml", &ports.tempo_config(dir.path()));
         let collector_config = write(dir.path(), "collector.yaml", &ports.collector_config(dir.path()));
         let programs = [
             Program::start(&toolbox, dir.path(), "tempo", format!("-config.file={tempo_config}")),
             Program::start(&toolbox, dir.path(), "otelcol", format!("--config={collector_config}")),
         ];
-        let stack = Stack {
+        let mut stack = Stack {
             tempo: Client::new(&format!("http://{}", ports.tempo_http)).unwrap(),
             health: format!("http://{}/", ports.collector_health),
             doors: ports.doors,
             programs,
             dir,
+            _ports: free,
         };
         stack.wait_until_ready().await;
         stack
@@ -110,20 +115,26 @@ impl Stack {
         self.dir.path()
     }
 
-    async fn wait_until_ready(&self) {
+    /// Waits for both. A program that ended won't come up: that fails at once, with what it wrote.
+    async fn wait_until_ready(&mut self) {
         let cancel = Cancel::default();
-        let tempo = self.tempo.wait_until_ready(PATIENCE, &cancel).await;
-        tempo.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
-        let collector = wait_for("the Collector", PATIENCE, &cancel, async || {
-            let status = reqwest::get(&self.health).await?.status();
-            Ok(if status.is_success() {
-                Look::Found(())
-            } else {
-                Look::NotYet(status.to_string())
-            })
+        let waited = wait_for("Tempo and the Collector", PATIENCE, &cancel, || {
+            assert!(self.alive(), "a program ended:\n{}", self.logs());
+            let (tempo, health) = (self.tempo.clone(), self.health.clone());
+            async move {
+                if let Err(words) = tempo.ready().await? {
+                    return Ok(Look::NotYet(words));
+                }
+                let status = reqwest::get(health).await?.status();
+                Ok(if status.is_success() {
+                    Look::Found(())
+                } else {
+                    Look::NotYet(status.to_string())
+                })
+            }
         });
-        let collector = collector.await;
-        collector.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+        let waited = waited.await;
+        waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
     }
 }
 
@@ -189,25 +200,22 @@ struct Ports {
 }
 
 impl Ports {
-    /// All taken at once, so that no two are the same, and given back.
-    fn free() -> Ports {
-        let tcp: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let udp: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        let port = |n: usize| tcp[n].local_addr().unwrap();
+    fn choose(free: &FreePorts) -> Ports {
+        let port = || SocketAddr::from(([127, 0, 0, 1], free.free().unwrap()));
         Ports {
-            tempo_http: port(0),
-            tempo_grpc: port(1),
-            tempo_otlp: port(2),
-            tempo_memberlist: port(3),
-            collector_health: port(4),
-            collector_metrics: port(5),
+            tempo_http: port(),
+            tempo_grpc: port(),
+            tempo_otlp: port(),
+            tempo_memberlist: port(),
+            collector_health: port(),
+            collector_metrics: port(),
             doors: Doors {
-                otlp_grpc: port(6),
-                otlp_http: port(7),
-                jaeger_grpc: port(8),
-                jaeger_thrift_http: port(9),
-                jaeger_thrift_compact: udp[0].local_addr().unwrap(),
-                jaeger_thrift_binary: udp[1].local_addr().unwrap(),
+                otlp_grpc: port(),
+                otlp_http: port(),
+                jaeger_grpc: port(),
+                jaeger_thrift_http: port(),
+                jaeger_thrift_compact: port(),
+                jaeger_thrift_binary: port(),
             },
         }
     }
