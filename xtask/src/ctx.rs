@@ -95,6 +95,7 @@ impl Ctx {
     }
 
     /// Where `command` leaves its files.
+    #[cfg(feature = "e2e")]
     pub fn artifacts(&self, command: &str) -> PathBuf {
         match &self.args.artifacts {
             Some(dir) => dir.clone(),
