@@ -5,7 +5,6 @@ pub mod backend;
 pub mod compare;
 pub mod corpus;
 pub mod diagnostics;
-pub mod door;
 pub mod expect;
 pub mod id;
 pub mod jaeger;
@@ -23,3 +22,5 @@ pub mod send;
 pub mod tempo;
 pub mod transport;
 pub mod wait;
+
+pub use crate::door;

@@ -19,7 +19,7 @@ use super::id::{SpanId, TraceId};
 pub use wire::Reply;
 use wire::Wire;
 
-/// How many inputs of each class [`inputs`] makes unless asked for more.
+/// How many inputs of each class are asked for, at least.
 pub const PER_CLASS: u32 = 20;
 
 /// What is wrong with an input.
@@ -130,18 +130,6 @@ pub fn marker(seed: u64) -> String {
     format!("malformed-{seed:016x}")
 }
 
-/// `per_class` inputs of every class, for a seed and a time in nanoseconds since 1970 at which their
-/// spans lie.
-pub fn inputs(seed: u64, now: u64, per_class: u32) -> Result<Vec<Input>> {
-    let mut inputs = Vec::new();
-    for class in Class::ALL {
-        for number in 0..per_class {
-            inputs.push(Input::new(class, number, seed, now)?);
-        }
-    }
-    Ok(inputs)
-}
-
 /// Packets that crash Collector 0.155.0, whose Jaeger receiver doesn't recover from a panic in its UDP
 /// ports. They belong to no class: what they show is that a crash loses nothing acknowledged.
 ///
@@ -153,7 +141,8 @@ pub fn crashers() -> Vec<Input> {
 }
 
 impl Input {
-    /// Input `number` of a class: what [`inputs`] makes of the same seed and time.
+    /// Input `number` of a class, for a seed and a time in nanoseconds since 1970 at which its spans
+    /// end. Make it just before it is sent: searches look for spans at about the time they were sent.
     pub fn new(class: Class, number: u32, seed: u64, now: u64) -> Result<Input> {
         make::input(class, number, seed, now)
     }
@@ -192,11 +181,18 @@ mod tests {
 
     const NOW: u64 = 1_790_000_000_000_000_000;
 
+    fn inputs(seed: u64) -> Vec<Input> {
+        let all = Class::ALL
+            .into_iter()
+            .flat_map(|class| (0..PER_CLASS).map(move |n| (class, n)));
+        all.map(|(class, n)| Input::new(class, n, seed, NOW).unwrap()).collect()
+    }
+
     #[test]
     fn the_same_seed_makes_the_same_inputs_and_another_seed_others() {
-        let all = inputs(1, NOW, PER_CLASS).unwrap();
+        let all = inputs(1);
         assert_eq!(all.len(), 200);
-        let other = inputs(2, NOW, PER_CLASS).unwrap();
+        let other = inputs(2);
         for (input, other) in all.iter().zip(&other) {
             let again = Input::new(input.class, input.number, 1, NOW).unwrap();
             assert_eq!((&again.wire, &again.about), (&input.wire, &input.about), "{input}");
@@ -208,7 +204,7 @@ mod tests {
 
     #[test]
     fn no_two_inputs_of_a_class_are_the_same_and_several_doors_get_some() {
-        let all = inputs(3, NOW, PER_CLASS).unwrap();
+        let all = inputs(3);
         for class in Class::ALL {
             let of_class: Vec<_> = all.iter().filter(|i| i.class == class).collect();
             let doors: BTreeSet<_> = of_class.iter().map(|i| i.door).collect();
