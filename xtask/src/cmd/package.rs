@@ -17,7 +17,7 @@ use stack_tests::workspace::Chart;
 use tempfile::NamedTempFile;
 
 use crate::archive;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, TEMP, planned_chart};
 
 /// The date of all files in an archive (reproducible-builds.org/specs/source-date-epoch).
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -175,17 +175,14 @@ fn git(ctx: &Ctx, args: &[&str]) -> Step {
 /// What would run, with TEMP for the temporary folder.
 fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64) -> Result<Vec<Step>> {
     // Not built for a plan.
-    let found = ctx.toolbox.find("helm")?.filter(|tool| tool.origin == Origin::Pinned);
-    let helm = ctx.helm_at(found.map_or_else(|| "helm".into(), |tool| tool.path));
-    let temp = Path::new("TEMP");
+    let helm = ctx.planned_helm(Some(Origin::Pinned))?;
+    let temp = Path::new(TEMP);
     let mut steps = Vec::new();
     for chart in charts {
-        let folder = temp.join(chart.name());
         let archive = temp.join(file_name(chart));
-        if !chart.metadata.dependencies.is_empty() {
-            steps.push(helm.dependency_build_step(chart.name(), &folder));
-        }
-        steps.push(package_step(&helm, chart, &folder, temp, epoch));
+        let (folder, build) = planned_chart(&helm, chart);
+        steps.extend(build);
+        steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
         steps.push(lint_step(&helm, chart, &archive));
         for scenario in chart.scenarios()? {
             let alone = Prepared::archive(chart.name(), &archive);
