@@ -118,15 +118,15 @@ Recent spans need not be hidden from search, because a single process has no Kaf
 {{/* Contents of the Secret that the chart makes of credentials in clear. */}}
 {{- define "tempo-stack.tempo.s3.secretData" -}}
 {{- $s3 := .Values.tempo.storage.s3 -}}
-{{ $s3.existingSecretKeys.accessKey }}: {{ $s3.accessKey | quote }}
-{{ $s3.existingSecretKeys.secretKey }}: {{ $s3.secretKey | quote }}
+{{ $s3.existingSecretKeys.accessKey | quote }}: {{ $s3.accessKey | quote }}
+{{ $s3.existingSecretKeys.secretKey | quote }}: {{ $s3.secretKey | quote }}
 {{- end }}
 
 {{/* Variables that carry the credentials into the container: Tempo reads them itself, so its file needs none. */}}
 {{- define "tempo-stack.tempo.s3.env" -}}
 {{- $keys := .Values.tempo.storage.s3.existingSecretKeys -}}
 {{- with include "tempo-stack.tempo.s3.secretName" . -}}
-AWS_ACCESS_KEY_ID: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $keys.accessKey }}}}}
-AWS_SECRET_ACCESS_KEY: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $keys.secretKey }}}}}
+AWS_ACCESS_KEY_ID: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $keys.accessKey | quote }}}}}
+AWS_SECRET_ACCESS_KEY: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $keys.secretKey | quote }}}}}
 {{- end -}}
 {{- end }}
