@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,8 +24,13 @@ pub struct Stack {
     dir: tempfile::TempDir,
     pub tempo: Client,
     pub doors: Doors,
-    programs: Vec<Program>,
+    /// The Collector's health check.
+    health: String,
+    programs: [Program; 2],
 }
+
+const TEMPO: usize = 0;
+const COLLECTOR: usize = 1;
 
 struct Program {
     name: &'static str,
@@ -46,27 +51,41 @@ impl Stack {
         let ports = Ports::free();
         let tempo_config = write(dir.path(), "tempo.yaml", &ports.tempo_config(dir.path()));
         let collector_config = write(dir.path(), "collector.yaml", &ports.collector_config(dir.path()));
-        let programs = vec![
+        let programs = [
             Program::start(&toolbox, dir.path(), "tempo", format!("-config.file={tempo_config}")),
             Program::start(&toolbox, dir.path(), "otelcol", format!("--config={collector_config}")),
         ];
         let stack = Stack {
             tempo: Client::new(&format!("http://{}", ports.tempo_http)).unwrap(),
+            health: format!("http://{}/", ports.collector_health),
             doors: ports.doors,
             programs,
             dir,
         };
-        stack
-            .wait_until_ready(&format!("http://{}/", ports.collector_health))
-            .await;
+        stack.wait_until_ready().await;
         stack
     }
 
-    /// Kills Tempo and starts it again on the same data.
+    /// Kills Tempo, if it runs, and starts it again on the same data.
     pub async fn restart_tempo(&mut self) {
-        self.programs[0].restart();
-        let ready = self.tempo.wait_until_ready(PATIENCE, &Cancel::default()).await;
-        ready.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+        self.programs[TEMPO].restart();
+        self.wait_until_ready().await;
+    }
+
+    /// Kills Tempo.
+    pub fn kill_tempo(&mut self) {
+        self.programs[TEMPO].end();
+    }
+
+    /// Waits until the Collector has ended by itself, and starts it and Tempo again.
+    pub async fn restart_after_a_crash(&mut self) {
+        let given_up = Instant::now() + PATIENCE;
+        while self.programs[COLLECTOR].child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < given_up, "the Collector still runs\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.programs.iter_mut().for_each(Program::restart);
+        self.wait_until_ready().await;
     }
 
     /// Whether both programs still run.
@@ -91,12 +110,12 @@ impl Stack {
         self.dir.path()
     }
 
-    async fn wait_until_ready(&self, health: &str) {
+    async fn wait_until_ready(&self) {
         let cancel = Cancel::default();
         let tempo = self.tempo.wait_until_ready(PATIENCE, &cancel).await;
         tempo.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
         let collector = wait_for("the Collector", PATIENCE, &cancel, async || {
-            let status = reqwest::get(health).await?.status();
+            let status = reqwest::get(&self.health).await?.status();
             Ok(if status.is_success() {
                 Look::Found(())
             } else {
@@ -198,7 +217,7 @@ impl Ports {
             r#"
 server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
 distributor:
-  receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{otlp}", max_recv_msg_size_mib: 32}}}}}}}}
+  receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{otlp}", max_recv_msg_size_mib: 10}}}}}}}}
   retry_after_on_resource_exhausted: 5s
 ingester:
   trace_idle_period: 1s
@@ -231,11 +250,14 @@ extensions:
   health_check: {{endpoint: "{health}"}}
   file_storage: {{directory: {dir}/queue, create_directory: true}}
 receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: "{otlp_grpc}"}}, http: {{endpoint: "{otlp_http}"}}}}}}
+  otlp:
+    protocols:
+      grpc: {{endpoint: "{otlp_grpc}", max_recv_msg_size_mib: 8}}
+      http: {{endpoint: "{otlp_http}", max_request_body_size: 8388608}}
   jaeger:
     protocols:
-      grpc: {{endpoint: "{jaeger_grpc}"}}
-      thrift_http: {{endpoint: "{thrift_http}"}}
+      grpc: {{endpoint: "{jaeger_grpc}", max_recv_msg_size_mib: 8}}
+      thrift_http: {{endpoint: "{thrift_http}", max_request_body_size: 8388608}}
       thrift_compact: {{endpoint: "{compact}"}}
       thrift_binary: {{endpoint: "{binary}"}}
 processors:
@@ -256,7 +278,7 @@ exporters:
       storage: file_storage
       sizer: bytes
       queue_size: 500000000
-      batch: {{flush_timeout: 200ms, min_size: 1000000, max_size: 3000000}}
+      batch: {{flush_timeout: 200ms, min_size: 1000000, max_size: 9437184}}
 service:
   extensions: [health_check, file_storage]
   telemetry:

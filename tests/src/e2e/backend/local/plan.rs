@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::e2e::backend::Component;
 use crate::manifest::Manifest;
+use crate::quantity;
 
 /// The grace period of a pod that sets none (Kubernetes API, PodSpec).
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -283,45 +284,7 @@ fn secret_data(secret: &Secret) -> Result<BTreeMap<String, String>> {
     Ok(data)
 }
 
-/// A quantity in bytes (Kubernetes API, resource.Quantity): plain, decimal or binary suffix.
+/// A quantity in bytes.
 pub fn bytes(quantity: &Quantity) -> Result<u64> {
-    let text = quantity.0.as_str();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let factor: f64 = match suffix {
-        "" => 1.0,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0 * 1024.0,
-        "Gi" => 1024.0 * 1024.0 * 1024.0,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => bail!("{text:?} is not a quantity of bytes"),
-    };
-    let number: f64 = number
-        .parse()
-        .with_context(|| format!("{text:?} is not a quantity of bytes"))?;
-    Ok((number * factor) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities_are_read_as_kubernetes_does() {
-        for (text, value) in [
-            ("512Mi", 536_870_912),
-            ("1G", 1_000_000_000),
-            ("1.5Ki", 1536),
-            ("77", 77),
-        ] {
-            assert_eq!(bytes(&Quantity(text.into())).unwrap(), value);
-        }
-        assert!(bytes(&Quantity("100m".into())).is_err());
-    }
+    quantity::bytes(&quantity.0).with_context(|| format!("{:?} is not a quantity of bytes", quantity.0))
 }
