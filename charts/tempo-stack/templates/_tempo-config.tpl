@@ -83,13 +83,17 @@ Tempo's configuration file, built as a map and printed once.
 {{- end -}}
 {{- end }}
 
-{{/* What only 2.x reads: traces are cut to the write-ahead log after a second, and /ready does not wait 15 s. */}}
+{{/*
+What only 2.x reads: traces are cut to the write-ahead log after a second, and /ready does not wait 15 s.
+On a stop the ingester goes on accepting for two seconds, in which the receivers close.
+Without that it answers "shutting down" with the gRPC code Unknown, for which the Collector drops what it sent.
+*/}}
 {{- define "tempo-stack.tempo.config.v2" -}}
 {{- dict
   "ingester" (dict
     "trace_idle_period" "1s"
     "flush_check_period" "1s"
-    "lifecycler" (dict "min_ready_duration" "0s"))
+    "lifecycler" (dict "min_ready_duration" "0s" "final_sleep" "2s"))
   "compactor" (dict "compaction" (dict "block_retention" (include "tempo-stack.duration.go" .Values.tempo.retention.period)))
   | toYaml -}}
 {{- end }}
