@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, MORE_SPACE};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -31,7 +31,7 @@ pub fn require(path: &Path, needed: u64, purpose: &str) -> Result<()> {
                 path.display(),
                 free / MIB
             ),
-            "free some space on that disk, or point TMPDIR, XTASK_CACHE or CARGO_TARGET_DIR at a larger one",
+            MORE_SPACE,
         ));
     }
     Ok(())

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::io;
 
+/// What to do about a full disk.
+pub const MORE_SPACE: &str =
+    "free some space on that disk, or point TMPDIR, XTASK_CACHE or CARGO_TARGET_DIR at a larger one";
+
 /// What went wrong, as the exit code of the xtask says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -66,15 +70,27 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The kind of any error: that of the first [`Failure`] in its chain; a full disk is the
-/// environment's; all else counts as findings.
+/// What to do about an error of the file system that is the machine's fault; none for any other error.
+fn remedy_of_io(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(MORE_SPACE),
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists => Some("see that this path is free for use and that this user may write there"),
+        _ => None,
+    }
+}
+
+/// The kind of any error: that of the first [`Failure`] in its chain; a full disk or a forbidden path
+/// is the environment's; all else counts as findings.
 pub fn kind_of(error: &anyhow::Error) -> Kind {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.kind;
         }
         if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::StorageFull
+            && remedy_of_io(io).is_some()
         {
             return Kind::Environment;
         }
@@ -89,9 +105,9 @@ pub fn remedy_of(error: &anyhow::Error) -> Option<String> {
             return (!failure.remedy.is_empty()).then(|| failure.remedy.clone());
         }
         if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::StorageFull
+            && let Some(remedy) = remedy_of_io(io)
         {
-            return Some("free some space on that disk, then run the same command again".into());
+            return Some(remedy.to_owned());
         }
     }
     None

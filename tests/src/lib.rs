@@ -7,6 +7,7 @@
 
 pub mod config_check;
 pub mod disk;
+pub mod door;
 pub mod failure;
 pub mod generated;
 pub mod golden;

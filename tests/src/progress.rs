@@ -1,12 +1,18 @@
 //! Progress of long work: a bar on a terminal, a plain line now and then everywhere else.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often a plain line is printed where there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A line on standard error. That nobody reads it any more (`2>&1 | head`, a closed terminal) must not
+/// end the work, nor its clean-up.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// One long task. Dropping it removes the bar.
 pub struct Progress {
@@ -24,13 +30,13 @@ impl Progress {
         let name = name.into();
         let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
             let bar = ProgressBar::new_spinner();
-            style(&bar, "{spinner} {prefix} ({elapsed})");
+            style(&bar, "{spinner} {prefix} {wide_msg} {elapsed}");
             bar.set_prefix(name.clone());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
         if bar.is_none() && !quiet {
-            eprintln!("{name} ...");
+            say(format_args!("{name} ..."));
         }
         let mut progress = Progress {
             name,
@@ -65,7 +71,7 @@ impl Progress {
             }
             None if !self.quiet && self.last_line.elapsed() >= PLAIN_INTERVAL => {
                 self.last_line = Instant::now();
-                eprintln!("{}: {}/{} {message}", self.name, self.done, self.total);
+                say(format_args!("{}: {}/{} {message}", self.name, self.done, self.total));
             }
             None => {}
         }
@@ -77,7 +83,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if !self.quiet {
-            eprintln!("{}: {message}", self.name);
+            say(format_args!("{}: {message}", self.name));
         }
     }
 }

@@ -42,24 +42,27 @@ impl RunDir {
     /// Makes a folder with a name of its own below `runs`.
     pub fn create(runs: &Path, purpose: &str) -> Result<RunDir> {
         std::fs::create_dir_all(runs).with_context(|| format!("making {}", runs.display()))?;
-        let path = tempfile::Builder::new()
+        let runs = real(runs)?;
+        let temp = tempfile::Builder::new()
             .prefix(&format!("{purpose}-"))
-            .tempdir_in(runs)
-            .with_context(|| format!("making a folder in {}", runs.display()))?
-            .keep();
-        let lock = File::create(path.join(LOCK)).with_context(|| format!("writing to {}", path.display()))?;
-        lock.try_lock().with_context(|| format!("locking {}", path.display()))?;
+            .tempdir_in(&runs)
+            .with_context(|| format!("making a folder in {}", runs.display()))?;
+        let lock =
+            File::create(temp.path().join(LOCK)).with_context(|| format!("writing to {}", temp.path().display()))?;
+        lock.try_lock()
+            .with_context(|| format!("locking {}", temp.path().display()))?;
+        let run = RunDir {
+            path: temp.keep(),
+            keep: false,
+            _lock: lock,
+        };
         let owner = Owner {
             pid: std::process::id() as i32,
             purpose: purpose.to_owned(),
         };
         let text = serde_json::to_string(&owner).context("writing JSON")?;
-        std::fs::write(path.join(OWNER), text).with_context(|| format!("writing to {}", path.display()))?;
-        Ok(RunDir {
-            path,
-            keep: false,
-            _lock: lock,
-        })
+        std::fs::write(run.path.join(OWNER), text).with_context(|| format!("writing to {}", run.path.display()))?;
+        Ok(run)
     }
 
     /// A folder in the system's temporary folder, for copies of charts and the like.
@@ -88,6 +91,13 @@ impl Drop for RunDir {
     }
 }
 
+/// The folder without symbolic links: the marker must be the same text whichever way the folder is reached.
+fn real(folder: &Path) -> Result<PathBuf> {
+    folder
+        .canonicalize()
+        .with_context(|| format!("reading {}", folder.display()))
+}
+
 /// A run folder found on disk.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -103,7 +113,8 @@ pub fn find(runs: &Path) -> Result<Vec<Found>> {
     if !runs.is_dir() {
         return Ok(found);
     }
-    for entry in std::fs::read_dir(runs).with_context(|| format!("reading {}", runs.display()))? {
+    let runs = real(runs)?;
+    for entry in std::fs::read_dir(&runs).with_context(|| format!("reading {}", runs.display()))? {
         let path = entry.with_context(|| format!("reading {}", runs.display()))?.path();
         // Written under the lock: a folder without it isn't ours, or is just being made.
         let owner = std::fs::read_to_string(path.join(OWNER)).ok();
@@ -123,15 +134,19 @@ pub fn find(runs: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Stops what dead owners left behind and removes their folders, below `runs` and in the system's
-/// temporary folder. Returns how many processes it stopped and how many folders it removed.
-pub fn sweep(runs: &Path) -> Result<(usize, usize)> {
+/// Stops what dead owners left behind and removes their folders, below each of `folders` and in the
+/// system's temporary folder. Returns how many processes it stopped and how many folders it removed.
+pub fn sweep(folders: &[&Path]) -> Result<(usize, usize)> {
     let temporary = find(&std::env::temp_dir())?.into_iter().filter(|run| {
         run.path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
     });
-    remove_dead(find(runs)?.into_iter().chain(temporary))
+    let mut found: Vec<Found> = temporary.collect();
+    for folder in folders {
+        found.extend(find(folder)?);
+    }
+    remove_dead(found.into_iter())
 }
 
 fn remove_dead(runs: impl Iterator<Item = Found>) -> Result<(usize, usize)> {
@@ -148,9 +163,13 @@ fn remove_dead(runs: impl Iterator<Item = Found>) -> Result<(usize, usize)> {
     Ok((processes, folders))
 }
 
-/// The processes that carry the marker of this run folder.
+/// The processes that carry the marker of this run folder, or of one inside it.
 pub fn marked(run: &Path) -> Vec<i32> {
-    let wanted = format!("{MARKER}={}", run.display()).into_bytes();
+    let wanted = [MARKER.as_bytes(), b"=", run.as_os_str().as_encoded_bytes()].concat();
+    let is_wanted = |variable: &[u8]| {
+        let rest = variable.strip_prefix(wanted.as_slice());
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    };
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -160,7 +179,7 @@ pub fn marked(run: &Path) -> Vec<i32> {
         .filter(|pid| {
             // Unreadable means another user's, or gone meanwhile: not ours either way.
             std::fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|variable| variable == wanted))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(is_wanted))
         })
         .collect()
 }
@@ -202,6 +221,20 @@ mod tests {
         drop(run);
         assert!(!child.wait().unwrap().success());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn processes_are_found_through_a_symbolic_link_and_in_folders_inside() {
+        let temp = tempfile::tempdir().unwrap();
+        let (real, link) = (temp.path().join("real"), temp.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let run = RunDir::create(&link, "test").unwrap();
+        let mut child = sleeper(&run.path().join("inside"));
+        let found = find(&real).unwrap();
+        assert_eq!(marked(&found[0].path), [child.id() as i32]);
+        drop(run);
+        assert!(!child.wait().unwrap().success());
     }
 
     #[test]

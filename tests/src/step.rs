@@ -18,7 +18,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, MORE_SPACE};
+use crate::progress::say;
 
 /// How many of a failed program's last lines an error shows.
 const TAIL_LINES: usize = 15;
@@ -204,6 +205,12 @@ impl Output {
         self.code == Some(0)
     }
 
+    /// Whether it failed for want of disk space, in the words of strerror(3).
+    pub fn disk_was_full(&self) -> bool {
+        let says_so = |text: &str| text.to_lowercase().contains("no space left on device");
+        !self.success() && (says_so(&self.stderr) || says_so(&self.stdout))
+    }
+
     /// The last lines of standard error, or of standard output if that is empty.
     pub fn tail(&self) -> String {
         let text = if self.stderr.trim().is_empty() {
@@ -247,9 +254,13 @@ impl Runner {
             return Ok(output);
         }
         let code = output.code.map_or("a signal".into(), |c| format!("exit code {c}"));
+        let what = format!("{} failed with {code}:\n{}", step.name, output.tail());
+        if output.disk_was_full() {
+            return Err(Failure::err(Kind::Environment, what, MORE_SPACE));
+        }
         Err(Failure::err(
             Kind::Findings,
-            format!("{} failed with {code}:\n{}", step.name, output.tail()),
+            what,
             step.hint
                 .clone()
                 .unwrap_or_else(|| format!("run it by hand: {}", step.command_line())),
@@ -265,7 +276,7 @@ impl Runner {
     pub fn stream(&self, step: &Step, on_stderr: &mut dyn FnMut(&str)) -> Result<Output> {
         self.cancel.check()?;
         if self.echo {
-            eprintln!("$ {}", step.command_line());
+            say(format_args!("$ {}", step.command_line()));
         }
         let started = Instant::now();
         let mut child = self.spawn(step)?;
@@ -428,6 +439,12 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("because"), "{error}");
         assert!(crate::failure::remedy_of(&error).unwrap().contains("sh -c"));
+    }
+
+    #[test]
+    fn a_program_that_met_a_full_disk_blames_the_disk() {
+        let step = Step::new("s", "sh").args(["-c", "echo 'write x: No space left on device' >&2; exit 1"]);
+        assert_eq!(kind_of(&runner().run(&step).unwrap_err()), Kind::Environment);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 use crate::disk;
 use crate::failure::{Failure, Kind};
-use crate::progress::Progress;
+use crate::progress::{Progress, say};
+use crate::run_dir::{MARKER, RunDir};
 use crate::step::{Runner, Step};
 
 /// A cold build of the largest tool stays under this, in modules and compiled packages.
@@ -78,7 +79,7 @@ pub enum Origin {
 }
 
 /// A tool that can be run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Installed {
     /// The tool's name.
     pub name: String,
@@ -139,7 +140,7 @@ impl Toolbox {
     /// `$XTASK_CACHE`, else `$XDG_CACHE_HOME/tempo-stack`, else `~/.cache/tempo-stack`.
     pub fn default_cache() -> Result<PathBuf> {
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        var("XTASK_CACHE")
+        let cache = var("XTASK_CACHE")
             .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("tempo-stack")))
             .or_else(|| var("HOME").map(|dir| dir.join(".cache/tempo-stack")))
             .ok_or_else(|| {
@@ -148,7 +149,14 @@ impl Toolbox {
                     "no folder for the tool cache: HOME is not set",
                     "set XTASK_CACHE to a folder",
                 )
-            })
+            })?;
+        // Programs are started from other folders than this one.
+        std::path::absolute(&cache).with_context(|| format!("{} can't be a folder", cache.display()))
+    }
+
+    /// Where builds have their run folders: what a killed one left is swept from there.
+    pub fn builds(&self) -> PathBuf {
+        self.cache.join("builds")
     }
 
     /// All pinned tools, by name.
@@ -208,7 +216,14 @@ impl Toolbox {
             return Ok(installed);
         }
         let dir = installed.path.parent().context("a cached tool has a folder")?;
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        std::fs::create_dir_all(dir).map_err(|error| {
+            let what = format!("the tool cache can't be used: making {}: {error}", dir.display());
+            Failure::err(
+                Kind::Environment,
+                what,
+                "set XTASK_CACHE to a folder that this user may write to",
+            )
+        })?;
         let _lock = self.lock(tool)?;
         // Another run may have built it while this one waited for the lock.
         if !installed.path.is_file() {
@@ -242,6 +257,23 @@ impl Toolbox {
     }
 
     fn go(&self, tool: &Tool) -> Result<Go> {
+        let go = self.any_go(tool)?;
+        // With GOTOOLCHAIN=local Go says only in the middle of a build that it is too old.
+        match go_line(tool)? {
+            Some(needed) if numbers(&go.version) < numbers(&needed) => Err(Failure::err(
+                Kind::Tool,
+                format!(
+                    "{} {} is not on PATH and can't be built: it needs Go {needed}, the Go here is {}",
+                    tool.name, tool.file.version, go.version
+                ),
+                self.install_go()?,
+            )),
+            _ => Ok(go),
+        }
+    }
+
+    /// The Go on PATH, whatever its version.
+    fn any_go(&self, tool: &Tool) -> Result<Go> {
         let mut known = self
             .go
             .lock()
@@ -249,14 +281,8 @@ impl Toolbox {
         if let Some(go) = &*known {
             return Ok(go.clone());
         }
-        let needed = self.needed_go()?;
-        let missing = |what: String| {
-            Failure::err(
-                Kind::Tool,
-                what,
-                format!("install Go {needed} or newer (https://go.dev/dl) and make sure `go version` works"),
-            )
-        };
+        let remedy = self.install_go()?;
+        let missing = |what: String| Failure::err(Kind::Tool, what, remedy.as_str());
         let step = self
             .go_step("go env".into(), tool)
             .args(["env", "GOVERSION", "GOOS", "GOARCH"]);
@@ -289,23 +315,14 @@ impl Toolbox {
         Ok(go)
     }
 
-    /// The highest `go` line of all pinned modules.
-    fn needed_go(&self) -> Result<String> {
-        let mut highest: Option<(Vec<u32>, String)> = None;
-        for tool in &self.tools {
-            let file = tool.dir.join("go.mod");
-            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-            let Some(version) = text.lines().find_map(|l| l.strip_prefix("go ")) else {
-                continue;
-            };
-            let parts = version.trim().split('.').filter_map(|p| p.parse().ok()).collect();
-            if highest.as_ref().is_none_or(|(h, _)| *h < parts) {
-                highest = Some((parts, version.trim().to_owned()));
-            }
-        }
-        highest
-            .map(|(_, version)| version)
-            .context("no go.mod below ci/tools has a go line")
+    /// What to do without a Go that builds every pinned tool.
+    fn install_go(&self) -> Result<String> {
+        let lines = self.tools.iter().map(go_line).collect::<Result<Vec<_>>>()?;
+        let needed = lines.into_iter().flatten().max_by_key(|version| numbers(version));
+        let needed = needed.context("no go.mod below ci/tools has a go line")?;
+        Ok(format!(
+            "install Go {needed} or newer (https://go.dev/dl) and make sure `go version` works"
+        ))
     }
 
     fn cached(&self, tool: &Tool, go: &Go) -> Result<Option<Installed>> {
@@ -362,7 +379,7 @@ impl Toolbox {
         let mut waited = false;
         while file.try_lock().is_err() {
             if !waited && !self.quiet {
-                eprintln!("waiting for another run that builds {}", tool.name);
+                say(format_args!("waiting for another run that builds {}", tool.name));
             }
             waited = true;
             self.runner.cancel().check()?;
@@ -378,17 +395,22 @@ impl Toolbox {
             .go_step(format!("listing the packages of {}", tool.name), tool)
             .args(["list", "-deps", "-f", "{{.ImportPath}}", &tool.file.package])
             .timeout(BUILD_TIMEOUT);
+        // Go leaves its temporary folder behind when it is stopped: in ours, that goes with the run.
+        let run = RunDir::create(&self.builds(), &tool.name)?;
+        let folder = run.path().to_string_lossy().into_owned();
+        let inside = |step: Step| step.env("GOTMPDIR", &folder).env(MARKER, &folder);
         let mut progress = Progress::start(format!("building {} {}", tool.name, tool.file.version), 0, self.quiet);
-        let listed = self.runner.try_run(&list)?;
+        let listed = self.runner.try_run(&inside(list.clone()))?;
         self.judge(tool, &list, &listed)?;
         progress.set_total(listed.stdout.lines().count() as u64);
-        let temp = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("writing to {}", dir.display()))?;
-        let step = self.build_step(tool, temp.path());
-        let output = self.runner.stream(&step, &mut |line| progress.advance(line))?;
+        let built = run.path().join(&tool.name);
+        let step = self.build_step(tool, &built);
+        let output = self
+            .runner
+            .stream(&inside(step.clone()), &mut |line| progress.advance(line))?;
         self.judge(tool, &step, &output)?;
-        // `go build` writes an executable file; the rename makes it appear whole or not at all.
-        temp.persist(target)
-            .with_context(|| format!("moving {} into the cache", tool.name))?;
+        // The rename makes it appear whole or not at all.
+        std::fs::rename(&built, target).with_context(|| format!("moving {} into the cache", tool.name))?;
         progress.finish(&format!(
             "built with {} in {:.0} s",
             go.version,
@@ -401,10 +423,10 @@ impl Toolbox {
         if output.success() {
             return Ok(());
         }
-        let (kind, remedy) = if output.stderr.contains("no space left on device") {
+        let (kind, remedy) = if output.disk_was_full() {
             (
                 Kind::Environment,
-                "free some space on the disks of GOCACHE, GOMODCACHE and TMPDIR, then run it again".to_owned(),
+                "free some space on the disks of GOCACHE, GOMODCACHE and XTASK_CACHE, then run it again".to_owned(),
             )
         } else {
             (Kind::Tool, format!("repeat it with: {}", step.command_line()))
@@ -419,7 +441,7 @@ impl Toolbox {
     /// The program on PATH, if it says that it is an accepted version.
     fn on_path(&self, tool: &Tool) -> Option<Installed> {
         let path = std::env::split_paths(&std::env::var_os("PATH")?)
-            .map(|dir| dir.join(&tool.name))
+            .filter_map(|dir| std::path::absolute(dir.join(&tool.name)).ok())
             .find(|path| path.is_file())?;
         let step = Step::new(format!("{} version", tool.name), &path)
             .args(&tool.file.probe)
@@ -433,6 +455,21 @@ impl Toolbox {
             origin: Origin::Path,
         })
     }
+}
+
+/// The `go` line of a tool's go.mod.
+fn go_line(tool: &Tool) -> Result<Option<String>> {
+    let file = tool.dir.join("go.mod");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("go "));
+    Ok(line.map(|version| version.trim().to_owned()))
+}
+
+/// The numbers of a Go version, to compare: 1, 26 and 8 of `go1.26.8`, 1 and 27 of `go1.27rc1`.
+fn numbers(version: &str) -> Vec<u32> {
+    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let parts = version.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
+    parts.map_while(|part| digits(part).parse().ok()).collect()
 }
 
 /// The first word that is a version, with or without a leading `v`.
@@ -520,6 +557,44 @@ mod tests {
     }
 
     #[test]
+    fn a_go_that_is_too_old_is_named_before_the_build_with_the_one_to_install() {
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() {}\n");
+        let file = temp.path().join("ci/tools/hello/go.mod");
+        std::fs::write(file, "module hello\n\ngo 1.999.0\n").unwrap();
+        let mut toolbox = hello(temp.path());
+        toolbox.go = Arc::new(Mutex::new(Some(Go {
+            version: "go1.998.3".into(),
+            target: "linux/amd64".into(),
+        })));
+        let error = toolbox.pinned("hello").unwrap_err();
+        assert_eq!(kind_of(&error), Kind::Tool);
+        assert!(
+            error.to_string().contains("needs Go 1.999.0, the Go here is go1.998.3"),
+            "{error}"
+        );
+        assert!(remedy_of(&error).unwrap().contains("install Go 1.999.0"));
+        assert!(!temp.path().join("cache").exists());
+    }
+
+    #[test]
+    fn go_versions_compare_by_their_numbers() {
+        assert!(numbers("go1.26.8") > numbers("1.26.0"));
+        assert!(numbers("go1.9") < numbers("1.21"));
+        assert_eq!(numbers("devel go1.27-0a1b"), numbers("go1.27rc1"));
+    }
+
+    #[test]
+    fn a_cache_that_can_not_be_made_is_the_environments_fault() {
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() {}\n");
+        std::fs::write(temp.path().join("cache"), "a file").unwrap();
+        let error = hello(temp.path()).pinned("hello").unwrap_err();
+        assert_eq!(kind_of(&error), Kind::Environment);
+        assert!(remedy_of(&error).unwrap().contains("XTASK_CACHE"));
+    }
+
+    #[test]
     fn a_broken_build_shows_the_compilers_words_and_the_command() {
         let temp = tempfile::tempdir().unwrap();
         module(temp.path(), "package main\n\nfunc main() { undefinedThing() }\n");
@@ -540,7 +615,12 @@ mod tests {
             runs.into_iter().map(|run| run.join().unwrap()).collect()
         });
         assert!(paths.iter().all(|path| path == &paths[0] && path.is_file()));
-        let left = std::fs::read_dir(paths[0].parent().unwrap()).unwrap().count();
-        assert_eq!(left, 1, "a temporary file was left behind");
+        let left = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
+        let builds = hello(temp.path()).builds();
+        assert_eq!(
+            (left(paths[0].parent().unwrap()), left(&builds)),
+            (1, 0),
+            "something was left behind"
+        );
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use stack::{PATIENCE, Stack};
 use stack_tests::e2e::compare::compare;
-use stack_tests::e2e::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample};
+use stack_tests::e2e::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample, now_unix_nano};
 use stack_tests::e2e::door::Door;
 use stack_tests::e2e::expect::expected;
 use stack_tests::e2e::id::{SpanId, TraceId};
+use stack_tests::e2e::ledger::Ledger;
 use stack_tests::e2e::load::{Load, Plan};
+use stack_tests::e2e::malformed::{self, Class, Input, PER_CLASS};
 use stack_tests::e2e::readback::read_back;
 use stack_tests::e2e::send::Sender;
 use stack_tests::e2e::transport::Outcome;
@@ -157,4 +159,64 @@ async fn every_span_of_a_load_is_read_back_and_a_missing_one_is_a_loss() {
     read_back(&stack.tempo, &mut ledger, deadline, &cancel).await.unwrap();
     let lost: Vec<_> = ledger.lost().into_iter().map(|lost| (lost.trace, lost.span)).collect();
     assert_eq!(lost, [missing]);
+}
+
+/// After each input good spans through a good door, soon enough to be in the same batch.
+#[tokio::test]
+async fn malformed_input_is_refused_or_harmless_and_its_neighbours_are_stored() {
+    let mut stack = Stack::start().await;
+    let cancel = Cancel::default();
+    let sender = Sender::new(&stack.doors, Duration::from_secs(10)).unwrap();
+    let plan = Plan {
+        traces_per_request: 1,
+        marker: malformed::marker(SEED),
+        ..Plan::new(SEED)
+    };
+    let mut ledger = Ledger::new(&plan.marker);
+    let mut wrong = Vec::new();
+    let numbers = (0..PER_CLASS).flat_map(|n| Class::ALL.map(|class| (class, n)));
+    for (n, (class, number)) in (0..).zip(numbers) {
+        let input = Input::new(class, number, SEED, now_unix_nano().unwrap()).unwrap();
+        let reply = input.send(&stack.doors, Duration::from_secs(10)).await;
+        wrong.extend(input.judge(&reply).err());
+        if reply.is_accepted() {
+            ledger.send_all(&input.neighbours);
+            ledger.settle(&Outcome::Acked { rejected_spans: 0 }, input.neighbours.iter().copied());
+        }
+        let (traces, ids) = plan.request(n, now_unix_nano().unwrap());
+        ledger.send_all(&ids);
+        let outcome = sender.send(plan.door, &traces).await.unwrap();
+        ledger.settle(&outcome, ids);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(stack.alive(), "{}", stack.logs());
+    let report = read_back(&stack.tempo, &mut ledger, PATIENCE, &cancel).await.unwrap();
+    let summary = ledger.summary();
+    assert_eq!(summary.lost, 0, "{summary}; {report}; {:?}", ledger.lost());
+    // Every good span was taken, and neighbours of ten zero ids beside them.
+    let good = u64::from(2 * 10 * PER_CLASS);
+    assert!(summary.acked >= good + 3 * 10, "{summary}; {:?}", ledger.reasons());
+}
+
+#[tokio::test]
+async fn a_packet_that_crashes_the_collector_loses_no_acknowledged_span() {
+    let mut stack = Stack::start().await;
+    let sender = Sender::new(&stack.doors, Duration::from_secs(10)).unwrap();
+    let plan = Plan::new(SEED);
+    let mut ledger = Ledger::new(&plan.marker);
+    // Without Tempo, so that what was acknowledged is in the Collector's queue alone.
+    stack.kill_tempo();
+    for n in 0..10 {
+        let (traces, ids) = plan.request(n, now_unix_nano().unwrap());
+        ledger.send_all(&ids);
+        let outcome = sender.send(plan.door, &traces).await.unwrap();
+        ledger.settle(&outcome, ids);
+    }
+    assert_eq!(ledger.summary().acked, 1_000, "{:?}", ledger.reasons());
+    let crasher = &malformed::crashers()[0];
+    crasher.send(&stack.doors, Duration::from_secs(10)).await;
+    stack.restart_after_a_crash().await;
+    assert!(stack.logs().contains("panic: unsupported receiver"), "{}", stack.logs());
+    let report = read_back(&stack.tempo, &mut ledger, PATIENCE, &Cancel::default()).await;
+    assert_eq!(ledger.summary().lost, 0, "{report:?}");
 }

@@ -96,7 +96,13 @@ guards! {
         => "tempo.service.name", "otelCollector.service.name", "traces", "another name";
     the_name_of_the_headless_service_is_refused: "serviceNames"
         "{otelCollector: {service: {name: tempo-stack-otel-collector-headless}, queue: {persistence: {enabled: true}}}}"
-        => "otelCollector.service.name", "tempo-stack-otel-collector-headless", "Choose another one";
+        => "otelCollector.service.name", "tempo-stack-otel-collector-headless", "another name";
+    a_service_that_would_begin_with_a_digit_is_refused: "serviceNames"
+        "{fullnameOverride: '1e3', otelCollector: {queue: {persistence: {enabled: true}}}}"
+        => "headless Service", "1e3-otel-collector-headless", "Set fullnameOverride";
+    a_service_with_a_dot_in_its_name_is_refused: "serviceNames"
+        "{fullnameOverride: team.a, tempo: {service: {name: ''}}}"
+        => "tempo.service.name", "team.a-tempo", "Set fullnameOverride";
     a_port_that_is_used_twice_is_refused: "ports"
         "{tempo: {service: {ports: {otlpGrpc: 3200}}}}"
         => "tempo.service.ports.http", "tempo.service.ports.otlpGrpc", "3200", "Change one of them";

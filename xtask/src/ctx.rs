@@ -2,15 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use stack_tests::failure::{Failure, Kind};
-use stack_tests::render::Helm;
+use stack_tests::progress;
+use stack_tests::render::{Helm, Prepared};
 use stack_tests::step::{Cancel, Runner, Step};
-use stack_tests::tools::Toolbox;
-use stack_tests::workspace::Workspace;
+use stack_tests::tools::{Origin, Toolbox};
+use stack_tests::workspace::{Chart, Workspace};
+
+/// The temporary folder of a plan: no plan makes one.
+pub const TEMP: &str = "TEMP";
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
@@ -18,11 +24,11 @@ pub struct GlobalArgs {
     /// Print the commands that would run, and run none of them.
     #[arg(long, global = true)]
     pub dry_run: bool,
-    /// Show more: the command lines that run. Twice: the programs' output too.
+    /// Show the command lines that run.
     #[arg(long, short, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Show only results and errors, no progress.
-    #[arg(long, short, global = true, env = "XTASK_QUIET")]
+    #[arg(long, short, global = true, env = "XTASK_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
     /// How results are printed on standard output.
     #[arg(long, global = true, value_enum, env = "XTASK_FORMAT", default_value_t = Format::Text)]
@@ -152,6 +158,25 @@ impl Ctx {
         }
     }
 
+    /// A helm for a plan: what is found, or the name of what would be built first.
+    pub fn planned_helm(&self, only: Option<Origin>) -> Result<Helm> {
+        let found = self.toolbox.find("helm")?;
+        let found = found.filter(|tool| only.is_none_or(|origin| tool.origin == origin));
+        Ok(self.helm_at(found.map_or_else(|| "helm".into(), |tool| tool.path)))
+    }
+
+    /// The steps that build those of these tools that are missing.
+    pub fn planned_builds(&self, names: &[&str]) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for name in names {
+            if self.toolbox.find(name)?.is_none() {
+                let output = self.toolbox.cache().join("tools").join(name);
+                steps.push(self.toolbox.build_step(self.toolbox.tool(name)?, &output));
+            }
+        }
+        Ok(steps)
+    }
+
     /// Where `command` leaves its files.
     #[cfg(feature = "e2e")]
     pub fn artifacts(&self, command: &str) -> PathBuf {
@@ -172,7 +197,7 @@ impl Ctx {
     /// A line for people about what goes on, on standard error; silent with `--quiet`.
     pub fn say(&self, line: impl AsRef<str>) {
         if !self.args.quiet {
-            eprintln!("{}", line.as_ref());
+            progress::say(line.as_ref());
         }
     }
 
@@ -181,6 +206,17 @@ impl Ctx {
         match self.args.format {
             Format::Text => print_line(text.as_ref()),
             Format::Json => print_line(&serde_json::to_string_pretty(value).context("writing JSON")?),
+        }
+    }
+
+    /// Says that something is done; with `--format json` prints `value` instead.
+    pub fn conclude(&self, value: &impl Serialize, line: impl AsRef<str>) -> Result<()> {
+        match self.args.format {
+            Format::Text => {
+                self.say(line);
+                Ok(())
+            }
+            Format::Json => self.print(value, ""),
         }
     }
 
@@ -195,13 +231,29 @@ impl Ctx {
     }
 }
 
+static PRINTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether anything was printed to standard output.
+pub fn has_printed() -> bool {
+    PRINTED.load(Ordering::Relaxed)
+}
+
 /// Prints to standard output; a closed pipe (`| head`) ends the program's output, not the program.
 pub fn print_line(text: &str) -> Result<()> {
     use std::io::Write;
+    PRINTED.store(true, Ordering::Relaxed);
     match writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n')) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("writing to standard output"),
     }
+}
+
+/// A chart's copy in the temporary folder of a plan, and the step that makes it whole if it needs one.
+pub fn planned_chart(helm: &Helm, chart: &Chart) -> (Prepared, Option<Step>) {
+    let folder = Path::new(TEMP).join(chart.name());
+    let build = !chart.metadata.dependencies.is_empty();
+    let build = build.then(|| helm.dependency_build_step(chart.name(), &folder));
+    (Prepared::archive(chart.name(), folder), build)
 }
 
 fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
@@ -210,7 +262,14 @@ fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(workspace.root())
         .output()
-        .with_context(|| format!("running {cargo} metadata"))?;
+        .map_err(|error| {
+            let what = format!("{cargo} can't be run: {error}");
+            Failure::err(
+                Kind::Tool,
+                what,
+                "install Rust (https://rustup.rs) or add cargo to PATH",
+            )
+        })?;
     let bad = |why: String| {
         Failure::err(
             Kind::Usage,

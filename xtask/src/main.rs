@@ -1,6 +1,8 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
 mod archive;
+#[cfg(feature = "e2e")]
+mod claim;
 mod cmd;
 mod ctx;
 #[cfg(feature = "e2e")]
@@ -12,10 +14,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use stack_tests::failure::{kind_of, remedy_of};
+use stack_tests::failure::{Failure, kind_of, remedy_of};
+use stack_tests::progress::say;
 use stack_tests::step::Cancel;
 
-use crate::ctx::{Ctx, GlobalArgs};
+use crate::ctx::{Ctx, Format, GlobalArgs};
 
 /// Templates, lints, tests, packages and proves the tempo-stack charts.
 #[derive(Debug, Parser)]
@@ -58,23 +61,35 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
+    let cancel = Cancel::default();
+    match run(&cli, &cancel) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            if let Some(remedy) = remedy_of(&error) {
-                eprintln!("  try: {remedy}");
-            }
-            ExitCode::from(kind_of(&error).exit_code())
-        }
+        // A program that shares this process group ends by Ctrl-C too: that is no failure of its own.
+        Err(_) if cancel.is_cancelled() => report(&cli, &Failure::interrupted()),
+        Err(error) => report(&cli, &error),
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
-    let cancel = Cancel::default();
+/// Says what went wrong and what to do, on standard error; with `--format json` as the document on
+/// standard output, too, unless the results stand there already.
+fn report(cli: &Cli, error: &anyhow::Error) -> ExitCode {
+    let (code, remedy) = (kind_of(error).exit_code(), remedy_of(error));
+    if cli.global.format == Format::Json && !ctx::has_printed() {
+        let document = serde_json::json!({"error": format!("{error:#}"), "remedy": remedy, "exit_code": code});
+        // Without a standard output there is still standard error.
+        let _ = ctx::print_line(&document.to_string());
+    }
+    say(format_args!("error: {error:#}"));
+    if let Some(remedy) = remedy {
+        say(format_args!("  try: {remedy}"));
+    }
+    ExitCode::from(code)
+}
+
+fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
     let flag = cancel.clone();
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
-    let ctx = Ctx::new(cli.global.clone(), cancel)?;
+    let ctx = Ctx::new(cli.global.clone(), cancel.clone())?;
     match &cli.command {
         Command::Doctor(args) => cmd::doctor::run(&ctx, args),
         Command::Tools(args) => cmd::tools::run(&ctx, args),

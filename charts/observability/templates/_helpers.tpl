@@ -19,8 +19,8 @@
 
 {{/* Labels of every object. Parameters: ctx (root context), component. */}}
 {{- define "observability.labels" -}}
-app.kubernetes.io/name: {{ include "observability.name" .ctx }}
-app.kubernetes.io/instance: {{ .ctx.Release.Name }}
+app.kubernetes.io/name: {{ include "observability.name" .ctx | quote }}
+app.kubernetes.io/instance: {{ .ctx.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/version: {{ .ctx.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .ctx.Release.Service }}

@@ -39,8 +39,8 @@ Labels by which Services, monitors and workloads find their pods: never change b
 Parameters: ctx (root context), component.
 */}}
 {{- define "tempo-stack.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "tempo-stack.name" .ctx }}
-app.kubernetes.io/instance: {{ .ctx.Release.Name }}
+app.kubernetes.io/name: {{ include "tempo-stack.name" .ctx | quote }}
+app.kubernetes.io/instance: {{ .ctx.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -146,7 +146,7 @@ http://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelColle
 {{- if eq . "-" -}}
 storageClassName: ""
 {{- else if . -}}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end -}}
 {{- end }}
 

@@ -35,11 +35,12 @@ A single span that is larger than a batch would be dropped together with the spa
 {{- default (include "tempo-stack.tempo.otlpEndpoint" .) .Values.otelCollector.exporter.endpoint -}}
 {{- end }}
 
-{{/* "true" when batches are made from the queue, on disk; otherwise the batch processor makes them in memory, before the queue. */}}
+{{/*
+"true" when batches are made from the queue, which can then refuse; before 0.130 the batch processor makes them, in memory and in front of the queue.
+0.130 is the first whose queue on disk counts bytes and may batch (core #13340), and whose batch has a sizer (core #13362).
+*/}}
 {{- define "tempo-stack.otelCollector.batchesInQueue" -}}
-{{- if eq .Values.otelCollector.queue.type "file" -}}
-{{- include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.123.0") -}}
-{{- end -}}
+{{- include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.130.0") -}}
 {{- end }}
 
 {{/*
@@ -131,18 +132,16 @@ so that a null takes a component out of the pipeline too.
 {{- $queue := dict "enabled" true -}}
 {{- if eq $collector.queue.type "file" -}}{{- $_ := set $queue "storage" "file_storage" -}}{{- end -}}
 {{- $bytes := include "tempo-stack.quantity.bytes" $collector.queue.size -}}
-{{- if include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.123.0") -}}
-{{- $_ := merge $queue (dict "sizer" "bytes" "queue_size" (int64 $bytes)) -}}
-{{- else -}}
-{{- /* Older queues count batches: one for each MiB. */ -}}
-{{- $_ := set $queue "queue_size" (max 1 (div (int64 $bytes) 1048576)) -}}
-{{- end -}}
 {{- if include "tempo-stack.otelCollector.batchesInQueue" . -}}
+{{- $_ := merge $queue (dict "sizer" "bytes" "queue_size" (int64 $bytes)) -}}
 {{- $_ := set $queue "batch" (dict
   "sizer" "bytes"
   "flush_timeout" "200ms"
   "min_size" 1048576
   "max_size" (mul (include "tempo-stack.otelCollector.maxBatchMiB" . | int) 1048576)) -}}
+{{- else -}}
+{{- /* Older queues count batches: one for each MiB. */ -}}
+{{- $_ := set $queue "queue_size" (max 1 (div (int64 $bytes) 1048576)) -}}
 {{- end -}}
 {{- dict
   "endpoint" (include "tempo-stack.otelCollector.exporterEndpoint" .)

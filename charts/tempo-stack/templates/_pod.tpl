@@ -10,14 +10,14 @@ Parameters: ctx, component (label), values (the component's), fullname.
 {{- $component := .component -}}
 {{- $ctx := .ctx -}}
 {{- $values := .values -}}
-serviceAccountName: {{ include "tempo-stack.serviceAccountName" (dict "serviceAccount" $values.serviceAccount "fullname" .fullname) }}
+serviceAccountName: {{ include "tempo-stack.serviceAccountName" (dict "serviceAccount" $values.serviceAccount "fullname" .fullname) | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
 {{- with ($ctx.Values.global).imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with $values.podSecurityContext }}
@@ -25,7 +25,7 @@ securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -54,12 +54,12 @@ topologySpreadConstraints:
 {{- define "tempo-stack.podMetadata" -}}
 labels:
   {{- include "tempo-stack.labels" (dict "ctx" .ctx "component" .component) | nindent 2 }}
-  {{- with omit .values.podLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "app.kubernetes.io/part-of" }}
+  {{- with omit (.values.podLabels | default dict) "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "app.kubernetes.io/part-of" }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 annotations:
   {{- range $name, $text := .checksums }}
-  checksum/{{ $name }}: {{ $text | sha256sum }}
+  checksum/{{ $name }}: {{ $text | sha256sum | quote }}
   {{- end }}
   {{- with .values.podAnnotations }}
   {{- toYaml . | nindent 2 }}

@@ -83,13 +83,17 @@ Tempo's configuration file, built as a map and printed once.
 {{- end -}}
 {{- end }}
 
-{{/* What only 2.x reads: traces are cut to the write-ahead log after a second, and /ready does not wait 15 s. */}}
+{{/*
+What only 2.x reads: traces are cut to the write-ahead log after a second, and /ready does not wait 15 s.
+On a stop the ingester goes on accepting for two seconds, in which the receivers close.
+Without that it answers "shutting down" with the gRPC code Unknown, for which the Collector drops what it sent.
+*/}}
 {{- define "tempo-stack.tempo.config.v2" -}}
 {{- dict
   "ingester" (dict
     "trace_idle_period" "1s"
     "flush_check_period" "1s"
-    "lifecycler" (dict "min_ready_duration" "0s"))
+    "lifecycler" (dict "min_ready_duration" "0s" "final_sleep" "2s"))
   "compactor" (dict "compaction" (dict "block_retention" (include "tempo-stack.duration.go" .Values.tempo.retention.period)))
   | toYaml -}}
 {{- end }}
@@ -118,15 +122,15 @@ Recent spans need not be hidden from search, because a single process has no Kaf
 {{/* Contents of the Secret that the chart makes of credentials in clear. */}}
 {{- define "tempo-stack.tempo.s3.secretData" -}}
 {{- $s3 := .Values.tempo.storage.s3 -}}
-{{ $s3.existingSecretKeys.accessKey }}: {{ $s3.accessKey | quote }}
-{{ $s3.existingSecretKeys.secretKey }}: {{ $s3.secretKey | quote }}
+{{ $s3.existingSecretKeys.accessKey | quote }}: {{ $s3.accessKey | quote }}
+{{ $s3.existingSecretKeys.secretKey | quote }}: {{ $s3.secretKey | quote }}
 {{- end }}
 
 {{/* Variables that carry the credentials into the container: Tempo reads them itself, so its file needs none. */}}
 {{- define "tempo-stack.tempo.s3.env" -}}
 {{- $keys := .Values.tempo.storage.s3.existingSecretKeys -}}
 {{- with include "tempo-stack.tempo.s3.secretName" . -}}
-AWS_ACCESS_KEY_ID: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $keys.accessKey }}}}}
-AWS_SECRET_ACCESS_KEY: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $keys.secretKey }}}}}
+AWS_ACCESS_KEY_ID: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $keys.accessKey | quote }}}}}
+AWS_SECRET_ACCESS_KEY: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $keys.secretKey | quote }}}}}
 {{- end -}}
 {{- end }}

@@ -27,17 +27,22 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- end }}
 
 {{- define "tempo-stack.validate.serviceNames" -}}
-{{- $tempo := include "tempo-stack.tempo.serviceName" . -}}
-{{- $collector := include "tempo-stack.otelCollector.serviceName" . -}}
-{{- $headless := include "tempo-stack.otelCollector.headlessServiceName" . -}}
-{{- if and .Values.tempo.enabled .Values.otelCollector.enabled (eq $tempo $collector) -}}
-tempo.service.name and otelCollector.service.name are both {{ $tempo }}: one Service would replace the other. Give one of them another name.
-{{- else if include "tempo-stack.otelCollector.stateful" . -}}
-{{- range $key, $name := dict "tempo.service.name" $tempo "otelCollector.service.name" $collector -}}
-{{- if eq $name $headless }}
-{{ $key }} is {{ $name }}: the headless Service of the Collector has that name. Choose another one.
+{{- $names := dict -}}
+{{- if .Values.tempo.enabled -}}{{- $_ := set $names "tempo.service.name" (include "tempo-stack.tempo.serviceName" .) -}}{{- end -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $_ := set $names "otelCollector.service.name" (include "tempo-stack.otelCollector.serviceName" .) -}}
+{{- if include "tempo-stack.otelCollector.stateful" . -}}
+{{- $_ := set $names "the headless Service of the Collector" (include "tempo-stack.otelCollector.headlessServiceName" .) -}}
 {{- end -}}
 {{- end -}}
+{{- $seen := dict -}}
+{{- range $key, $name := $names -}}
+{{- if hasKey $seen $name }}
+{{ get $seen $name }} and {{ $key }} are both {{ $name }}: one Service would replace the other. Give one of them another name.
+{{- else if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{ $key }} is {{ $name }}: a Service's name begins with a letter and holds only a-z, 0-9 and -. Set fullnameOverride, or the name itself.
+{{- end -}}
+{{- $_ := set $seen $name $key -}}
 {{- end -}}
 {{- end }}
 

@@ -120,6 +120,13 @@ impl Ledger {
         self.traces.entry(trace).or_default().extend(entries);
     }
 
+    /// Writes down that these spans leave now.
+    pub fn send_all(&mut self, spans: &[(TraceId, SpanId)]) {
+        for (trace, span) in spans {
+            self.send(*trace, [*span]);
+        }
+    }
+
     /// Writes down what became of spans. A partial success leaves all spans of its request unknown,
     /// because it doesn't say which of them were rejected.
     pub fn settle(&mut self, outcome: &Outcome, spans: impl IntoIterator<Item = (TraceId, SpanId)>) {

@@ -66,6 +66,56 @@ impl Plan {
     fn interval(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.spans_per_request()) / f64::from(self.rate.max(1)))
     }
+
+    /// Request number `n`, and the ids of its spans; they end at `now`, in nanoseconds since 1970.
+    pub fn request(&self, n: u64, now: u64) -> (TracesData, Vec<(TraceId, SpanId)>) {
+        let mut random = StdRng::seed_from_u64(self.seed ^ (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut spans = Vec::new();
+        let mut ids = Vec::new();
+        for _ in 0..self.traces_per_request {
+            let trace = TraceId(random.random());
+            let mut root = Vec::new();
+            for n in 0..self.spans_per_trace {
+                let mut id = [0; 8];
+                random.fill_bytes(&mut id);
+                id[7] |= 1;
+                ids.push((trace, SpanId(id)));
+                spans.push(Span {
+                    trace_id: trace.0.to_vec(),
+                    span_id: id.to_vec(),
+                    parent_span_id: root.clone(),
+                    name: if n == 0 { "GET /load" } else { "SELECT load" }.into(),
+                    kind: if n == 0 { SpanKind::Server } else { SpanKind::Client }.into(),
+                    start_time_unix_nano: now - 10_000_000,
+                    end_time_unix_nano: now,
+                    attributes: vec![
+                        attribute(SPAN_MARKER, text(&self.marker)),
+                        attribute("http.request.method", text("GET")),
+                        attribute("url.path", text("/load")),
+                    ],
+                    ..Span::default()
+                });
+                if n == 0 {
+                    root = id.to_vec();
+                }
+            }
+        }
+        let resource = Resource {
+            attributes: vec![attribute("service.name", text("load"))],
+            ..Resource::default()
+        };
+        let traces = TracesData {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(resource),
+                scope_spans: vec![ScopeSpans {
+                    spans,
+                    ..ScopeSpans::default()
+                }],
+                schema_url: String::new(),
+            }],
+        };
+        (traces, ids)
+    }
 }
 
 /// How a load went.
@@ -140,14 +190,14 @@ struct Run {
 
 impl Run {
     async fn run(self) -> Result<Pace> {
-        let mut random = StdRng::seed_from_u64(self.plan.seed);
         let room = Arc::new(Semaphore::new(self.plan.max_in_flight));
         let mut answers = JoinSet::new();
         let mut ticks = tokio::time::interval(self.plan.interval());
         // A late tick doesn't move the ones after it.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let started = Instant::now();
-        let (mut sent, mut skipped, mut latest, mut slowest) = (0, 0, Duration::ZERO, Duration::ZERO);
+        let (mut due_requests, mut sent, mut skipped) = (0, 0, 0);
+        let (mut latest, mut slowest) = (Duration::ZERO, Duration::ZERO);
         while !self.stop.load(Ordering::SeqCst) && !self.cancel.is_cancelled() {
             let due = ticks.tick().await;
             latest = latest.max(due.elapsed());
@@ -158,10 +208,11 @@ impl Run {
             match Arc::clone(&room).try_acquire_owned() {
                 Ok(permit) => {
                     sent += spans;
-                    answers.spawn(self.request(&mut random, permit)?);
+                    answers.spawn(self.request(due_requests, permit)?);
                 }
                 Err(_) => skipped += spans,
             }
+            due_requests += 1;
         }
         let seconds = started.elapsed().as_secs_f64();
         // Dropping the requests ends them.
@@ -181,16 +232,11 @@ impl Run {
     /// Makes one request and writes it into the ledger; the future sends it and takes the time.
     fn request(
         &self,
-        random: &mut StdRng,
+        n: u64,
         permit: OwnedSemaphorePermit,
     ) -> Result<impl Future<Output = Result<Duration>> + Send + use<>> {
-        let (traces, ids) = request(&self.plan, random, now_unix_nano()?);
-        {
-            let mut ledger = lock(&self.ledger);
-            for (trace, span) in &ids {
-                ledger.send(*trace, [*span]);
-            }
-        }
+        let (traces, ids) = self.plan.request(n, now_unix_nano()?);
+        lock(&self.ledger).send_all(&ids);
         let (sender, ledger, door) = (self.sender.clone(), Arc::clone(&self.ledger), self.plan.door);
         Ok(async move {
             let started = Instant::now();
@@ -202,55 +248,6 @@ impl Run {
     }
 }
 
-/// One request of a load, and the ids of its spans.
-fn request(plan: &Plan, random: &mut StdRng, now: u64) -> (TracesData, Vec<(TraceId, SpanId)>) {
-    let mut spans = Vec::new();
-    let mut ids = Vec::new();
-    for _ in 0..plan.traces_per_request {
-        let trace = TraceId(random.random());
-        let mut root = Vec::new();
-        for n in 0..plan.spans_per_trace {
-            let mut id = [0; 8];
-            random.fill_bytes(&mut id);
-            id[7] |= 1;
-            ids.push((trace, SpanId(id)));
-            spans.push(Span {
-                trace_id: trace.0.to_vec(),
-                span_id: id.to_vec(),
-                parent_span_id: root.clone(),
-                name: if n == 0 { "GET /load" } else { "SELECT load" }.into(),
-                kind: if n == 0 { SpanKind::Server } else { SpanKind::Client }.into(),
-                start_time_unix_nano: now - 10_000_000,
-                end_time_unix_nano: now,
-                attributes: vec![
-                    attribute(SPAN_MARKER, text(&plan.marker)),
-                    attribute("http.request.method", text("GET")),
-                    attribute("url.path", text("/load")),
-                ],
-                ..Span::default()
-            });
-            if n == 0 {
-                root = id.to_vec();
-            }
-        }
-    }
-    let resource = Resource {
-        attributes: vec![attribute("service.name", text("load"))],
-        ..Resource::default()
-    };
-    let traces = TracesData {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(resource),
-            scope_spans: vec![ScopeSpans {
-                spans,
-                ..ScopeSpans::default()
-            }],
-            schema_url: String::new(),
-        }],
-    };
-    (traces, ids)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,9 +256,8 @@ mod tests {
     #[test]
     fn a_request_has_whole_traces_and_no_id_twice() {
         let plan = Plan::new(1);
-        let mut random = StdRng::seed_from_u64(1);
-        let (first, mut ids) = request(&plan, &mut random, 1_790_000_000_000_000_000);
-        let (_, more) = request(&plan, &mut random, 1_790_000_000_000_000_000);
+        let (first, mut ids) = plan.request(0, 1_790_000_000_000_000_000);
+        let (_, more) = plan.request(1, 1_790_000_000_000_000_000);
         assert_eq!(super::super::tempo::span_count(&first), 100);
         ids.extend(more);
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 200);

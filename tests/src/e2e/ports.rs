@@ -1,7 +1,9 @@
 //! Free ports for stacks that run side by side on one machine.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -13,10 +15,11 @@ use crate::failure::{Failure, Kind};
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const ATTEMPTS: usize = 2_000;
 
-/// Hands out ports that nothing listens on, and none of them twice.
+/// Hands out ports that nothing listens on, and none of them twice on this machine, even while the
+/// program that is to listen hasn't started yet or is stopped for a while.
 #[derive(Debug, Clone, Default)]
 pub struct Ports {
-    taken: Arc<Mutex<HashSet<u16>>>,
+    taken: Arc<Mutex<HashMap<u16, UnixListener>>>,
 }
 
 impl Ports {
@@ -29,8 +32,8 @@ impl Ports {
         let mut random = rand::rng();
         for _ in 0..ATTEMPTS {
             let port = random.random_range(RANGE);
-            if !taken.contains(&port) && is_free(port) {
-                taken.insert(port);
+            if let Some(claim) = claim(port).filter(|_| is_free(port)) {
+                taken.insert(port, claim);
                 return Ok(port);
             }
         }
@@ -42,6 +45,13 @@ impl Ports {
     }
 }
 
+/// Marks the port as handed out, for all processes of this machine; none if it is already. The mark is
+/// an abstract socket (unix(7)): no file is left behind, and it goes with the process however that ends.
+fn claim(port: u16) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("tempo-stack-port-{port}")).ok()?;
+    UnixListener::bind_addr(&name).ok()
+}
+
 /// Whether nothing listens on the port, TCP or UDP, on any address.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
@@ -51,6 +61,8 @@ pub fn is_free(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -58,6 +70,15 @@ mod tests {
         let ports = Ports::default();
         let handed: HashSet<u16> = (0..200).map(|_| ports.clone().free().unwrap()).collect();
         assert_eq!(handed.len(), 200);
+    }
+
+    #[test]
+    fn a_port_stays_reserved_for_as_long_as_its_ports_live() {
+        let ports = Ports::default();
+        let port = ports.free().unwrap();
+        assert!(is_free(port) && claim(port).is_none());
+        drop(ports);
+        assert!(claim(port).is_some());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reading everything back that a ledger says was acknowledged.
 //!
 //! By id Tempo 2.9 reads some 50 to 150 traces per second once there are tens of thousands in a
-//! block; a search that lists the spans reads some 7,000. So searches come first, and what they
-//! don't find is read by id before it counts as lost.
+//! block; a search that lists the spans reads some 7,000. So searches come first, and only what they
+//! stop finding is read by id before it counts as lost.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +32,11 @@ const READERS: usize = 8;
 /// Spans of a trace that a search lists; Tempo lists no more (`max_spans_per_span_set`).
 const SPANS_PER_TRACE: u32 = 100;
 
+/// Within this time a span that was delivered is found by searches: Tempo cuts it to its WAL first.
+const SEARCHABLE: Duration = Duration::from_secs(5);
+/// Time between two rounds.
+const INTERVAL: Duration = Duration::from_millis(500);
+
 /// How reading back went.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Readback {
@@ -55,42 +60,58 @@ pub struct Readback {
 /// An error only if the user asked to stop: whether anything is lost is for the ledger to say.
 pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration, cancel: &Cancel) -> Result<Readback> {
     let started = Instant::now();
-    let traceql = format!("{{ span.{SPAN_MARKER} = {:?} }}", ledger.marker());
     let mut report = Readback::default();
     let mut left = ledger.incomplete();
     report.traces = left.len();
+    let mut read_before = 0;
     while !left.is_empty() {
-        for window in windows(&left) {
-            cancel.check()?;
-            report.searches += 1;
-            let search = Search::new(&traceql)
-                .between(window.start, window.end)
-                .limit(SEARCH_LIMIT)
-                .spans_per_trace(SPANS_PER_TRACE);
-            match client.search(&search).await {
-                Ok(found) => found.iter().for_each(|f| ledger.find(f.id, &f.spans)),
-                Err(error) => report.fail(format!("{error:#}")),
-            }
-        }
-        let some: Vec<_> = ledger.incomplete().into_iter().map(|(_, trace)| trace).collect();
-        let some = &some[..some.len().min(READS_PER_ROUND)];
-        for read in read_by_id(client, some, started + deadline, cancel).await? {
-            report.reads += 1;
-            match read {
-                Ok((trace, spans)) => ledger.find(trace, &spans),
-                Err(error) => report.fail(error),
-            }
-        }
+        search_windows(client, ledger, &left, &mut report, cancel).await?;
+        let before = left.len();
         left = ledger.incomplete();
-        if started.elapsed() >= deadline {
+        if left.len() == before && started.elapsed() >= SEARCHABLE {
+            // Not the same ones in each round.
+            left.rotate_left(read_before % before);
+            left.truncate(READS_PER_ROUND);
+            read_before += left.len();
+            for read in read_by_id(client, &left, started + deadline, cancel).await? {
+                report.reads += 1;
+                match read {
+                    Ok((trace, spans)) => ledger.find(trace, &spans),
+                    Err(error) => report.fail(error),
+                }
+            }
+            left = ledger.incomplete();
+        }
+        if left.is_empty() || started.elapsed() >= deadline {
             break;
         }
-        if !left.is_empty() {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        tokio::time::sleep(INTERVAL).await;
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+async fn search_windows(
+    client: &Client,
+    ledger: &mut Ledger,
+    traces: &[(u64, TraceId)],
+    report: &mut Readback,
+    cancel: &Cancel,
+) -> Result<()> {
+    let traceql = format!("{{ span.{SPAN_MARKER} = {:?} }}", ledger.marker());
+    for window in windows(traces) {
+        cancel.check()?;
+        report.searches += 1;
+        let search = Search::new(&traceql)
+            .between(window.start, window.end)
+            .limit(SEARCH_LIMIT)
+            .spans_per_trace(SPANS_PER_TRACE);
+        match client.search(&search).await {
+            Ok(found) => found.iter().for_each(|f| ledger.find(f.id, &f.spans)),
+            Err(error) => report.fail(format!("{error:#}")),
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for Readback {
@@ -158,8 +179,13 @@ fn windows(traces: &[(u64, TraceId)]) -> Vec<Window> {
 
 type Read = Result<(TraceId, Vec<SpanId>), String>;
 
-async fn read_by_id(client: &Client, traces: &[TraceId], deadline: Instant, cancel: &Cancel) -> Result<Vec<Read>> {
-    let traces: Arc<[TraceId]> = traces.into();
+async fn read_by_id(
+    client: &Client,
+    traces: &[(u64, TraceId)],
+    deadline: Instant,
+    cancel: &Cancel,
+) -> Result<Vec<Read>> {
+    let traces: Arc<[(u64, TraceId)]> = traces.into();
     let next = Arc::new(AtomicUsize::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..READERS.min(traces.len()) {
@@ -167,7 +193,7 @@ async fn read_by_id(client: &Client, traces: &[TraceId], deadline: Instant, canc
         let (traces, next) = (Arc::clone(&traces), Arc::clone(&next));
         readers.spawn(async move {
             let mut reads = Vec::new();
-            while let Some(trace) = traces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((_, trace)) = traces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if cancel.is_cancelled() || Instant::now() >= deadline {
                     break;
                 }

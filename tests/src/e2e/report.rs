@@ -9,6 +9,9 @@ use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
 
+use crate::failure::{Failure, Kind};
+use crate::progress::say;
+
 /// How a check or a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,6 +93,29 @@ impl Report {
         }
     }
 
+    /// The report of a run that ended before its first scenario: all of them failed, for this reason.
+    pub fn not_started<'a>(
+        backend: &str,
+        versions: BTreeMap<String, String>,
+        elapsed: Duration,
+        scenarios: impl IntoIterator<Item = &'a str>,
+        why: &str,
+    ) -> Report {
+        let failed = scenarios.into_iter().map(|name| ScenarioReport {
+            name: name.to_owned(),
+            status: Status::Failed,
+            seconds: 0.0,
+            checks: vec![Check {
+                name: "run".into(),
+                status: Status::Failed,
+                detail: why.to_owned(),
+                value: None,
+                unit: None,
+            }],
+        });
+        Report::new(backend, versions, elapsed, failed.collect())
+    }
+
     /// `8 passed, 0 failed, 0 skipped`.
     pub fn summary(&self) -> String {
         format!(
@@ -125,6 +151,20 @@ impl Report {
         }
         write_whole(file, &report.to_string().context("writing JUnit XML")?)
     }
+}
+
+/// Makes sure, before a long run, that its report can be written here afterwards, and removes an
+/// earlier run's, which would be taken for this one's if this one is killed.
+pub fn make_way(file: &Path) -> Result<()> {
+    if file.is_dir() {
+        return Err(Failure::err(
+            Kind::Usage,
+            format!("the report can't be written to {}: it is a folder", file.display()),
+            "name a file",
+        ));
+    }
+    write_whole(file, "")
+        .and_then(|()| std::fs::remove_file(file).with_context(|| format!("removing {}", file.display())))
 }
 
 /// Writes a file so that readers see the old or the new content, never half of it.
@@ -172,12 +212,12 @@ impl Recorder {
     /// A line about what goes on.
     pub fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!(
+            say(format_args!(
                 "{:<10} {:>6.1} s  ...  {}",
                 self.scenario,
                 self.started.elapsed().as_secs_f64(),
                 line.as_ref()
-            );
+            ));
         }
     }
 
@@ -245,7 +285,10 @@ impl Recorder {
                 .collect::<Vec<_>>()
                 .join(", ");
             let colon = if shown.is_empty() { "" } else { ": " };
-            eprintln!("{:<10} {elapsed:>6.1} s  {word} {name}{colon}{shown}", self.scenario);
+            say(format_args!(
+                "{:<10} {elapsed:>6.1} s  {word} {name}{colon}{shown}",
+                self.scenario
+            ));
         }
         let (value, unit) = value.map_or((None, None), |(v, u)| (Some(v), Some(u.to_owned())));
         self.lock().push(Check {
@@ -265,6 +308,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::kind_of;
 
     #[test]
     fn a_scenario_is_skipped_only_if_all_its_checks_are() {
@@ -275,6 +319,20 @@ mod tests {
         assert_eq!(recorder.finish().status, Status::Passed);
         recorder.check("c", false, "lost 1 span");
         assert_eq!(recorder.finish().status, Status::Failed);
+    }
+
+    #[test]
+    fn a_report_that_can_not_be_written_is_refused_before_the_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("new/r.json");
+        make_way(&file).unwrap();
+        assert!(file.parent().unwrap().is_dir() && !file.exists());
+        assert_eq!(kind_of(&make_way(temp.path()).unwrap_err()), Kind::Usage);
+        std::fs::write(&file, "old").unwrap();
+        let below = file.join("r.json");
+        assert_eq!(kind_of(&make_way(&below).unwrap_err()), Kind::Environment);
+        make_way(&file).unwrap();
+        assert!(!file.exists(), "an earlier run's report stays");
     }
 
     #[test]

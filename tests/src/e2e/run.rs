@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,9 @@ pub struct Env {
     /// The pinned tools.
     pub toolbox: Toolbox,
     artifacts: PathBuf,
-    stacks: Mutex<Vec<Arc<dyn Stack>>>,
+    /// Those that run, by the order of their starts.
+    stacks: Mutex<BTreeMap<usize, Arc<dyn Stack>>>,
+    started: AtomicUsize,
     evidence: Mutex<BTreeMap<String, String>>,
 }
 
@@ -80,6 +83,7 @@ impl Env {
             toolbox: options.toolbox.clone(),
             artifacts: options.artifacts.join(scenario.name),
             stacks: Mutex::default(),
+            started: AtomicUsize::default(),
             evidence: Mutex::default(),
         }
     }
@@ -97,7 +101,8 @@ impl Env {
     /// Starts a stack; it may not be ready yet.
     pub async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
         let stack = self.backend.start(spec).await?;
-        lock(&self.stacks).push(stack.clone());
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        lock(&self.stacks).insert(number, stack.clone());
         Ok(stack)
     }
 
@@ -106,7 +111,7 @@ impl Env {
         if self.recorder.failed() {
             self.gather().await?;
         }
-        lock(&self.stacks).retain(|other| !Arc::ptr_eq(other, &stack));
+        lock(&self.stacks).retain(|_, other| !Arc::ptr_eq(other, &stack));
         stack.shut_down().await
     }
 
@@ -119,7 +124,7 @@ impl Env {
     async fn gather(&self) -> Result<Option<String>> {
         let stacks = lock(&self.stacks).clone();
         let mut cause = None;
-        for (n, stack) in stacks.iter().enumerate() {
+        for (n, stack) in &stacks {
             let dir = self.artifacts.join(format!("stack-{n}"));
             write(&dir.join("manifests.yaml"), &stack.render().text)?;
             for (name, text) in stack.configs().await? {
@@ -249,7 +254,7 @@ async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> Scenario
     }
     let stacks = std::mem::take(&mut *lock(&env.stacks));
     if !env.cancel.is_cancelled() {
-        for stack in &stacks {
+        for stack in stacks.values() {
             if let Err(error) = stack.shut_down().await {
                 recorder.say(format!("clean-up: {error:#}"));
             }
@@ -264,7 +269,7 @@ async fn hold(env: &Env) {
     if stacks.is_empty() {
         return;
     }
-    for stack in &stacks {
+    for stack in stacks.values() {
         for ((component, port), address) in &stack.endpoints().0 {
             env.recorder.say(format!("kept: {component} {port} at {address}"));
         }

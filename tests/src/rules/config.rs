@@ -108,13 +108,13 @@ fn memory_limiter_limit(scene: &Scene) -> Vec<Problem> {
 }
 
 /// Whether an exporter's queue batches by itself or lies on disk, so that a batch in front of it harms.
-/// Before 0.123 a queue can't batch, hence a batch processor is the only way there.
+/// Before 0.130 a queue on disk can't batch (core #13340), hence a batch processor is the only way there.
 fn wants_no_batch_before(program: &Program, exporter: &Value) -> bool {
     let queue = exporter.get("sending_queue");
     let can_batch = program
         .version
         .as_ref()
-        .is_none_or(|version| (version.major, version.minor) >= (0, 123));
+        .is_none_or(|version| (version.major, version.minor) >= (0, 130));
     let stored = queue.and_then(|q| q.get("storage")).is_some_and(|s| !s.is_null());
     queue.and_then(|q| q.get("batch")).is_some() || (stored && can_batch)
 }

@@ -3,7 +3,7 @@
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
-use super::{Entry, RULE_SCHEMA, ValuesFile};
+use super::{Annotation, Entry, RULE_SCHEMA, ValuesFile};
 use crate::rules::Finding;
 
 /// The key that helm shares between a chart and its dependencies: other charts put their keys there too.
@@ -80,6 +80,7 @@ pub fn of_chart(chart: &str, file: &ValuesFile) -> Value {
         "title": format!("Values of the chart {chart}"),
         "type": "object",
         "additionalProperties": false,
+        "required": required(file.entries.iter().filter(|entry| entry.path != [GLOBAL] && !file.belongs_to_dependency(entry))),
         "properties": properties,
     })
 }
@@ -109,11 +110,44 @@ pub fn of_entry(entry: &Entry) -> Value {
             .collect();
         schema.insert("additionalProperties".into(), false.into());
         schema.insert("properties".into(), properties.into());
+        if entry.path != [GLOBAL] && !is_open(entry) {
+            schema.insert("required".into(), required(&entry.children).into());
+        }
     }
     if let Some(annotation) = &entry.annotation {
         schema.extend(annotation.keywords.clone());
     }
     schema.into()
+}
+
+/// The keys that must be there once helm has laid a user's values over the defaults.
+///
+/// Only a null can take one away, and a template that counts on it would fail with a nil pointer or
+/// print a 0. Free to go are a default that is empty already, what `@schema` lets be null, and a map
+/// that is printed as it stands.
+fn required<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Vec<&'e str> {
+    let must_stay = |entry: &&Entry| !is_empty(&entry.value) && !admits_null(entry) && !is_open(entry);
+    let stay = entries.into_iter().filter(must_stay);
+    stay.filter_map(|entry| entry.path.last().map(String::as_str)).collect()
+}
+
+fn is_open(entry: &Entry) -> bool {
+    entry.annotation.as_ref().is_some_and(Annotation::admits_more_keys)
+}
+
+fn admits_null(entry: &Entry) -> bool {
+    let kind = entry.annotation.as_ref().and_then(|a| a.keywords.get("type"));
+    kind.is_some_and(|kind| kind == "null" || kind.as_array().is_some_and(|kinds| kinds.contains(&"null".into())))
+}
+
+fn is_empty(value: &serde_yaml::Value) -> bool {
+    match value {
+        serde_yaml::Value::Null => true,
+        serde_yaml::Value::String(text) => text.is_empty(),
+        serde_yaml::Value::Sequence(items) => items.is_empty(),
+        serde_yaml::Value::Mapping(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 fn top(file: &ValuesFile, entry: &Entry) -> Value {
@@ -195,8 +229,23 @@ mod tests {
         of_chart("c", &file)
     }
 
+    /// Helm lays the values over the defaults before it asks the schema; these here stand alone.
     fn accepts(schema: &Value, values: Value) -> bool {
-        compile(schema).unwrap().is_valid(&values)
+        compile(&without_required(schema)).unwrap().is_valid(&values)
+    }
+
+    fn without_required(schema: &Value) -> Value {
+        match schema {
+            Value::Object(map) => {
+                let kept = map
+                    .iter()
+                    .filter(|(key, value)| key.as_str() != "required" || !value.is_array());
+                kept.map(|(key, value)| (key.clone(), without_required(value)))
+                    .collect::<Map<_, _>>()
+                    .into()
+            }
+            other => other.clone(),
+        }
     }
 
     #[test]
@@ -231,6 +280,20 @@ mod tests {
         );
         assert!(accepts(&schema, json!({"a": {"b": null, "more": 1}})));
         assert!(!accepts(&schema, json!({"a": {"b": 0}})));
+    }
+
+    #[test]
+    fn a_null_can_take_away_what_is_empty_and_nothing_else() {
+        let schema = schema(
+            "section:\n  # -- A.\n  number: 1\n  # -- B.\n  text: \"\"\n  # -- C.\n  list: []\n  # -- D.\n  # @schema {type: [integer, \"null\"]}\n  free: 1\n# @schema {additionalProperties: true}\nopen:\n  # -- E.\n  number: 1\n",
+        );
+        let validator = compile(&schema).unwrap();
+        assert!(validator.is_valid(&json!({"section": {"number": 1}})));
+        for (values, key) in [(json!({}), "section"), (json!({"section": {}}), "number")] {
+            let errors: Vec<_> = validator.iter_errors(&values).map(|e| e.to_string()).collect();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].contains(key), "{errors:?}");
+        }
     }
 
     #[test]

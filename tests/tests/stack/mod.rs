@@ -2,14 +2,15 @@
 //! configurations of this test's own, in a temporary folder.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use stack_tests::e2e::door::Doors;
+use stack_tests::e2e::ports::Ports as FreePorts;
 use stack_tests::e2e::tempo::Client;
 use stack_tests::e2e::wait::{Look, wait_for};
 use stack_tests::step::{Cancel, Runner};
@@ -24,8 +25,15 @@ pub struct Stack {
     dir: tempfile::TempDir,
     pub tempo: Client,
     pub doors: Doors,
-    programs: Vec<Program>,
+    /// The Collector's health check.
+    health: String,
+    programs: [Program; 2],
+    /// Nobody else is handed these ports while the programs run, nor while one is stopped.
+    _ports: FreePorts,
 }
+
+const TEMPO: usize = 0;
+const COLLECTOR: usize = 1;
 
 struct Program {
     name: &'static str,
@@ -43,30 +51,46 @@ impl Stack {
         let runner = Runner::new(Cancel::default(), false);
         let toolbox = Toolbox::read(workspace.root(), cache, runner, false).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let ports = Ports::free();
+        let free = FreePorts::default();
+        let ports = Ports::choose(&free);
         let tempo_config = write(dir.path(), "tempo.yaml", &ports.tempo_config(dir.path()));
         let collector_config = write(dir.path(), "collector.yaml", &ports.collector_config(dir.path()));
-        let programs = vec![
+        let programs = [
             Program::start(&toolbox, dir.path(), "tempo", format!("-config.file={tempo_config}")),
             Program::start(&toolbox, dir.path(), "otelcol", format!("--config={collector_config}")),
         ];
-        let stack = Stack {
+        let mut stack = Stack {
             tempo: Client::new(&format!("http://{}", ports.tempo_http)).unwrap(),
+            health: format!("http://{}/", ports.collector_health),
             doors: ports.doors,
             programs,
             dir,
+            _ports: free,
         };
-        stack
-            .wait_until_ready(&format!("http://{}/", ports.collector_health))
-            .await;
+        stack.wait_until_ready().await;
         stack
     }
 
-    /// Kills Tempo and starts it again on the same data.
+    /// Kills Tempo, if it runs, and starts it again on the same data.
     pub async fn restart_tempo(&mut self) {
-        self.programs[0].restart();
-        let ready = self.tempo.wait_until_ready(PATIENCE, &Cancel::default()).await;
-        ready.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+        self.programs[TEMPO].restart();
+        self.wait_until_ready().await;
+    }
+
+    /// Kills Tempo.
+    pub fn kill_tempo(&mut self) {
+        self.programs[TEMPO].end();
+    }
+
+    /// Waits until the Collector has ended by itself, and starts it and Tempo again.
+    pub async fn restart_after_a_crash(&mut self) {
+        let given_up = Instant::now() + PATIENCE;
+        while self.programs[COLLECTOR].child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < given_up, "the Collector still runs\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.programs.iter_mut().for_each(Program::restart);
+        self.wait_until_ready().await;
     }
 
     /// Whether both programs still run.
@@ -91,20 +115,26 @@ impl Stack {
         self.dir.path()
     }
 
-    async fn wait_until_ready(&self, health: &str) {
+    /// Waits for both. A program that ended won't come up: that fails at once, with what it wrote.
+    async fn wait_until_ready(&mut self) {
         let cancel = Cancel::default();
-        let tempo = self.tempo.wait_until_ready(PATIENCE, &cancel).await;
-        tempo.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
-        let collector = wait_for("the Collector", PATIENCE, &cancel, async || {
-            let status = reqwest::get(health).await?.status();
-            Ok(if status.is_success() {
-                Look::Found(())
-            } else {
-                Look::NotYet(status.to_string())
-            })
+        let waited = wait_for("Tempo and the Collector", PATIENCE, &cancel, || {
+            assert!(self.alive(), "a program ended:\n{}", self.logs());
+            let (tempo, health) = (self.tempo.clone(), self.health.clone());
+            async move {
+                if let Err(words) = tempo.ready().await? {
+                    return Ok(Look::NotYet(words));
+                }
+                let status = reqwest::get(health).await?.status();
+                Ok(if status.is_success() {
+                    Look::Found(())
+                } else {
+                    Look::NotYet(status.to_string())
+                })
+            }
         });
-        let collector = collector.await;
-        collector.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
+        let waited = waited.await;
+        waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs()));
     }
 }
 
@@ -170,25 +200,22 @@ struct Ports {
 }
 
 impl Ports {
-    /// All taken at once, so that no two are the same, and given back.
-    fn free() -> Ports {
-        let tcp: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let udp: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        let port = |n: usize| tcp[n].local_addr().unwrap();
+    fn choose(free: &FreePorts) -> Ports {
+        let port = || SocketAddr::from(([127, 0, 0, 1], free.free().unwrap()));
         Ports {
-            tempo_http: port(0),
-            tempo_grpc: port(1),
-            tempo_otlp: port(2),
-            tempo_memberlist: port(3),
-            collector_health: port(4),
-            collector_metrics: port(5),
+            tempo_http: port(),
+            tempo_grpc: port(),
+            tempo_otlp: port(),
+            tempo_memberlist: port(),
+            collector_health: port(),
+            collector_metrics: port(),
             doors: Doors {
-                otlp_grpc: port(6),
-                otlp_http: port(7),
-                jaeger_grpc: port(8),
-                jaeger_thrift_http: port(9),
-                jaeger_thrift_compact: udp[0].local_addr().unwrap(),
-                jaeger_thrift_binary: udp[1].local_addr().unwrap(),
+                otlp_grpc: port(),
+                otlp_http: port(),
+                jaeger_grpc: port(),
+                jaeger_thrift_http: port(),
+                jaeger_thrift_compact: port(),
+                jaeger_thrift_binary: port(),
             },
         }
     }
@@ -198,7 +225,7 @@ impl Ports {
             r#"
 server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
 distributor:
-  receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{otlp}", max_recv_msg_size_mib: 32}}}}}}}}
+  receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "{otlp}", max_recv_msg_size_mib: 10}}}}}}}}
   retry_after_on_resource_exhausted: 5s
 ingester:
   trace_idle_period: 1s
@@ -231,11 +258,14 @@ extensions:
   health_check: {{endpoint: "{health}"}}
   file_storage: {{directory: {dir}/queue, create_directory: true}}
 receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: "{otlp_grpc}"}}, http: {{endpoint: "{otlp_http}"}}}}}}
+  otlp:
+    protocols:
+      grpc: {{endpoint: "{otlp_grpc}", max_recv_msg_size_mib: 8}}
+      http: {{endpoint: "{otlp_http}", max_request_body_size: 8388608}}
   jaeger:
     protocols:
-      grpc: {{endpoint: "{jaeger_grpc}"}}
-      thrift_http: {{endpoint: "{thrift_http}"}}
+      grpc: {{endpoint: "{jaeger_grpc}", max_recv_msg_size_mib: 8}}
+      thrift_http: {{endpoint: "{thrift_http}", max_request_body_size: 8388608}}
       thrift_compact: {{endpoint: "{compact}"}}
       thrift_binary: {{endpoint: "{binary}"}}
 processors:
@@ -256,7 +286,7 @@ exporters:
       storage: file_storage
       sizer: bytes
       queue_size: 500000000
-      batch: {{flush_timeout: 200ms, min_size: 1000000, max_size: 3000000}}
+      batch: {{flush_timeout: 200ms, min_size: 1000000, max_size: 9437184}}
 service:
   extensions: [health_check, file_storage]
   telemetry:

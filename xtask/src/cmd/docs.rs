@@ -1,9 +1,10 @@
-//! `cargo xtask docs`: what follows from the comments in values.yaml.
+//! `cargo xtask docs`: what follows from the comments in values.yaml, and from the code.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use stack_tests::door;
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::generated::{self, Generated};
 use stack_tests::rules::Finding;
@@ -16,11 +17,16 @@ use crate::generated::conclude;
 
 /// Lays out the value tables; its data is a list of [`readme::Table`]s.
 const TEMPLATE: &str = "ci/templates/values.md.tera";
-const BEGIN: &str = "<!-- values:begin -->";
-const END: &str = "<!-- values:end -->";
+/// The part of a chart's README that is written here.
+const VALUES: &str = "values";
+/// The part of the workspace's README that is written here.
+const DOORS: &str = "doors";
+/// What the second one follows from.
+const DOORS_SOURCE: &str = "tests/src/door.rs";
 const COMMAND: &str = "cargo xtask docs";
 
-/// Writes values.schema.json and the README's value tables from the comments in values.yaml.
+/// Writes values.schema.json and the README's value tables from the comments in values.yaml, and the
+/// table of doors in the workspace's README.
 ///
 /// Each key of values.yaml has its comment directly above it. `# --` begins the description, which
 /// may go on in further lines; `# @schema` holds, on one line, JSON Schema keywords (draft-07) as a
@@ -29,7 +35,9 @@ const COMMAND: &str = "cargo xtask docs";
 /// The type follows from the default; a keyword in @schema wins over it. A key that is not in
 /// values.yaml is refused, except below a map whose @schema has additionalProperties, below `global`,
 /// and in the values of a dependency. The tables stand between the lines `<!-- values:begin -->` and
-/// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera.
+/// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera. What each
+/// door of the Collector carries stands between `<!-- doors:begin -->` and `<!-- doors:end -->` of the
+/// README.md at the top; it follows from tests/src/door.rs.
 ///
 /// A leaf without a description or a @schema that can't be used is a finding with its line, exit code
 /// 1; then nothing is written for that chart.
@@ -50,7 +58,7 @@ pub struct DocsArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
-    let mut all = Docs::default();
+    let mut all = doors(&ctx.workspace);
     for chart in ctx.workspace.charts()? {
         let docs = generate(&ctx.workspace, &chart)?;
         all.files.extend(docs.files);
@@ -103,17 +111,47 @@ fn generate(workspace: &Workspace, chart: &Chart) -> Result<Docs> {
     add(&chart.dir.join("values.schema.json"), schema + "\n");
     let path = chart.dir.join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap_or_default();
-    match between_markers(&readme, &tables(workspace.root(), &values)?) {
+    match between_markers(&readme, VALUES, &tables(workspace.root(), &values)?) {
         Some(readme) => add(&path, readme),
-        None => docs.findings.push(Finding {
-            file: workspace.shown(&path).to_string(),
-            line: None,
-            rule: "values-readme".into(),
-            message: format!("no place for the value tables: {BEGIN} and {END} must stand there once each"),
-            remedy: "put both lines where the tables belong".into(),
-        }),
+        None => docs.findings.push(no_place(workspace, &path, VALUES)),
     }
     Ok(docs)
+}
+
+/// The README at the top, with the table of what each door carries.
+fn doors(workspace: &Workspace) -> Docs {
+    let path = workspace.root().join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut docs = Docs::default();
+    let table = format!(
+        "<!-- Written by `{COMMAND}` from {DOORS_SOURCE}: change it there. -->\n\n{}",
+        door::markdown_table()
+    );
+    match between_markers(&readme, DOORS, &table) {
+        Some(text) => docs.files.push(Generated {
+            path,
+            text,
+            source: DOORS_SOURCE.into(),
+        }),
+        None => docs.findings.push(no_place(workspace, &path, DOORS)),
+    }
+    docs
+}
+
+/// The lines between which the part of that name is written.
+fn markers(part: &str) -> [String; 2] {
+    ["begin", "end"].map(|side| format!("<!-- {part}:{side} -->"))
+}
+
+fn no_place(workspace: &Workspace, readme: &Path, part: &str) -> Finding {
+    let [begin, end] = markers(part);
+    Finding {
+        file: workspace.shown(readme).to_string(),
+        line: None,
+        rule: format!("{part}-readme"),
+        message: format!("no place for the table of {part}: {begin} and {end} must stand there once each"),
+        remedy: "put both lines where the table belongs".into(),
+    }
 }
 
 fn tables(root: &Path, values: &ValuesFile) -> Result<String> {
@@ -125,14 +163,15 @@ fn tables(root: &Path, values: &ValuesFile) -> Result<String> {
     Tera::one_off(&template, &data, false).with_context(|| format!("rendering {TEMPLATE}"))
 }
 
-/// The text with what stands between the markers replaced; none if they don't stand there once each.
-fn between_markers(text: &str, inner: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (old, after) = rest.split_once(END)?;
+/// The text with what stands between the part's markers replaced; none if they don't stand there once each.
+fn between_markers(text: &str, part: &str, inner: &str) -> Option<String> {
+    let [begin, end] = markers(part);
+    let (before, rest) = text.split_once(&begin)?;
+    let (old, after) = rest.split_once(&end)?;
     let again = [before, old, after]
         .iter()
-        .any(|part| part.contains(BEGIN) || part.contains(END));
-    (!again).then(|| format!("{before}{BEGIN}\n{}\n{END}{after}", inner.trim()))
+        .any(|text| text.contains(&begin) || text.contains(&end));
+    (!again).then(|| format!("{before}{begin}\n{}\n{end}{after}", inner.trim()))
 }
 
 /// `file:line: rule: message (remedy)`, as editors and people read it.
@@ -196,14 +235,15 @@ mod tests {
 
     #[test]
     fn writing_twice_gives_the_same_text() {
-        let once = between_markers("a\n<!-- values:begin --><!-- values:end -->\nb", "x\n").unwrap();
-        assert_eq!(between_markers(&once, "x\n").as_ref(), Some(&once));
+        let once = between_markers("a\n<!-- values:begin --><!-- values:end -->\nb", VALUES, "x\n").unwrap();
+        assert_eq!(between_markers(&once, VALUES, "x\n").as_ref(), Some(&once));
     }
 
     #[test]
     fn a_readme_without_both_markers_once_is_a_finding_and_the_schema_is_made_all_the_same() {
-        let twice = format!("{BEGIN}{END}{BEGIN}{END}");
-        for readme in ["", "# C\n", "<!-- values:end --><!-- values:begin -->", BEGIN, &twice] {
+        let [begin, end] = markers(VALUES);
+        let twice = format!("{begin}{end}{begin}{end}");
+        for readme in ["", "# C\n", "<!-- values:end --><!-- values:begin -->", &begin, &twice] {
             let docs = docs("# -- A.\na: 1\n", readme);
             assert_eq!((docs.files.len(), docs.findings.len()), (1, 1), "{readme}");
         }
@@ -211,12 +251,27 @@ mod tests {
 
     #[test]
     fn an_undocumented_key_stops_the_chart_and_is_shown_with_file_and_line() {
-        let docs = docs("a:\n  b: 1\n", &format!("{BEGIN}{END}"));
+        let docs = docs("a:\n  b: 1\n", &markers(VALUES).concat());
         assert!(docs.files.is_empty());
         let shown = line(&docs.findings[0]);
         assert!(
             shown.starts_with("charts/c/values.yaml:2: values-comment: a.b"),
             "{shown}"
         );
+    }
+    #[test]
+    fn the_readme_at_the_top_has_the_table_of_doors_between_its_markers() {
+        let (dir, workspace) = workspace("", "");
+        let readme = dir.path().join("README.md");
+        std::fs::write(&readme, "# W\n<!-- doors:begin -->\nold\n<!-- doors:end -->\nMore.\n").unwrap();
+        let made = doors(&workspace);
+        let text = &made.files[0].text;
+        assert!(text.starts_with("# W\n<!-- doors:begin -->\n"), "{text}");
+        assert!(text.contains(door::markdown_table().trim()), "{text}");
+        assert!(text.ends_with("\n<!-- doors:end -->\nMore.\n"), "{text}");
+        std::fs::write(&readme, "# W\n").unwrap();
+        let without = doors(&workspace);
+        assert_eq!((without.files.len(), without.findings.len()), (0, 1));
+        assert_eq!(without.findings[0].rule, "doors-readme");
     }
 }

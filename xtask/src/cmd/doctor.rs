@@ -1,6 +1,6 @@
 //! `cargo xtask doctor`: whether this machine can do it, and what to do where it can't.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use anyhow::Result;
@@ -18,10 +18,14 @@ const TOOL_SPACE: u64 = 6 * 1024 * 1024 * 1024;
 const TARGET_SPACE: u64 = 3 * 1024 * 1024 * 1024;
 const GIB: f64 = (1024 * 1024 * 1024) as f64;
 /// What `cargo xtask up` listens on.
-const UP_PORTS: [(u16, &str); 4] = [
+const UP_PORTS: [(u16, &str); 8] = [
     (3200, "Tempo's queries"),
     (4317, "OTLP gRPC"),
     (4318, "OTLP HTTP"),
+    (14250, "Jaeger gRPC"),
+    (14268, "Jaeger Thrift over HTTP"),
+    (6831, "Jaeger Thrift compact (UDP)"),
+    (6832, "Jaeger Thrift binary (UDP)"),
     (8888, "the Collector's metrics"),
 ];
 
@@ -180,11 +184,13 @@ fn space(path: &Path, needed: u64, what: &str, remedy: &str) -> Finding {
 
 fn port((port, purpose): (u16, &str)) -> Finding {
     let what = format!("port {port}");
-    if std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+    let address = (Ipv4Addr::UNSPECIFIED, port);
+    // As `up` looks: a port must be free for both.
+    if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
         Finding::ok(what, format!("free for {purpose}"))
     } else {
         let remedy = format!(
-            "only `cargo xtask up` wants it: stop what `ss -tlnp | grep :{port}` shows, or use `up --free-ports`"
+            "only `cargo xtask up` wants it: stop what `ss -tulnp | grep :{port}` shows, or use `up --free-ports`"
         );
         Finding::hint(what, format!("taken, wanted for {purpose}"), remedy)
     }
@@ -203,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_a_hint_that_names_it() {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let number = listener.local_addr().unwrap().port();
         let finding = port((number, "a test"));
         assert_eq!(finding.state, State::Hint);

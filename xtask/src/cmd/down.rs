@@ -1,16 +1,17 @@
 //! `cargo xtask down`: stops what `up` started and what a killed run left behind.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use stack_tests::failure::{Failure, Kind};
-use stack_tests::run_dir;
+use stack_tests::step::Step;
 
+use crate::claim::Claim;
 use crate::cmd::e2e::{runs_dir, sweep};
-use crate::cmd::up::PURPOSE;
 use crate::ctx::Ctx;
 
 /// Longer than the grace periods of both programs together.
@@ -27,47 +28,47 @@ pub struct DownArgs {}
 /// Runs the command.
 pub fn run(ctx: &Ctx, _args: &DownArgs) -> Result<()> {
     let runs = runs_dir(ctx);
-    let mut stopped = 0;
-    for run in run_dir::find(&runs)? {
-        let Some(owner) = run.owner.filter(|owner| owner.purpose == PURPOSE) else {
-            continue;
-        };
-        if ctx.args.dry_run {
-            ctx.say(format!("would stop the stack of pid {}", owner.pid));
-            continue;
-        }
-        // The lock is held, so this pid is the owner's and nobody else's.
-        kill(Pid::from_raw(owner.pid), Signal::SIGTERM).with_context(|| format!("stopping pid {}", owner.pid))?;
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while run.path.exists()
-            && run_dir::find(&runs)?
-                .iter()
-                .any(|r| r.path == run.path && r.owner.is_some())
-        {
-            ctx.runner.cancel().check()?;
-            if Instant::now() > deadline {
-                return Err(Failure::err(
-                    Kind::Environment,
-                    format!(
-                        "the stack of pid {} did not stop in {} s",
-                        owner.pid,
-                        STOP_TIMEOUT.as_secs()
-                    ),
-                    format!("`kill -9 {}`, then run `cargo xtask down` again", owner.pid),
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        stopped += 1;
-    }
     if ctx.args.dry_run {
-        return Ok(());
+        let pid = Claim::owner(&runs)?;
+        let kill = pid.map(|pid| Step::new("stop the stack", "kill").arg(pid.to_string()));
+        return ctx.print_plan(kill.as_slice());
     }
+    let (stopped, claim) = stop(ctx, &runs)?;
     sweep(ctx, &runs)?;
-    ctx.say(if stopped > 0 {
+    // Held until here, so that no `up` starts in between.
+    drop(claim);
+    let line = if stopped {
         "the stack is down"
     } else {
         "no stack was up"
-    });
-    Ok(())
+    };
+    ctx.conclude(&serde_json::json!({"stopped": stopped}), line)
+}
+
+/// Asks the `up` that runs or starts to stop and waits for its end. Returns whether there was one.
+fn stop(ctx: &Ctx, runs: &Path) -> Result<(bool, Claim)> {
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    let mut asked = None;
+    loop {
+        if let Some(claim) = Claim::take(runs)? {
+            return Ok((asked.is_some(), claim));
+        }
+        if let Some(pid) = Claim::owner(runs)?
+            && asked != Some(pid)
+        {
+            // Gone between the look and the signal is as good as stopped.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            asked = Some(pid);
+        }
+        ctx.runner.cancel().check()?;
+        if Instant::now() > deadline {
+            let pid = asked.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+            return Err(Failure::err(
+                Kind::Environment,
+                format!("the stack of pid {pid} did not stop in {} s", STOP_TIMEOUT.as_secs()),
+                format!("`kill -9 {pid}`, then run `cargo xtask down` again"),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

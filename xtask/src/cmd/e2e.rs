@@ -1,25 +1,30 @@
 //! `cargo xtask e2e`: the main job.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stack_tests::disk;
 use stack_tests::e2e::backend::local::LocalBackend;
-use stack_tests::e2e::report::Report;
+use stack_tests::e2e::report::{self, Report};
 use stack_tests::e2e::run::{RunOptions, run as run_scenarios};
 use stack_tests::e2e::scenario::{self, Scenario};
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::render::RenderOptions;
 use stack_tests::run_dir;
+use stack_tests::step::Step;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, planned_chart};
 
 /// Logs, blocks and queues of the scenarios that run at the same time stay under this.
-const RUN_SPACE: u64 = 1024 * 1024 * 1024;
+pub const RUN_SPACE: u64 = 1024 * 1024 * 1024;
+/// The programs of all scenarios.
+const TOOLS: [&str; 4] = ["helm", "otelcol", "tempo", "versitygw"];
 
 /// Runs the stack for real, sends traces through every door and reads them back.
 ///
@@ -80,19 +85,40 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         return list(ctx, &scenarios);
     }
     if ctx.args.dry_run {
-        return dry_run(ctx, &scenarios);
+        return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), &TOOLS)?);
     }
-    let runs = runs_dir(ctx);
-    sweep(ctx, &runs)?;
-    disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
+    for file in args.report.iter().chain(&args.junit) {
+        report::make_way(file)?;
+    }
+    let begun = Instant::now();
     let seed = args
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
+    let report = match execute(ctx, args, scenarios.clone(), seed) {
+        Ok(report) => report,
+        Err(error) => {
+            // Whoever reads the files learns it as well.
+            let names = scenarios.iter().map(|s| s.name);
+            let report = Report::not_started("local", pins(ctx)?, begun.elapsed(), names, &format!("{error:#}"));
+            write_reports(args, &report)?;
+            return Err(error);
+        }
+    };
+    ctx.print(&report, summary(&report))?;
+    write_reports(args, &report)?;
+    ctx.runner.cancel().check()?;
+    judge(&report, &ctx.artifacts("e2e"), seed)
+}
+
+/// Prepares the backend and runs the scenarios.
+fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u64) -> Result<Report> {
+    let runs = runs_dir(ctx);
+    sweep(ctx, &runs)?;
+    disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
     let BackendName::Local = args.backend;
     let backend = Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?);
-    let artifacts = ctx.artifacts("e2e");
     ctx.say(format!(
         "{} scenarios on the local backend, seed {seed}, {} at a time",
         scenarios.len(),
@@ -103,27 +129,36 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         scenarios,
         jobs: args.jobs.into(),
         seed,
-        artifacts: artifacts.clone(),
+        artifacts: ctx.artifacts("e2e"),
         keep: args.keep,
         quiet: ctx.args.quiet,
         cancel: ctx.runner.cancel().clone(),
         workspace: ctx.workspace.clone(),
         toolbox: ctx.toolbox.clone(),
     };
-    let report = runtime()?.block_on(run_scenarios(options))?;
+    runtime()?.block_on(run_scenarios(options))
+}
+
+/// The pinned version of each program that the local backend runs.
+fn pins(ctx: &Ctx) -> Result<BTreeMap<String, String>> {
+    let pin = |name: &&str| Ok(((*name).to_owned(), ctx.toolbox.tool(name)?.file.version.to_string()));
+    ["helm", "otelcol", "tempo"].iter().map(pin).collect()
+}
+
+fn write_reports(args: &E2eArgs, report: &Report) -> Result<()> {
     if let Some(file) = &args.report {
         report.write_json(file)?;
     }
     if let Some(file) = &args.junit {
         report.write_junit(file)?;
     }
-    ctx.print(&report, summary(&report))?;
-    ctx.runner.cancel().check()?;
+    Ok(())
+}
+
+/// The error of a run in which a scenario failed.
+fn judge(report: &Report, artifacts: &Path, seed: u64) -> Result<()> {
     if report.failed > 0 {
-        let failed = report
-            .scenarios
-            .iter()
-            .filter(|s| s.status == stack_tests::e2e::report::Status::Failed);
+        let failed = report.scenarios.iter().filter(|s| s.status == report::Status::Failed);
         let names = failed.map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(Failure::err(
             Kind::Findings,
@@ -155,8 +190,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Stops what a killed run left behind, so that it can't disturb this one.
-pub fn sweep(ctx: &Ctx, runs: &std::path::Path) -> Result<()> {
-    let (processes, folders) = run_dir::sweep(runs)?;
+pub fn sweep(ctx: &Ctx, runs: &Path) -> Result<()> {
+    let (processes, folders) = run_dir::sweep(&[runs, &ctx.toolbox.builds()])?;
     if folders > 0 {
         ctx.say(format!(
             "cleaned up after a killed run: {processes} processes stopped, {folders} folders removed"
@@ -181,35 +216,20 @@ fn list(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
     ctx.print(&rows, text)
 }
 
-fn dry_run(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
+/// What would run before the programs do: missing tools are built and the umbrella is rendered for each
+/// of `names`, with TEMP for the temporary folder and the values on standard input.
+pub fn plan<'a>(ctx: &Ctx, names: impl IntoIterator<Item = &'a str>, tools: &[&str]) -> Result<Vec<Step>> {
     let chart = ctx.workspace.chart("observability")?;
-    let helm = match ctx.toolbox.find("helm")? {
-        Some(found) => ctx.helm_at(found.path),
-        None => ctx.helm_at("helm".into()),
-    };
-    let mut steps = Vec::new();
-    for tool in ctx
-        .toolbox
-        .tools()
-        .iter()
-        .filter(|t| ["helm", "tempo", "otelcol", "versitygw"].contains(&t.name.as_str()))
-    {
-        if ctx.toolbox.find(&tool.name)?.is_none() {
-            steps.push(
-                ctx.toolbox
-                    .build_step(tool, &ctx.toolbox.cache().join("tools").join(&tool.name)),
-            );
-        }
+    let helm = ctx.planned_helm(None)?;
+    let mut steps = ctx.planned_builds(tools)?;
+    let (folder, build) = planned_chart(&helm, &chart);
+    steps.extend(build);
+    for name in names {
+        let mut step = helm.template_step(&folder, &RenderOptions::documented(chart.name()));
+        step.name = format!("{name}: {}", step.name);
+        steps.push(step.args(["--values", "-"]));
     }
-    steps.push(helm.dependency_build_step(chart.name(), &chart.dir));
-    let prepared = stack_tests::render::Prepared::archive(chart.name(), &chart.dir);
-    for scenario in scenarios {
-        let options = stack_tests::render::RenderOptions::documented(chart.name());
-        let mut step = helm.template_step(&prepared, &options);
-        step.name = format!("{}: {}", scenario.name, step.name);
-        steps.push(step);
-    }
-    ctx.print_plan(&steps)
+    Ok(steps)
 }
 
 /// The report for people: a line a scenario, then the count alone on the last line.

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::progress::Progress;
-use stack_tests::render::Prepared;
+use stack_tests::render::{Prepared, RenderOptions};
 use stack_tests::scenarios;
 use stack_tests::step::Step;
 use stack_tests::tools::Origin;
@@ -16,7 +16,7 @@ use stack_tests::workspace::Chart;
 use tempfile::NamedTempFile;
 
 use crate::archive;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, TEMP, planned_chart};
 use crate::release::annotate::is_local;
 use crate::release::cosign::{self, Cosign};
 use crate::release::openpgp::Signer;
@@ -313,23 +313,17 @@ fn git(ctx: &Ctx, args: &[&str]) -> Step {
 /// What would run, with TEMP for the temporary folder.
 fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs) -> Result<Vec<Step>> {
     // Not built for a plan.
-    let program = |name: &str| -> Result<PathBuf> {
-        let found = ctx.toolbox.find(name)?.filter(|tool| tool.origin == Origin::Pinned);
-        Ok(found.map_or_else(|| name.into(), |tool| tool.path))
-    };
-    let helm = ctx.helm_at(program("helm")?);
-    let temp = Path::new("TEMP");
+    let helm = ctx.planned_helm(Some(Origin::Pinned))?;
+    let temp = Path::new(TEMP);
     let mut steps = Vec::new();
     steps.extend(args.gnupg_home.iter().map(|home| export_step(home, None)));
     for chart in charts {
-        let folder = temp.join(chart.name());
         let archive = temp.join(file_name(chart));
-        if !chart.metadata.dependencies.is_empty() {
-            steps.push(helm.dependency_build_step(chart.name(), &folder));
-        }
-        let documented = stack_tests::render::RenderOptions::documented(chart.name());
-        steps.push(helm.template_step(&Prepared::archive(chart.name(), &folder), &documented));
-        steps.push(package_step(&helm, chart, &folder, temp, epoch));
+        let (folder, build) = planned_chart(&helm, chart);
+        steps.extend(build);
+        let documented = RenderOptions::documented(chart.name());
+        steps.push(helm.template_step(&folder, &documented));
+        steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
         steps.push(lint_step(&helm, chart, &archive));
         for scenario in chart.scenarios()? {
             let alone = Prepared::archive(chart.name(), &archive);
@@ -337,7 +331,10 @@ fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs)
         }
         if let Some(key) = &args.cosign_key {
             let cosign = Cosign {
-                program: program("cosign")?,
+                program: ctx
+                    .toolbox
+                    .find("cosign")?
+                    .map_or_else(|| "cosign".into(), |tool| tool.path),
                 key: key.clone(),
                 password: String::new(),
             };

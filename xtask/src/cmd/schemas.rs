@@ -60,13 +60,13 @@ pub fn run(ctx: &Ctx, args: &SchemasArgs) -> Result<()> {
         return judge(ctx, &changed, files.len());
     }
     write(&target, &files)?;
-    ctx.say(format!(
+    let line = format!(
         "{} schemas in {}, {} changed",
         files.len(),
         ctx.workspace.shown(&target),
         changed.len()
-    ));
-    Ok(())
+    );
+    ctx.conclude(&serde_json::json!({"schemas": files.len(), "changed": changed}), line)
 }
 
 /// What `go mod download -json` prints.
@@ -110,8 +110,10 @@ fn differences(folder: &Path, files: &BTreeMap<String, String>) -> Result<Vec<Pa
 
 fn judge(ctx: &Ctx, changed: &[PathBuf], total: usize) -> Result<()> {
     if changed.is_empty() {
-        ctx.say(format!("{total} schemas are up to date"));
-        return Ok(());
+        return ctx.conclude(
+            &serde_json::json!({"schemas": total, "changed": []}),
+            format!("{total} schemas are up to date"),
+        );
     }
     let names: Vec<_> = changed
         .iter()

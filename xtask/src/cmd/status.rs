@@ -50,7 +50,7 @@ pub fn run(ctx: &Ctx, _args: &StatusArgs) -> Result<()> {
         Failure::err(
             Kind::Findings,
             format!("Tempo is not ready: {why}"),
-            "see target/xtask/up/up.log",
+            format!("see {}", ctx.artifacts(up::PURPOSE).join(up::LOG).display()),
         )
     })
 }

@@ -3,8 +3,11 @@
 use anyhow::Result;
 use clap::Args;
 use stack_tests::golden;
+use stack_tests::scenarios;
+use stack_tests::step::Step;
+use stack_tests::workspace::Chart;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, planned_chart};
 use crate::generated::conclude;
 
 /// Renders every chart with every scenario into tests/golden, to be reviewed like code.
@@ -40,6 +43,25 @@ pub fn run(ctx: &Ctx, args: &TemplateArgs) -> Result<()> {
         }
         None => (ctx.workspace.charts()?, folder, "cargo xtask template".to_owned()),
     };
+    if ctx.args.dry_run {
+        return ctx.print_plan(&plan(ctx, &charts)?);
+    }
     let wanted = golden::wanted(&ctx.helm()?, &ctx.workspace, &charts)?;
     conclude(ctx, &wanted, &[owned], args.check, &command)
+}
+
+/// What would run, with TEMP for the temporary folder.
+fn plan(ctx: &Ctx, charts: &[Chart]) -> Result<Vec<Step>> {
+    let mut steps = ctx.planned_builds(&["helm"])?;
+    let helm = ctx.planned_helm(None)?;
+    for chart in charts {
+        let (folder, build) = planned_chart(&helm, chart);
+        steps.extend(build);
+        for scenario in chart.scenarios()? {
+            let mut step = helm.template_step(&folder, &scenarios::options(chart, &scenario)?);
+            step.name = format!("{} ({})", step.name, scenario.name);
+            steps.push(step);
+        }
+    }
+    Ok(steps)
 }

@@ -1,11 +1,14 @@
 //! `cargo xtask test`: all that needs no cluster.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::progress::{Progress, say};
+use stack_tests::run_dir::{MARKER, RunDir};
 use stack_tests::step::{Output, Step};
 
 use crate::ctx::{Ctx, print_line};
@@ -37,20 +40,28 @@ pub fn run(ctx: &Ctx, _args: &TestArgs) -> Result<()> {
     if ctx.args.dry_run {
         return ctx.print_plan(&steps);
     }
+    // Tests that are stopped leave temporary files and programs behind: here, these go with the run.
+    let run = RunDir::temporary("test")?;
+    let folder = run.path().to_string_lossy();
     let mut outcomes = Vec::new();
     for step in &steps {
         ctx.say(format!("== {}", step.name));
-        let output = ctx.runner.stream(step, &mut |line| {
+        let inside = step.clone().env("TMPDIR", &*folder).env(MARKER, &*folder);
+        let mut progress = Progress::start(&step.name, 0, ctx.args.quiet || !std::io::stderr().is_terminal());
+        let output = ctx.runner.stream(&inside, &mut |line| {
             if step.name == TOOLS {
                 ctx.say(line);
+            } else {
+                progress.advance(line.trim());
             }
         })?;
+        drop(progress);
         if output.success() {
             show_closing_lines(&output)?;
         } else if step.name == TOOLS {
             return Err(broken_tools(&output));
         } else {
-            eprint!("{}{}", output.stdout, output.stderr);
+            say(format_args!("{}{}", output.stdout, output.stderr));
         }
         let seconds = (output.elapsed.as_secs_f64() * 10.0).round() / 10.0;
         outcomes.push(Outcome {

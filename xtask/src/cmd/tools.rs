@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use stack_tests::tools::{Group, Installed};
+use stack_tests::tools::Group;
 
-use crate::ctx::{Ctx, print_line};
+use crate::ctx::{Ctx, Format};
 
 /// Lists, builds and locates the pinned tools.
 ///
@@ -52,8 +52,16 @@ pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
     match args.command.as_ref().unwrap_or(&ToolsCommand::List) {
         ToolsCommand::List => list(ctx),
         ToolsCommand::Install { names } => install(ctx, names),
-        ToolsCommand::Path { name } => print_line(&ctx.toolbox.get(name)?.path.display().to_string()),
+        ToolsCommand::Path { name } => path(ctx, name),
     }
+}
+
+fn path(ctx: &Ctx, name: &str) -> Result<()> {
+    if ctx.args.dry_run {
+        return ctx.print_plan(&ctx.planned_builds(&[ctx.toolbox.tool(name)?.name.as_str()])?);
+    }
+    let path = ctx.toolbox.get(name)?.path.display().to_string();
+    ctx.print(&path, &path)
 }
 
 fn list(ctx: &Ctx) -> Result<()> {
@@ -90,26 +98,20 @@ fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
         some => some.iter().map(String::as_str).collect(),
     };
     // All names are checked before the first build.
-    let tools = names
-        .iter()
-        .map(|name| ctx.toolbox.tool(name))
-        .collect::<Result<Vec<_>>>()?;
+    for name in &names {
+        ctx.toolbox.tool(name)?;
+    }
     if ctx.args.dry_run {
-        let missing: Vec<_> = tools
-            .into_iter()
-            .filter(|tool| matches!(ctx.toolbox.find(&tool.name), Ok(None)))
-            .map(|tool| {
-                ctx.toolbox
-                    .build_step(tool, &ctx.toolbox.cache().join("tools").join(&tool.name))
-            })
-            .collect();
-        return ctx.print_plan(&missing);
+        return ctx.print_plan(&ctx.planned_builds(&names)?);
     }
+    let mut installed = Vec::new();
     for name in names {
-        let Installed {
-            name, path, version, ..
-        } = ctx.toolbox.get(name)?;
-        ctx.say(format!("{name} {version}: {}", path.display()));
+        let tool = ctx.toolbox.get(name)?;
+        ctx.say(format!("{name} {}: {}", tool.version, tool.path.display()));
+        installed.push(tool);
     }
-    Ok(())
+    match ctx.args.format {
+        Format::Text => Ok(()),
+        Format::Json => ctx.print(&installed, ""),
+    }
 }

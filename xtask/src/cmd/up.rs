@@ -1,6 +1,6 @@
 //! `cargo xtask up`: the stack on this machine, for development.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,18 +8,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_yaml::Value;
+use stack_tests::disk;
 use stack_tests::e2e::backend::local::LocalBackend;
-use stack_tests::e2e::backend::{Backend, StackSpec};
-use stack_tests::failure::{Failure, Kind};
+use stack_tests::e2e::backend::{Backend, Component, Stack, StackSpec};
+use stack_tests::failure::{Failure, Kind, kind_of};
 use stack_tests::run_dir;
 
-use crate::cmd::e2e::{runs_dir, runtime, sweep};
-use crate::ctx::{Ctx, print_line};
+use crate::claim::Claim;
+use crate::cmd::e2e::{RUN_SPACE, plan, runs_dir, runtime, sweep};
+use crate::ctx::Ctx;
 use crate::endpoints::Shown;
 
 /// What `up` runs are called in their run folders.
 pub const PURPOSE: &str = "up";
+/// What the background process says, in the artifacts folder.
+pub const LOG: &str = "up.log";
 /// A start on a busy machine stays under this.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often the foreground process looks for the signal that ends it.
@@ -51,6 +57,9 @@ pub struct UpArgs {
 pub fn run(ctx: &Ctx, args: &UpArgs) -> Result<()> {
     let runs = runs_dir(ctx);
     let values = read_values(args.values.as_deref())?;
+    if ctx.args.dry_run {
+        return ctx.print_plan(&plan(ctx, [PURPOSE], &["helm", "otelcol", "tempo"])?);
+    }
     if let Some((owner, shown)) = running(&runs)? {
         ctx.say(format!(
             "the stack is up already (pid {owner}); `cargo xtask down` stops it"
@@ -58,22 +67,19 @@ pub fn run(ctx: &Ctx, args: &UpArgs) -> Result<()> {
         return shown.print(ctx);
     }
     sweep(ctx, &runs)?;
+    disk::require(&runs, RUN_SPACE, "the stack")?;
     if args.foreground {
         return foreground(ctx, args, values, &runs);
     }
     // Whatever takes long or can fail for want of a tool happens here, where the user sees it.
+    backend(ctx, &runs)?;
+    detach(ctx, args, &runs)?.print(ctx)
+}
+
+fn backend(ctx: &Ctx, runs: &Path) -> Result<LocalBackend> {
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
-    LocalBackend::new(&ctx.toolbox, helm, umbrella, runs.clone(), PURPOSE)?;
-    detach(ctx, args)?;
-    match running(&runs)? {
-        Some((_, shown)) => shown.print(ctx),
-        None => Err(Failure::err(
-            Kind::Findings,
-            "the stack ended right after its start",
-            "run `cargo xtask up --foreground`",
-        )),
-    }
+    LocalBackend::new(&ctx.toolbox, helm, umbrella, runs.to_path_buf(), PURPOSE)
 }
 
 /// The `up` that runs in this checkout: its pid and where it is reached.
@@ -109,21 +115,28 @@ fn read_values(file: Option<&Path>) -> Result<Value> {
 }
 
 fn foreground(ctx: &Ctx, args: &UpArgs, values: Value, runs: &Path) -> Result<()> {
-    let helm = ctx.helm()?;
-    let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
-    let backend = LocalBackend::new(&ctx.toolbox, helm, umbrella, runs.to_path_buf(), PURPOSE)?;
+    let Some(mut claim) = Claim::take(runs)? else {
+        return Err(Failure::err(
+            Kind::Environment,
+            "another `cargo xtask up` or `down` is at work in this checkout",
+            "`cargo xtask status` shows when the stack is ready",
+        ));
+    };
+    claim.sign()?;
+    let backend = backend(ctx, runs)?;
     let spec = StackSpec {
         free_ports: args.free_ports,
         ..StackSpec::new(values)
     };
     runtime()?.block_on(async {
         let stack = backend.start(&spec).await?;
-        stack.wait_ready(READY_TIMEOUT).await?;
+        if let Err(error) = stack.wait_ready(READY_TIMEOUT).await {
+            return Err(keep_logs(ctx, stack.as_ref(), error).await);
+        }
         let shown = Shown::new(stack.endpoints());
         shown.write(stack.folder())?;
         shown.print(ctx)?;
-        // For the process that waits for the detached one; a person sees it as the last line.
-        print_line("ready; Ctrl-C or `cargo xtask down` stops it")?;
+        ctx.say("ready; Ctrl-C or `cargo xtask down` stops it");
         while !ctx.runner.cancel().is_cancelled() {
             tokio::time::sleep(CANCEL_PERIOD).await;
         }
@@ -131,14 +144,31 @@ fn foreground(ctx: &Ctx, args: &UpArgs, values: Value, runs: &Path) -> Result<()
     })
 }
 
+/// Copies the logs of a stack that didn't get ready out of its run folder, which goes with it.
+async fn keep_logs(ctx: &Ctx, stack: &dyn Stack, error: anyhow::Error) -> anyhow::Error {
+    let dir = ctx.artifacts(PURPOSE);
+    for component in Component::ALL {
+        if let Ok(log) = stack.logs(component).await {
+            // The error says the cause; its log is only more of it.
+            let _ =
+                std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(dir.join(format!("{component}.log")), log));
+        }
+    }
+    Failure::err(
+        kind_of(&error),
+        format!("{error:#}"),
+        format!("see the logs in {}", dir.display()),
+    )
+}
+
 /// Starts this program again in the background and waits until its stack is ready.
-fn detach(ctx: &Ctx, args: &UpArgs) -> Result<()> {
-    let log = ctx.artifacts(PURPOSE).join("up.log");
-    std::fs::create_dir_all(ctx.artifacts(PURPOSE))
-        .with_context(|| format!("making {}", ctx.artifacts(PURPOSE).display()))?;
-    let file = std::fs::File::create(&log).with_context(|| format!("writing {}", log.display()))?;
+fn detach(ctx: &Ctx, args: &UpArgs, runs: &Path) -> Result<Shown> {
+    let dir = ctx.artifacts(PURPOSE);
+    let log = dir.join(LOG);
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let file = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
-    command.args(["up", "--foreground"]).process_group(0);
+    command.args(["up", "--foreground", "--artifacts"]).arg(&dir);
     if args.free_ports {
         command.arg("--free-ports");
     }
@@ -146,65 +176,69 @@ fn detach(ctx: &Ctx, args: &UpArgs) -> Result<()> {
         command.arg("--values").arg(values);
     }
     let mut child = command
+        .process_group(0)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(file)
         .spawn()
         .context("starting the background process")?;
-    let stdout = child.stdout.take().context("the background process has an output")?;
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let ready = BufReader::new(stdout)
-            .lines()
-            .map_while(Result::ok)
-            .any(|line| line.starts_with("ready"));
-        // Nobody listens any more after Ctrl-C.
-        let _ = tell.send(ready);
-    });
+    let pid = i32::try_from(child.id()).context("a pid")?;
     loop {
         if ctx.runner.cancel().is_cancelled() {
             // Its own handler stops the stack.
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).context("a pid")?);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             let _ = child.wait();
             return Err(Failure::interrupted());
         }
-        match told.recv_timeout(CANCEL_PERIOD) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                let code = child
-                    .wait()
-                    .context("waiting for the background process")?
-                    .code()
-                    .unwrap_or(1);
-                return Err(background_error(&log, code));
-            }
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Failure::err(
-                    Kind::Findings,
-                    "the background process can't be watched",
-                    "run `cargo xtask up --foreground`",
-                ));
-            }
+        if let Some(status) = child.try_wait().context("waiting for the background process")? {
+            return Err(background_error(&log, status.code()));
         }
+        if let Some((owner, shown)) = running(runs)?
+            && owner == pid
+        {
+            return Ok(shown);
+        }
+        std::thread::sleep(CANCEL_PERIOD);
     }
 }
 
 /// The background process's own words, with its exit code.
-fn background_error(log: &Path, code: i32) -> anyhow::Error {
+fn background_error(log: &Path, code: Option<i32>) -> anyhow::Error {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let what = text
-        .lines()
-        .find_map(|l| l.strip_prefix("error: "))
-        .unwrap_or("the stack did not start")
-        .to_owned();
-    let remedy = text
-        .lines()
-        .find_map(|l| l.strip_prefix("  try: "))
-        .map_or_else(|| format!("see {}", log.display()), str::to_owned);
+    let (what, remedy) = last_words(&text);
     let kind = [Kind::Usage, Kind::Tool, Kind::Environment]
         .into_iter()
-        .find(|k| i32::from(k.exit_code()) == code);
-    Failure::err(kind.unwrap_or(Kind::Findings), what, remedy)
+        .find(|kind| Some(i32::from(kind.exit_code())) == code);
+    Failure::err(
+        kind.unwrap_or(Kind::Findings),
+        what.unwrap_or("the stack was stopped while it started"),
+        remedy.map_or_else(|| format!("see {}", log.display()), str::to_owned),
+    )
+}
+
+/// What `main` wrote about an error, and what to do about it.
+fn last_words(log: &str) -> (Option<&str>, Option<&str>) {
+    let log = log
+        .strip_prefix("error: ")
+        .or_else(|| Some(log.split_once("\nerror: ")?.1));
+    let Some(log) = log.filter(|log| !log.starts_with("interrupted")) else {
+        return (None, None);
+    };
+    match log.split_once("\n  try: ") {
+        Some((what, remedy)) => (Some(what.trim_end()), Some(remedy.trim_end())),
+        None => (Some(log.trim_end()), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_background_process_is_quoted_in_full() {
+        let log = "building helm\nerror: helm failed:\nError: a key\n  try: mend it\n";
+        assert_eq!(last_words(log), (Some("helm failed:\nError: a key"), Some("mend it")));
+        assert_eq!(last_words("error: x\n"), (Some("x"), None));
+        assert_eq!(last_words("error: interrupted\n"), (None, None));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod names;
 mod outage;
+mod refusals;
 mod restart;
 mod retention;
 mod rollout;
@@ -71,6 +72,11 @@ pub const ALL: &[Scenario] = &[
         name: "s3",
         proves: "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
         run: |env| Box::pin(s3::run(env)),
+    },
+    Scenario {
+        name: "refusals",
+        proves: "malformed input of ten classes is refused or harmless, and the good spans beside it are stored",
+        run: |env| Box::pin(refusals::run(env)),
     },
     Scenario {
         name: "rollout",

@@ -317,8 +317,8 @@ impl LocalStack {
             .unwrap_or_default();
         Failure::err(
             Kind::Findings,
-            format!("{state}{cause}"),
-            format!("waited {:.1} s; the whole log is in the bundle", after.as_secs_f64()),
+            format!("{state} after {:.1} s{cause}", after.as_secs_f64()),
+            "",
         )
     }
 }
