@@ -6,11 +6,11 @@
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod charts;
 #[allow(dead_code, reason = "shared by the tests of releases")]
+mod keys;
+#[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;
 
-use std::path::Path;
-
-use repo::{Repo, expect};
+use repo::{Repo, clone, expect};
 
 const LEAF: &str = "charts/leaf/values.yaml";
 const TREE: &str = "charts/tree/values.yaml";
@@ -147,17 +147,6 @@ fn a_chart_that_was_never_released_is_new() {
     let report = repo.json(&["changed"]);
     assert_eq!(shown(&report), "leaf - -; tree - -");
     assert_eq!(report["charts"][0]["needs_bump"], false);
-}
-
-/// A clone of `from` whose workspace is its own.
-fn clone(from: &Repo, to: &Path, args: &[&str]) -> Repo {
-    let url = format!("file://{}", from.dir.display());
-    let target = to.display().to_string();
-    from.git(&[&["clone", "-q"], args, &[&url, &target]].concat());
-    Repo {
-        sample: charts::Sample::new(),
-        dir: to.canonicalize().unwrap(),
-    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What `package` writes into the copy of a Chart.yaml: published references and Artifact Hub's annotations.
+//!
+//! helm writes the archive's Chart.yaml anew, without comments, so the copy needs none either.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde_yaml::{Mapping, Value};
 use stack_tests::workspace::Chart;
 
-use super::edit::{At, set_annotation, set_scalar};
 use super::lock;
 use super::sbom::Image;
 use crate::ctx::Publication;
@@ -17,37 +19,57 @@ pub fn is_local(repository: &str) -> bool {
 
 /// Points the `file://` dependencies of the copy in `dir` to where the charts are published, in
 /// Chart.yaml and Chart.lock. Nothing happens where no such place is set.
-pub fn publish_dependencies(dir: &Path, chart: &Chart, publication: &Publication) -> Result<()> {
+pub fn publish_dependencies(dir: &Path, publication: &Publication) -> Result<()> {
     let Some(url) = &publication.charts else { return Ok(()) };
     let (file, lock_file) = (dir.join("Chart.yaml"), dir.join("Chart.lock"));
-    let read = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()));
-    let mut text = read(&file)?;
-    let local = chart.metadata.dependencies.iter().filter(|d| is_local(&d.repository));
-    let names: Vec<&str> = local.map(|d| d.name.as_str()).collect();
-    for name in &names {
-        let path = [At::Key("dependencies"), At::Named(name), At::Key("repository")];
-        text = set_scalar(&text, &path, url).with_context(|| format!("the Chart.yaml of {}", chart.name()))?;
-    }
-    if lock_file.is_file() && !names.is_empty() {
+    let mut chart = read(&file)?;
+    repoint(&mut chart, url);
+    if lock_file.is_file() {
         let mut locked = read(&lock_file)?;
-        for name in &names {
-            locked = lock::set(&locked, &text, name, "repository", url)
-                .with_context(|| format!("the Chart.lock of {}", chart.name()))?;
+        repoint(&mut locked, url);
+        let digest = lock::digest(&chart, &locked)?;
+        if let Some(map) = locked.as_mapping_mut() {
+            map.insert("digest".into(), digest.into());
         }
-        std::fs::write(&lock_file, locked).with_context(|| format!("writing {}", lock_file.display()))?;
+        write(&lock_file, &locked)?;
     }
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+    write(&file, &chart)
+}
+
+fn repoint(document: &mut Value, url: &str) {
+    let list = document.get_mut("dependencies").and_then(Value::as_sequence_mut);
+    for dependency in list.into_iter().flatten() {
+        if let Some(repository) = dependency.get_mut("repository")
+            && repository.as_str().is_some_and(is_local)
+        {
+            *repository = url.into();
+        }
+    }
 }
 
 /// Writes Artifact Hub's annotations into the copy in `dir`: those that follow from the chart and the
 /// settings. What the chart says itself stays (artifacthub.io/docs/topics/annotations/helm).
 pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Image], publication: &Publication) -> Result<()> {
     let file = dir.join("Chart.yaml");
-    let mut text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    let own = &chart.metadata.annotations;
-    let security = own
-        .get("artifacthub.io/changes")
-        .is_some_and(|changes| changes.contains("kind: security"));
+    let mut document = read(&file)?;
+    let map = document.as_mapping_mut().context("Chart.yaml is no mapping")?;
+    let annotations = map.entry("annotations".into()).or_insert(Value::Null);
+    if annotations.is_null() {
+        *annotations = Value::Mapping(Mapping::new());
+    }
+    let annotations = annotations.as_mapping_mut().context("annotations is no mapping")?;
+    for (key, value) in wanted(chart, images, publication)? {
+        annotations
+            .entry(format!("artifacthub.io/{key}").into())
+            .or_insert(value.into());
+    }
+    write(&file, &document)
+}
+
+/// The keys, without their prefix, and their texts.
+fn wanted(chart: &Chart, images: &[Image], publication: &Publication) -> Result<Vec<(&'static str, String)>> {
+    let changes = chart.metadata.annotations.get("artifacthub.io/changes");
+    let security = changes.is_some_and(|changes| changes.contains("kind: security"));
     let mut wanted = vec![
         ("containsSecurityUpdates", security.to_string()),
         ("prerelease", (!chart.metadata.version.pre.is_empty()).to_string()),
@@ -64,12 +86,19 @@ pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Image], publication: &P
     if let Some(key) = &publication.sign_key {
         wanted.push(("signKey", serde_yaml::to_string(key).context("writing YAML")?));
     }
-    for (key, value) in wanted {
-        let key = format!("artifacthub.io/{key}");
-        if !own.contains_key(&key) {
-            text =
-                set_annotation(&text, &key, &value).with_context(|| format!("the Chart.yaml of {}", chart.name()))?;
-        }
-    }
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+    Ok(wanted)
+}
+
+fn read(file: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut value: Value = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+    value
+        .apply_merge()
+        .with_context(|| format!("parsing {}", file.display()))?;
+    Ok(value)
+}
+
+fn write(file: &Path, document: &Value) -> Result<()> {
+    let text = serde_yaml::to_string(document).context("writing YAML")?;
+    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }

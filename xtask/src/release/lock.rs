@@ -27,7 +27,7 @@ struct Dependency {
 }
 
 /// `sha256:…` over the dependencies of Chart.yaml and those of Chart.lock (internal/resolver `HashReq`).
-fn digest(chart: &Value, lock: &Value) -> Result<String> {
+pub fn digest(chart: &Value, lock: &Value) -> Result<String> {
     let json = serde_json::to_string(&[dependencies(chart), dependencies(lock)]).context("writing JSON")?;
     // As Go's encoder writes them, `>=0.1.0` among others.
     let json = json

@@ -83,7 +83,7 @@ impl<'a> Packer<'a> {
         let folder = self.helm.prepare(chart)?;
         let rendered = self.helm.template(&folder, &RenderOptions::documented(chart.name()))?;
         let images = sbom::images(&rendered.manifests);
-        annotate::publish_dependencies(&folder.dir, chart, &self.ctx.publication)?;
+        annotate::publish_dependencies(&folder.dir, &self.ctx.publication)?;
         annotate::artifact_hub(&folder.dir, chart, &images, &self.ctx.publication)?;
         let step = package_step(&self.helm, chart, &folder.dir, self.temp.path(), self.source.epoch);
         self.ctx.runner.run(&self.alone(step))?;

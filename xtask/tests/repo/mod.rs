@@ -1,5 +1,7 @@
 //! Two charts in a throw-away git history, and the xtask run on them.
 
+pub mod verify;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -64,7 +66,9 @@ impl Repo {
             .env("CARGO_MANIFEST_DIR", self.dir.join("xtask"))
             .env("GIT_CEILING_DIRECTORIES", self.dir.parent().unwrap())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1");
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env_remove("XTASK_PASSPHRASE")
+            .env_remove("XTASK_PUBLISHED_CHARTS");
         for name in ["AUTHOR", "COMMITTER"] {
             command
                 .env(format!("GIT_{name}_NAME"), "test")
@@ -94,9 +98,30 @@ impl Repo {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// The text of a file in a packaged chart, version 0.1.0.
+    pub fn archived(&self, chart: &str, file: &str) -> String {
+        let archive = format!("dist/{chart}-0.1.0.tgz");
+        let output = self
+            .command("tar")
+            .args(["-xOf", &archive, &format!("{chart}/{file}")])
+            .output();
+        expect(&output.unwrap(), 0)
+    }
+
     /// A file's text.
     pub fn read(&self, file: &str) -> String {
         std::fs::read_to_string(self.dir.join(file)).unwrap()
+    }
+}
+
+/// A clone of `from` whose workspace is its own.
+pub fn clone(from: &Repo, to: &Path, args: &[&str]) -> Repo {
+    let url = format!("file://{}", from.dir.display());
+    let target = to.display().to_string();
+    from.git(&[&["clone", "-q"], args, &[&url, &target]].concat());
+    Repo {
+        sample: Sample::new(),
+        dir: to.canonicalize().unwrap(),
     }
 }
 
