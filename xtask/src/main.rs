@@ -1,5 +1,10 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
+#![cfg_attr(
+    not(feature = "release"),
+    allow(dead_code, reason = "what only `release` needs is compiled in any case")
+)]
+
 mod archive;
 #[cfg(feature = "e2e")]
 mod claim;
@@ -57,6 +62,8 @@ enum Command {
     Changed(cmd::changed::ChangedArgs),
     Bump(cmd::bump::BumpArgs),
     Package(cmd::package::PackageArgs),
+    #[cfg(feature = "release")]
+    Release(cmd::release::ReleaseArgs),
 }
 
 fn main() -> ExitCode {
@@ -109,5 +116,7 @@ fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Command::Changed(args) => cmd::changed::run(&ctx, args),
         Command::Bump(args) => cmd::bump::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
+        #[cfg(feature = "release")]
+        Command::Release(args) => cmd::release::run(&ctx, args),
     }
 }

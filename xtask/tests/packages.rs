@@ -5,6 +5,7 @@
 #[path = "../../tests/tests/charts/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod charts;
+#[allow(dead_code, reason = "shared by the tests of releases")]
 mod keys;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;

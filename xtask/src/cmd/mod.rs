@@ -10,6 +10,8 @@ pub mod down;
 pub mod e2e;
 pub mod lint;
 pub mod package;
+#[cfg(feature = "release")]
+pub mod release;
 pub mod schemas;
 #[cfg(feature = "e2e")]
 pub mod status;

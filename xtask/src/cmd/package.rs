@@ -112,14 +112,7 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     let uncommitted = uncommitted(ctx)?;
     warn(ctx, &charts, uncommitted);
     let signing = signing(ctx, args)?;
-    let tool = ctx.toolbox.pinned("helm")?;
-    let source = Source {
-        commit: commit(ctx)?,
-        uncommitted: uncommitted != Some(false),
-        epoch,
-        helm: tool.version.to_string(),
-    };
-    let packer = Packer::new(ctx, tool.path, source)?;
+    let packer = packer(ctx, epoch, uncommitted)?;
     let mut progress = Progress::start("packaging", charts.len() as u64, ctx.args.quiet);
     let mut packed = Vec::new();
     for chart in &charts {
@@ -137,13 +130,27 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     };
     let lines: Vec<_> = archives.iter().map(line).collect();
     let report = Report {
-        helm: tool.version.to_string(),
+        helm: packer.helm_version().to_owned(),
         source_date_epoch: epoch,
         uncommitted,
         signed_by: signing.openpgp.map(|signer| signer.fingerprint()),
         archives,
     };
     ctx.print(&report, lines.join("\n"))
+}
+
+/// What packs the charts of the working tree, with the pinned helm. `uncommitted` is whether they differ
+/// from the last commit; none where git can't tell.
+pub fn packer(ctx: &Ctx, epoch: u64, uncommitted: Option<bool>) -> Result<Packer<'_>> {
+    let tool = ctx.toolbox.pinned("helm")?;
+    let source = Source {
+        commit: commit(ctx)?,
+        uncommitted: uncommitted != Some(false),
+        epoch,
+        helm: tool.version.to_string(),
+        published: ctx.publication.charts.clone(),
+    };
+    Packer::new(ctx, tool.path, source)
 }
 
 fn warn(ctx: &Ctx, charts: &[Chart], uncommitted: Option<bool>) {
@@ -312,33 +319,19 @@ fn git(ctx: &Ctx, args: &[&str]) -> Step {
 
 /// What would run, with TEMP for the temporary folder.
 fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs) -> Result<Vec<Step>> {
-    // Not built for a plan.
-    let helm = ctx.planned_helm(Some(Origin::Pinned))?;
     let temp = Path::new(TEMP);
     let mut steps = Vec::new();
     steps.extend(args.gnupg_home.iter().map(|home| export_step(home, None)));
+    steps.extend(pack_steps(ctx, charts, epoch)?);
     for chart in charts {
-        let archive = temp.join(file_name(chart));
-        let (folder, build) = planned_chart(&helm, chart);
-        steps.extend(build);
-        let documented = RenderOptions::documented(chart.name());
-        steps.push(helm.template_step(&folder, &documented));
-        steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
-        steps.push(lint_step(&helm, chart, &archive));
-        for scenario in chart.scenarios()? {
-            let alone = Prepared::archive(chart.name(), &archive);
-            steps.push(helm.template_step(&alone, &scenarios::options(chart, &scenario)?));
-        }
         if let Some(key) = &args.cosign_key {
             let cosign = Cosign {
-                program: ctx
-                    .toolbox
-                    .find("cosign")?
-                    .map_or_else(|| "cosign".into(), |tool| tool.path),
+                program: planned_cosign(ctx)?,
                 key: key.clone(),
                 password: String::new(),
             };
-            steps.push(cosign.sign_blob(&archive, &temp.join(format!("{}{BUNDLE}", file_name(chart)))));
+            let bundle = temp.join(format!("{}{BUNDLE}", file_name(chart)));
+            steps.push(cosign.sign_blob(&temp.join(file_name(chart)), &bundle));
         }
     }
     let archives = charts
@@ -348,6 +341,36 @@ fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs)
         .args(archives)
         .path_arg(out);
     steps.push(keep);
+    Ok(steps)
+}
+
+/// A cosign for a plan: what is found, or the name of what would be built first.
+pub fn planned_cosign(ctx: &Ctx) -> Result<PathBuf> {
+    Ok(ctx
+        .toolbox
+        .find("cosign")?
+        .map_or_else(|| "cosign".into(), |tool| tool.path))
+}
+
+/// What packs and tries the charts, with TEMP for the temporary folder.
+pub fn pack_steps(ctx: &Ctx, charts: &[Chart], epoch: u64) -> Result<Vec<Step>> {
+    // Not built for a plan.
+    let helm = ctx.planned_helm(Some(Origin::Pinned))?;
+    let temp = Path::new(TEMP);
+    let mut steps = Vec::new();
+    for chart in charts {
+        let archive = temp.join(file_name(chart));
+        let (folder, build) = planned_chart(&helm, chart);
+        steps.extend(build);
+        let documented = RenderOptions::documented(chart.name());
+        steps.push(helm.template_step(&folder, &documented));
+        steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
+        steps.push(lint_step(&helm, chart.name(), &archive));
+        for scenario in chart.scenarios()? {
+            let alone = Prepared::archive(chart.name(), &archive);
+            steps.push(helm.template_step(&alone, &scenarios::options(chart, &scenario)?));
+        }
+    }
     Ok(steps)
 }
 

@@ -142,11 +142,7 @@ impl<'a> History<'a> {
 
     /// How a chart changed since the base; none if it did not.
     pub fn changed(&self, chart: &Chart, base: &Base) -> Result<Option<Changed>> {
-        let family = self.family(chart);
-        let members: Vec<&Chart> = family
-            .iter()
-            .filter_map(|name| self.charts.iter().find(|c| c.name() == name))
-            .collect();
+        let members = self.members(chart);
         let dirs: Vec<String> = members.iter().map(|c| self.path(c)).collect();
         let (commit, shown) = match base {
             Base::Commit(commit, shown) => (Some(commit.as_str()), shown.clone()),
@@ -159,23 +155,13 @@ impl<'a> History<'a> {
         if files.is_empty() {
             return Ok(None);
         }
-        let ignores: Vec<_> = members
-            .iter()
-            .map(|c| (format!("{}/", self.path(c)), Ignore::of_chart(&c.dir)))
-            .collect();
-        let packaged = |file: &str| {
-            let inside =
-                |(dir, ignore): &(String, Ignore)| file.strip_prefix(dir).is_some_and(|f| !ignore.leaves_out(f));
-            ignores.iter().any(inside)
-        };
+        let packaged = self.packaged(&members);
         let through = members
             .iter()
             .filter(|c| files.iter().any(|f| f.starts_with(&format!("{}/", self.path(c)))))
             .map(|c| c.name().to_owned())
             .collect();
-        let mut commits = self.git.commits(commit, &dirs)?;
-        commits.retain(|commit| commit.files.iter().any(|file| packaged(file)));
-        let changes = changes(&commits);
+        let changes = self.changes(chart, commit, "HEAD")?;
         let base_version = match commit {
             Some(commit) => self.version_at(commit, chart)?,
             None => None,
@@ -206,6 +192,37 @@ impl<'a> History<'a> {
             needs_bump,
             changes,
         }))
+    }
+
+    /// What the commits between two points (from the beginning, if none) say about what is packaged of a
+    /// chart and of its local dependencies, oldest first.
+    pub fn changes(&self, chart: &Chart, from: Option<&str>, until: &str) -> Result<Vec<Change>> {
+        let members = self.members(chart);
+        let packaged = self.packaged(&members);
+        let dirs: Vec<String> = members.iter().map(|c| self.path(c)).collect();
+        let mut commits = self.git.commits(from, until, &dirs)?;
+        commits.retain(|commit| commit.files.iter().any(|file| packaged(file)));
+        Ok(changes(&commits))
+    }
+
+    /// The chart and its local dependencies.
+    fn members(&self, chart: &Chart) -> Vec<&Chart> {
+        let family = self.family(chart);
+        let member = |name: &String| self.charts.iter().find(|c| c.name() == name);
+        family.iter().filter_map(member).collect()
+    }
+
+    /// Whether a file, relative to the workspace, goes into an archive of these charts.
+    fn packaged(&self, members: &[&Chart]) -> impl Fn(&str) -> bool + use<> {
+        let ignores: Vec<_> = members
+            .iter()
+            .map(|c| (format!("{}/", self.path(c)), Ignore::of_chart(&c.dir)))
+            .collect();
+        move |file| {
+            let inside =
+                |(dir, ignore): &(String, Ignore)| file.strip_prefix(dir).is_some_and(|f| !ignore.leaves_out(f));
+            ignores.iter().any(inside)
+        }
     }
 
     /// The charts that were there at a commit and are there no more under that name.

@@ -43,6 +43,15 @@ impl Cosign {
     }
 }
 
+/// Prints the public part of a key.
+pub fn public_key(cosign: &Cosign) -> Step {
+    Step::new("cosign public-key", &cosign.program)
+        .args(["public-key", "--key"])
+        .path_arg(&cosign.key)
+        .secret_env(PASSWORD, &cosign.password)
+        .hint("check the key, and its password in --cosign-passphrase-file or COSIGN_PASSWORD")
+}
+
 /// Checks a file against its bundle with a public key.
 pub fn verify_blob(program: &Path, key: &Path, file: &Path, bundle: &Path) -> Step {
     Step::new(format!("cosign verify-blob {}", shown(file)), program)

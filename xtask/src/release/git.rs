@@ -77,14 +77,6 @@ impl Git {
         })
     }
 
-    /// When a commit was made, in seconds since 1970.
-    pub fn time(&self, commit: &str) -> Result<u64> {
-        let text = self.run(&["log", "-1", "--format=%ct", commit])?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("git printed {text:?} as a time"))
-    }
-
     /// The branch that others start from: the remote's default branch, else a local main or master.
     pub fn default_branch(&self) -> Result<Option<String>> {
         let mut candidates = Vec::new();
@@ -157,10 +149,10 @@ impl Git {
         Ok(split(&self.run(&args)?, '\0'))
     }
 
-    /// The commits since `base` (all, if none) that touch the folders, newest first.
-    pub fn commits(&self, base: Option<&str>, dirs: &[String]) -> Result<Vec<Commit>> {
+    /// The commits since `base` (all, if none) up to `until` that touch the folders, newest first.
+    pub fn commits(&self, base: Option<&str>, until: &str, dirs: &[String]) -> Result<Vec<Commit>> {
         let format = format!("--format={RECORD}%H{FIELD}%B{FIELD}");
-        let range = base.map_or_else(|| "HEAD".to_owned(), |base| format!("{base}..HEAD"));
+        let range = base.map_or_else(|| until.to_owned(), |base| format!("{base}..{until}"));
         // -m --first-parent would list a merge's files, too; a merge that only joins is left out by git.
         let mut args = vec!["log", &format, "--name-only", "--no-renames", "--relative", "-c"];
         args.extend([range.as_str(), "--"]);

@@ -77,6 +77,11 @@ impl<'a> Packer<'a> {
         })
     }
 
+    /// The version of the helm that packs.
+    pub fn helm_version(&self) -> &str {
+        &self.source.helm
+    }
+
     /// Packs a chart, tries the archive and signs it.
     pub fn pack(&self, chart: &Chart, signing: &Signing) -> Result<Packed> {
         upgrading::check_major(chart)?;
@@ -168,7 +173,7 @@ impl<'a> Packer<'a> {
 
     /// helm says on standard output what it found, and on standard error only that it found something.
     fn lint(&self, chart: &Chart, file: &Path) -> Result<()> {
-        let step = self.alone(lint_step(&self.helm, chart, file));
+        let step = self.alone(lint_step(&self.helm, chart.name(), file));
         let output = self.ctx.runner.try_run(&step)?;
         if output.success() {
             return Ok(());
@@ -214,8 +219,8 @@ pub fn package_step(helm: &Helm, chart: &Chart, folder: &Path, out: &Path, epoch
 }
 
 /// `helm lint` of an archive.
-pub fn lint_step(helm: &Helm, chart: &Chart, archive: &Path) -> Step {
-    helm.step(format!("helm lint {}", chart.name()))
+pub fn lint_step(helm: &Helm, chart: &str, archive: &Path) -> Step {
+    helm.step(format!("helm lint {chart}"))
         .args(["lint", "--strict", "--kube-version", &helm.kube_version])
         .path_arg(archive)
 }

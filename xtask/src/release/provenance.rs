@@ -14,6 +14,8 @@ pub struct Source {
     pub epoch: u64,
     /// The version of the pinned helm.
     pub helm: String,
+    /// The address that local dependencies got; none if they stayed as they are.
+    pub published: Option<String>,
 }
 
 /// The statement about one archive, the same text for the same archive and source.
@@ -32,7 +34,7 @@ pub fn statement(chart: &str, archive: &str, sha256: &str, source: &Source) -> R
         "predicate": {
             "buildDefinition": {
                 "buildType": "urn:tempo-stack:xtask:package:v1",
-                "externalParameters": {"chart": chart},
+                "externalParameters": {"chart": chart, "publishedCharts": source.published},
                 "internalParameters": {
                     "SOURCE_DATE_EPOCH": source.epoch.to_string(),
                     "uncommittedChanges": source.uncommitted,
@@ -54,6 +56,10 @@ pub struct Claim {
     pub commit: Option<String>,
     /// Whether the charts' folder differed from that commit.
     pub uncommitted: bool,
+    /// The date of all files, in seconds since 1970.
+    pub epoch: u64,
+    /// The address that local dependencies got.
+    pub published: Option<String>,
 }
 
 /// Reads a statement about the archive of this file name.
@@ -73,5 +79,12 @@ pub fn read(text: &str, archive: &str) -> Result<Claim> {
             .and_then(|s| s["digest"]["gitCommit"].as_str())
             .map(str::to_owned),
         uncommitted: definition["internalParameters"]["uncommittedChanges"] != json!(false),
+        epoch: definition["internalParameters"]["SOURCE_DATE_EPOCH"]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .context("it names no SOURCE_DATE_EPOCH")?,
+        published: definition["externalParameters"]["publishedCharts"]
+            .as_str()
+            .map(str::to_owned),
     })
 }

@@ -1,5 +1,6 @@
 //! Two charts in a throw-away git history, and the xtask run on them.
 
+pub mod server;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,35 @@ impl Repo {
         repo.git(&["init", "-q", "-b", "main"]);
         repo.commit("feat: begin");
         repo
+    }
+
+    /// One that may be published: its settings say where to.
+    pub fn publishable(address: &str) -> Repo {
+        let repo = Repo::unreleased();
+        let settings = format!("kube-version = \"1.34.4\"\npublished-charts = \"{address}\"\n");
+        repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+        repo.commit("chore: settings");
+        repo
+    }
+
+    /// The same files and history in another folder.
+    pub fn copy(&self) -> Repo {
+        let sample = Sample::new();
+        let dir = sample.path(".").canonicalize().unwrap();
+        let from = format!("{}/.", self.dir.display());
+        expect(&self.command("cp").args(["-a", &from]).arg(&dir).output().unwrap(), 0);
+        Repo { sample, dir }
+    }
+
+    /// Sets the version of both charts and commits that.
+    pub fn raise(&self, from: &str, to: &str) {
+        let set = |file: &str| {
+            self.sample
+                .edit(file, &format!("version: {from}\n"), &format!("version: {to}\n"))
+        };
+        set("charts/leaf/Chart.yaml");
+        set("charts/tree/Chart.yaml");
+        self.commit(&format!("chore: {to}"));
     }
 
     /// With the tags of the first release.
