@@ -80,10 +80,8 @@ fn list(ctx: &Ctx) -> Result<()> {
     let mut text = format!("{:<12} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
     for row in &rows {
         let found = row.found.as_deref().unwrap_or("-");
-        let place = row
-            .path
-            .as_deref()
-            .unwrap_or("not built yet: `cargo xtask tools install` builds it");
+        let missing = format!("not built yet: `cargo xtask tools install {}` builds it", row.name);
+        let place = row.path.as_deref().unwrap_or(&missing);
         writeln!(text, "{:<12} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
     }
     ctx.print(&rows, text)
