@@ -24,7 +24,7 @@ use crate::release::target::{judge, same_files};
 
 /// Copies what `package` wrote into a static chart repository and adds it to its index.yaml.
 ///
-/// An entry that is there is never changed or dropped. The command refuses to write when the old index
+/// ci/artifacthub-repo.yml is copied beside it. An entry that is there is never changed or dropped. The command refuses to write when the old index
 /// can't be read, and merges anew when somebody else wrote it meanwhile; several runs at the same time
 /// wait for each other. Archives are copied before the index names them, each file whole or not at all:
 /// after a crash, run the same command again.
@@ -61,6 +61,8 @@ struct Report {
     pruned: Vec<String>,
     /// Whether index.yaml was written.
     written: bool,
+    /// Whether Artifact Hub's file beside it was written.
+    metadata: bool,
 }
 
 /// Runs the command.
@@ -83,7 +85,24 @@ pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     let add = |index: &mut Index| merge(args, index, &candidates, &entries, &git);
     let (mut report, written) = index::update(&args.dir, ctx.runner.cancel(), add)?;
     report.written = written;
+    report.metadata = metadata(ctx, args)?;
     ctx.print(&report, text(&report))
+}
+
+/// What Artifact Hub wants beside index.yaml (artifacthub.io/docs/topics/repositories/helm-charts).
+const METADATA: &str = "artifacthub-repo.yml";
+
+/// Copies ci/artifacthub-repo.yml, where the workspace has one, if it is not there as it is.
+fn metadata(ctx: &Ctx, args: &IndexArgs) -> Result<bool> {
+    let (from, to) = (ctx.workspace.root().join("ci").join(METADATA), args.dir.join(METADATA));
+    let Ok(wanted) = std::fs::read(&from) else {
+        return Ok(false);
+    };
+    if std::fs::read(&to).is_ok_and(|there| there == wanted) {
+        return Ok(false);
+    }
+    put(&wanted, &to)?;
+    Ok(true)
 }
 
 /// The entries of all candidates, as helm writes them.
@@ -115,6 +134,7 @@ fn merge(
         unchanged: Vec::new(),
         pruned: Vec::new(),
         written: false,
+        metadata: false,
     };
     if args.prune {
         let pruned = index.prune(|entry| !args.dir.join(entry.file_name()).is_file())?;
@@ -226,7 +246,10 @@ fn text(report: &Report) -> String {
     ] {
         lines.extend(names.iter().map(|name| format!("{word:<10} {name}")));
     }
-    if !report.written {
+    if report.metadata {
+        lines.push(format!("wrote      {METADATA}"));
+    }
+    if !report.written && !report.metadata {
         lines.push("nothing to do".to_owned());
     }
     lines.join("\n")
