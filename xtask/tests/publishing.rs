@@ -108,9 +108,11 @@ fn a_published_chart_is_pulled_and_verified_by_helm_and_publishing_twice_changes
         &ring,
     ]);
     assert_eq!(
-        verdicts(&checks),
+        verdicts(&checks[0]["checks"]),
         "digest+ signature+ cosign? provenance+ lint+ render+ rebuild+"
     );
+    let all = repo.json(&["release", "verify", "--all", "--to", &address, "--keyring", &ring]);
+    assert_eq!(all.as_array().unwrap().len(), 2);
     let plan = repo.json(&["release", "plan", "--to", &address]);
     assert_eq!(plan[1]["action"], "published");
 }
@@ -616,7 +618,37 @@ fn verify_finds_what_was_tampered_with() {
         expect(&output, i32::from(wanted.contains('-')));
         let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(checks.is_array(), "{name}: {checks}");
-        assert_eq!(verdicts(&checks), *wanted, "{name}: {checks:#}");
+        assert_eq!(verdicts(&checks[0]["checks"]), *wanted, "{name}: {checks:#}");
+    }
+}
+
+#[test]
+fn every_command_of_the_workflow_is_one_that_the_xtask_has() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join(".github/workflows/release.yml")).unwrap();
+    let parsed: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    assert!(parsed["jobs"]["release"]["steps"].is_sequence());
+    let repo = Repo::unreleased();
+    let commands: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once("cargo xtask "))
+        .collect();
+    assert!(commands.len() > 5);
+    for (_, command) in commands {
+        let words = command
+            .split(" >>")
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .map(|word| word.trim_matches('"'));
+        // Every argument before --help is checked.
+        let args: Vec<&str> = words.chain(["--help"]).collect();
+        expect(&repo.xtask(&args), 0);
+    }
+    // An action is pinned by its commit.
+    for action in text.lines().filter_map(|line| line.split_once("uses: ")) {
+        let commit = action.1.split_once('@').unwrap().1.split(' ').next().unwrap();
+        assert_eq!(commit.len(), 40, "{}", action.1);
     }
 }
 

@@ -304,7 +304,8 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
     ];
     let output = xtask(&verify);
     expect(&output, 0);
-    let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = &reports[0]["checks"];
     assert_eq!(checks.as_array().unwrap().len(), 7);
     for check in checks.as_array().unwrap() {
         assert_eq!(check["verdict"], "passed", "{check}");

@@ -10,6 +10,7 @@ use stack_tests::failure::{Failure, Kind};
 use stack_tests::render::{Helm, Prepared, RenderOptions};
 use stack_tests::run_dir::RunDir;
 use stack_tests::step::Step;
+use stack_tests::workspace::Chart;
 
 use super::push::STATEMENT_TYPE;
 use crate::archive;
@@ -36,11 +37,18 @@ use crate::release::web::Web;
 #[command(after_help = "Example:
   cargo xtask release verify oci://registry.example.com/charts/tempo-stack:0.1.0 --keyring pubring.gpg
   cargo xtask release verify https://charts.example.com/tempo-stack-0.1.0.tgz --keyring pubring.gpg
-  cargo xtask release verify dist/tempo-stack-0.1.0.tgz --cosign-pub cosign.pub")]
+  cargo xtask release verify dist/tempo-stack-0.1.0.tgz --cosign-pub cosign.pub
+  cargo xtask release verify --all --to oci://registry.example.com/charts --keyring pubring.gpg")]
 pub struct VerifyArgs {
     /// oci://HOST/PATH/CHART:VERSION, the address of an archive on a web server, or an archive.
-    #[arg(value_name = "REF")]
-    reference: String,
+    #[arg(value_name = "REF", required_unless_present = "all")]
+    reference: Option<String>,
+    /// Every chart of this workspace in its version, at --to, instead of REF.
+    #[arg(long, conflicts_with = "reference", requires = "to")]
+    all: bool,
+    /// With --all: oci://HOST/PATH, https://HOST/PATH or a folder.
+    #[arg(long, value_name = "TARGET", env = "XTASK_RELEASE_TO")]
+    to: Option<String>,
     /// The public keys that may have signed the .prov, armored or binary.
     #[arg(long, value_name = "FILE")]
     keyring: Option<PathBuf>,
@@ -66,6 +74,13 @@ struct Check {
     detail: String,
 }
 
+/// What was found about one reference.
+#[derive(Debug, Serialize)]
+struct Report {
+    reference: String,
+    checks: Vec<Check>,
+}
+
 /// A published chart, brought here.
 struct Fetched {
     archive: PathBuf,
@@ -80,44 +95,71 @@ struct Fetched {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &VerifyArgs) -> Result<()> {
+    let references = references(ctx, args)?;
     if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, args)?);
+        let plans = references.iter().map(|reference| plan(ctx, args, reference));
+        return ctx.print_plan(&plans.collect::<Result<Vec<_>>>()?.concat());
     }
-    let temp = RunDir::temporary("verify")?;
-    let work = Verify {
-        ctx,
-        args,
-        helm: ctx.helm_at(ctx.toolbox.pinned("helm")?.path),
-        dir: temp.path().to_path_buf(),
-    };
-    let fetched = work.fetch()?;
-    let checks = work.checks(&fetched)?;
-    ctx.print(&checks, text(&checks))?;
-    let failed: Vec<_> = checks
-        .iter()
-        .filter(|c| c.verdict == Verdict::Failed)
-        .map(|c| c.name)
-        .collect();
+    let mut reports = Vec::new();
+    for reference in references {
+        let temp = RunDir::temporary("verify")?;
+        let work = Verify {
+            ctx,
+            args,
+            helm: ctx.helm_at(ctx.toolbox.pinned("helm")?.path),
+            dir: temp.path().to_path_buf(),
+            reference,
+        };
+        let checks = work.checks(&work.fetch()?)?;
+        reports.push(Report {
+            reference: work.reference,
+            checks,
+        });
+    }
+    ctx.print(&reports, reports.iter().map(text).collect::<Vec<_>>().join("\n"))?;
+    let failed: Vec<_> = reports.iter().filter_map(failures).collect();
     if failed.is_empty() {
         return Ok(());
     }
     Err(Failure::err(
         Kind::Findings,
-        format!("{} is not what it should be: {}", args.reference, failed.join(", ")),
+        failed.join("\n"),
         "don't use it until that is explained",
     ))
 }
 
-fn text(checks: &[Check]) -> String {
+/// What to verify.
+fn references(ctx: &Ctx, args: &VerifyArgs) -> Result<Vec<String>> {
+    if let Some(reference) = &args.reference {
+        return Ok(vec![reference.clone()]);
+    }
+    let to = args.to.as_deref().unwrap_or_default().trim_end_matches('/');
+    let charts = ctx.workspace.charts()?;
+    let reference = |chart: &Chart| {
+        let (name, version) = (chart.name(), &chart.metadata.version);
+        match to.starts_with("oci://") {
+            true => format!("{to}/{name}:{version}"),
+            false => format!("{to}/{name}-{version}.tgz"),
+        }
+    };
+    Ok(charts.iter().map(reference).collect())
+}
+
+fn text(report: &Report) -> String {
     let word = |verdict| match verdict {
         Verdict::Passed => "passed",
         Verdict::Failed => "FAILED",
         Verdict::Skipped => "skipped",
     };
-    let lines = checks
-        .iter()
-        .map(|c| format!("{:<8} {:<11} {}", word(c.verdict), c.name, c.detail));
-    lines.collect::<Vec<_>>().join("\n")
+    let line = |c: &Check| format!("{:<8} {:<11} {}", word(c.verdict), c.name, c.detail);
+    let lines: Vec<_> = report.checks.iter().map(line).collect();
+    format!("{}\n{}", report.reference, lines.join("\n"))
+}
+
+fn failures(report: &Report) -> Option<String> {
+    let failed = report.checks.iter().filter(|c| c.verdict == Verdict::Failed);
+    let names: Vec<_> = failed.map(|c| c.name).collect();
+    (!names.is_empty()).then(|| format!("{} is not what it should be: {}", report.reference, names.join(", ")))
 }
 
 /// The address of a registry, the chart and its version.
@@ -140,11 +182,12 @@ struct Verify<'a> {
     args: &'a VerifyArgs,
     helm: Helm,
     dir: PathBuf,
+    reference: String,
 }
 
 impl Verify<'_> {
     fn fetch(&self) -> Result<Fetched> {
-        let reference = self.args.reference.as_str();
+        let reference = self.reference.as_str();
         if reference.starts_with("oci://") {
             self.pull(reference)
         } else if reference.starts_with("https://") || reference.starts_with("http://") {
@@ -157,7 +200,7 @@ impl Verify<'_> {
     fn missing(&self) -> anyhow::Error {
         Failure::err(
             Kind::Findings,
-            format!("{} is not published", self.args.reference),
+            format!("{} is not published", self.reference),
             "check the name and the version",
         )
     }
@@ -458,13 +501,13 @@ fn export_step(git: &Git, commit: &str, tar: &Path) -> Step {
         .arg(commit)
 }
 
-fn plan(ctx: &Ctx, args: &VerifyArgs) -> Result<Vec<Step>> {
+fn plan(ctx: &Ctx, args: &VerifyArgs, reference: &str) -> Result<Vec<Step>> {
     let helm = ctx.planned_helm(Some(stack_tests::tools::Origin::Pinned))?;
     let temp = Path::new(TEMP);
     let archive = temp.join("CHART-VERSION.tgz");
     let mut steps = vec![
         Step::new("fetch it, in this process", "GET")
-            .arg(&args.reference)
+            .arg(reference)
             .path_arg(&archive),
     ];
     if args.keyring.is_some() {
