@@ -12,6 +12,8 @@ pub mod edit;
 pub mod git;
 pub mod helmignore;
 #[cfg(feature = "release")]
+pub mod http;
+#[cfg(feature = "release")]
 pub mod index;
 pub mod lock;
 #[cfg(feature = "release")]
@@ -26,5 +28,3 @@ pub mod sbom;
 pub mod target;
 pub mod upgrading;
 pub mod version;
-#[cfg(feature = "release")]
-pub mod web;

@@ -2,23 +2,16 @@
 //!
 //! `helm push` and `helm pull` move the charts; this asks and attaches, which helm can't.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
-use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError as Error, OciErrorCode};
-use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageIndex, OciImageManifest, OciManifest};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Reference, RegistryOperation};
 use semver::Version;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::step::Cancel;
-use tokio::runtime::Runtime;
 
 use super::access::Access;
-use super::web::causes;
+use super::http::{Answer, Http, Question};
 use crate::archive::hexadecimal;
 
 /// The layer that holds a chart's archive (helm.sh/docs/topics/registries).
@@ -37,11 +30,22 @@ pub struct Registry {
     /// `host[:port]`.
     pub host: String,
     path: String,
-    client: Client,
-    auth: RegistryAuth,
-    runtime: Runtime,
-    patience: Duration,
-    cancel: Cancel,
+    scheme: &'static str,
+    http: Http,
+}
+
+/// What is read of a manifest (image-spec, manifest.md).
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: String,
+    digest: String,
 }
 
 /// A published version of a chart.
@@ -50,7 +54,7 @@ pub struct Published {
     /// The manifest's digest, `sha256:…`.
     pub digest: String,
     /// The manifest's size in bytes.
-    size: i64,
+    size: usize,
     /// The archive's digest, `sha256:…`.
     archive: String,
     /// The digest of its `.prov`; none if it is not signed.
@@ -84,39 +88,11 @@ impl Registry {
         if host.is_empty() || rest.contains('@') {
             return Err(usage());
         }
-        let login = access.login(host)?;
-        let certificate = |data| Certificate {
-            encoding: CertificateEncoding::Pem,
-            data,
-        };
-        let config = ClientConfig {
-            protocol: if access.plain_http {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
-            tls_certs_only: access.certificates()?.map(certificate).into_iter().collect(),
-            connect_timeout: Some(access.timeout()),
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config).map_err(|error| {
-            Failure::err(
-                Kind::Environment,
-                format!("no connection to {host} can be set up: {error}"),
-                "check the certificates in --ca-file, or those of this machine",
-            )
-        })?;
         Ok(Registry {
             host: host.to_owned(),
             path: path.to_owned(),
-            client,
-            auth: login.map_or(RegistryAuth::Anonymous, |l| RegistryAuth::Basic(l.username, l.password)),
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .context("starting")?,
-            patience: access.timeout(),
-            cancel: cancel.clone(),
+            scheme: if access.plain_http { "http" } else { "https" },
+            http: Http::open(host, access, cancel)?,
         })
     }
 
@@ -134,83 +110,48 @@ impl Registry {
         format!("{}/{}:{}", self.host, self.repository(chart), tag_of(version))
     }
 
-    fn at(&self, chart: &str, version: &Version) -> Reference {
-        Reference::with_tag(self.host.clone(), self.repository(chart), tag_of(version))
+    fn url(&self, chart: &str, rest: &str) -> String {
+        format!("{}://{}/v2/{}/{rest}", self.scheme, self.host, self.repository(chart))
     }
 
-    fn by_digest(&self, chart: &str, digest: &str) -> Reference {
-        Reference::with_digest(self.host.clone(), self.repository(chart), digest.to_owned())
-    }
-
-    /// Waits for an answer; none where the registry says that there is no such thing.
-    fn ask<T>(&self, what: &str, answer: impl Future<Output = Result<T, Error>>) -> Result<Option<T>> {
-        self.cancel.check()?;
-        let answer = self
-            .runtime
-            .block_on(async { tokio::time::timeout(self.patience, answer).await });
-        self.cancel.check()?;
-        match answer {
-            Ok(Ok(value)) => Ok(Some(value)),
-            Ok(Err(error)) if is_missing(&error) => Ok(None),
-            Ok(Err(error)) => Err(self.failure(what, &error)),
-            Err(_) => Err(Failure::err(
-                Kind::Environment,
-                format!(
-                    "{what}: the registry {} gave no answer in {} s",
-                    self.host,
-                    self.patience.as_secs()
-                ),
-                "wait and run the same command again (what is done already is not done twice), or raise --timeout",
-            )),
+    fn question(&self, method: &'static str, chart: &str, rest: &str, what: &str) -> Question {
+        let work = if matches!(method, "GET" | "HEAD") {
+            "read"
+        } else {
+            "write"
+        };
+        Question {
+            method,
+            url: self.url(chart, rest),
+            what: what.to_owned(),
+            scope: format!("{} {work}", self.repository(chart)),
+            ..Question::default()
         }
     }
 
-    fn failure(&self, what: &str, error: &Error) -> anyhow::Error {
-        let chain = causes(error);
-        let host = &self.host;
-        let again = "run the same command again: what is done already is not done twice";
-        let (what, remedy) = match error {
-            Error::UnauthorizedError { .. } | Error::AuthenticationFailure(_) => (
-                format!("{what}: the registry {host} refuses these credentials"),
-                "check --username and --password-file, or run `helm registry login`".to_owned(),
-            ),
-            Error::RegistryError { envelope, .. } if envelope.errors.iter().any(|e| denied(&e.code)) => (
-                format!("{what}: the registry {host} refuses these credentials: {envelope}"),
-                "check --username and --password-file, or ask for the right to push".to_owned(),
-            ),
-            Error::RequestError(_) if chain.contains("certificate") || chain.contains("UnknownIssuer") => (
-                format!("{what}: the certificate of {host} is not trusted: {chain}"),
-                "name the certificate of its authority with --ca-file".to_owned(),
-            ),
-            Error::RequestError(_) => (
-                format!("{what}: the registry {host} can't be reached: {chain}"),
-                format!("check its address and the network, and {again}"),
-            ),
-            Error::ServerError { code, message, .. } => (
-                format!(
-                    "{what}: the registry {host} failed with status {code}: {}",
-                    message.trim()
-                ),
-                format!("look at the registry (its disk may be full), then {again}"),
-            ),
-            _ => (
-                format!("{what}: the registry {host} answered: {chain}"),
-                again.to_owned(),
-            ),
-        };
-        Failure::err(Kind::Environment, what, remedy)
+    /// The answer with status 200; none where the registry says that there is no such thing.
+    fn get(&self, question: &Question) -> Result<Option<Answer>> {
+        let answer = self.http.ask(question)?;
+        match answer.status {
+            200 => Ok(Some(answer)),
+            404 => Ok(None),
+            _ => Err(self.http.failed(question, &answer)),
+        }
     }
 
-    /// The published versions of a chart.
+    /// The published versions of a chart, lowest first.
     pub fn versions(&self, chart: &str) -> Result<Vec<Version>> {
-        let reference = Reference::with_tag(self.host.clone(), self.repository(chart), "latest".to_owned());
         let what = format!("listing the versions of {chart}");
         let mut tags: Vec<String> = Vec::new();
         loop {
-            let list = self
-                .client
-                .list_tags(&reference, &self.auth, Some(PAGE), tags.last().map(String::as_str));
-            let page = self.ask(&what, list)?.map(|answer| answer.tags).unwrap_or_default();
+            let last = tags.last().map(|tag| format!("&last={tag}")).unwrap_or_default();
+            let rest = format!("tags/list?n={PAGE}{last}");
+            let Some(answer) = self.get(&self.question("GET", chart, &rest, &what))? else {
+                break;
+            };
+            let answer: Value = serde_json::from_slice(&answer.body).with_context(|| what.clone())?;
+            let page = answer["tags"].as_array().into_iter().flatten();
+            let page: Vec<String> = page.filter_map(|tag| Some(tag.as_str()?.to_owned())).collect();
             // A registry may hold its pages shorter than asked for, and one that knows no pages repeats itself.
             if page.is_empty() || page.last() == tags.last() {
                 break;
@@ -225,19 +166,27 @@ impl Registry {
         Ok(versions)
     }
 
-    /// One version of a chart; none if it isn't published.
-    pub fn published(&self, chart: &str, version: &Version) -> Result<Option<Published>> {
-        let what = format!("looking for {}", self.shown(chart, version));
-        let reference = self.at(chart, version);
-        let Some((bytes, digest)) = self.ask(
-            &what,
-            self.client.pull_manifest_raw(&reference, &self.auth, &[MANIFEST]),
-        )?
-        else {
+    /// The bytes of a manifest by its tag or digest.
+    fn manifest(&self, chart: &str, reference: &str, what: &str, accept: &'static str) -> Result<Option<Vec<u8>>> {
+        let mut question = self.question("GET", chart, &format!("manifests/{reference}"), what);
+        question.accept = Some(accept);
+        let Some(answer) = self.get(&question)? else {
             return Ok(None);
         };
-        let manifest: OciImageManifest =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} is no chart", self.shown(chart, version)))?;
+        if reference.starts_with("sha256:") && digest_of(&answer.body) != reference {
+            bail!("{what}: the registry gave another manifest than {reference}");
+        }
+        Ok(Some(answer.body))
+    }
+
+    /// One version of a chart; none if it isn't published.
+    pub fn published(&self, chart: &str, version: &Version) -> Result<Option<Published>> {
+        let shown = self.shown(chart, version);
+        let what = format!("looking for {shown}");
+        let Some(bytes) = self.manifest(chart, &tag_of(version), &what, MANIFEST)? else {
+            return Ok(None);
+        };
+        let manifest: Manifest = serde_json::from_slice(&bytes).with_context(|| format!("{shown} is no chart"))?;
         let layer = |kind: &str| {
             manifest
                 .layers
@@ -246,11 +195,11 @@ impl Registry {
                 .map(|l| l.digest.clone())
         };
         let Some(archive) = layer(CHART) else {
-            bail!("{} is no chart: it has no layer {CHART}", self.shown(chart, version));
+            bail!("{shown} is no chart: it has no layer {CHART}");
         };
         Ok(Some(Published {
-            digest,
-            size: i64::try_from(bytes.len()).context("a manifest's size")?,
+            digest: digest_of(&bytes),
+            size: bytes.len(),
             archive,
             prov: layer(PROV),
         }))
@@ -271,156 +220,138 @@ impl Registry {
     }
 
     fn blob(&self, chart: &str, digest: &str) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
         let what = format!("reading {}@{digest}", self.repository(chart));
-        let reference = self.by_digest(chart, digest);
-        // oci-client compares the digest.
-        let pull = self.client.pull_blob(&reference, digest, &mut bytes);
-        self.ask(&what, pull)?
-            .with_context(|| format!("{what}: the registry has lost it"))?;
+        let answer = self.get(&self.question("GET", chart, &format!("blobs/{digest}"), &what))?;
+        let bytes = answer
+            .with_context(|| format!("{what}: the registry has lost it"))?
+            .body;
+        if digest_of(&bytes) != digest {
+            bail!("{what}: the registry gave other bytes");
+        }
         Ok(bytes)
     }
 
-    fn referrers(&self, chart: &str, published: &Published) -> Result<OciImageIndex> {
-        let what = format!(
-            "asking what is attached to {}@{}",
-            self.repository(chart),
-            published.digest
-        );
-        let subject = self.by_digest(chart, &published.digest);
-        let index = self.ask(&what, self.client.pull_referrers(&subject, None))?;
-        Ok(index.unwrap_or_else(|| OciImageIndex {
-            schema_version: 2,
-            media_type: Some(INDEX.to_owned()),
-            manifests: Vec::new(),
-            artifact_type: None,
-            annotations: None,
-        }))
+    /// The list of what refers to a published chart, by the referrers API or, in a registry without one,
+    /// under a tag that is made from the digest (distribution-spec, referrers tag schema).
+    fn referrers(&self, chart: &str, published: &Published) -> Result<Value> {
+        let digest = &published.digest;
+        let what = format!("asking what is attached to {}@{digest}", self.repository(chart));
+        let question = self.question("GET", chart, &format!("referrers/{digest}"), &what);
+        let bytes = match self.get(&question)? {
+            Some(answer) => Some(answer.body),
+            None => self.manifest(chart, &digest.replace(':', "-"), &what, INDEX)?,
+        };
+        let empty = || json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []});
+        bytes.map_or_else(
+            || Ok(empty()),
+            |bytes| serde_json::from_slice(&bytes).with_context(|| what.clone()),
+        )
     }
 
     /// The file of this type that is attached to a published chart; none if there is none.
     pub fn attached(&self, chart: &str, published: &Published, kind: &str) -> Result<Option<Vec<u8>>> {
         let index = self.referrers(chart, published)?;
-        let Some(entry) = index
-            .manifests
-            .iter()
-            .find(|m| m.artifact_type.as_deref() == Some(kind))
+        let entries = index["manifests"].as_array().into_iter().flatten();
+        let Some(digest) = entries
+            .filter(|m| m["artifactType"] == kind)
+            .find_map(|m| m["digest"].as_str())
         else {
             return Ok(None);
         };
-        let what = format!("reading {}@{}", self.repository(chart), entry.digest);
-        let reference = self.by_digest(chart, &entry.digest);
-        let (bytes, _) = self
-            .ask(
-                &what,
-                self.client.pull_manifest_raw(&reference, &self.auth, &[MANIFEST]),
-            )?
-            .with_context(|| format!("{what}: the registry has lost it"))?;
-        let manifest: OciImageManifest = serde_json::from_slice(&bytes).with_context(|| what.clone())?;
-        let layer = manifest
-            .layers
-            .first()
-            .with_context(|| format!("{what}: it holds nothing"))?;
+        let what = format!("reading {}@{digest}", self.repository(chart));
+        let bytes = self.manifest(chart, digest, &what, MANIFEST)?;
+        let bytes = bytes.with_context(|| format!("{what}: the registry has lost it"))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).with_context(|| what.clone())?;
+        let layer = manifest.layers.first();
+        let layer = layer.with_context(|| format!("{what}: it holds nothing"))?;
         Ok(Some(self.blob(chart, &layer.digest)?))
     }
 
-    /// Attaches a file to a published chart as an artifact that refers to it (distribution-spec,
-    /// referrers). False if it was there already.
+    /// Attaches a file to a published chart as an artifact that refers to it (image-spec, artifact usage).
+    /// False if one of its type was there already.
     pub fn attach(&self, chart: &str, published: &Published, kind: &str, name: &str, bytes: &[u8]) -> Result<bool> {
         if self.attached(chart, published, kind)?.is_some() {
             return Ok(false);
         }
         let what = format!("attaching {name} to {}", self.repository(chart));
-        let descriptor = |media: &str, content: &[u8]| OciDescriptor {
-            media_type: media.to_owned(),
-            digest: digest_of(content),
-            size: content.len() as i64,
-            ..OciDescriptor::default()
-        };
+        let descriptor = |media: &str, content: &[u8]| json!({"mediaType": media, "digest": digest_of(content), "size": content.len()});
         let mut layer = descriptor(kind, bytes);
-        layer.annotations = Some(BTreeMap::from([(
-            "org.opencontainers.image.title".to_owned(),
-            name.to_owned(),
-        )]));
-        let manifest = OciImageManifest {
-            schema_version: 2,
-            media_type: Some(MANIFEST.to_owned()),
-            config: descriptor(EMPTY, b"{}"),
-            layers: vec![layer],
-            subject: Some(OciDescriptor {
-                media_type: MANIFEST.to_owned(),
-                digest: published.digest.clone(),
-                size: published.size,
-                ..OciDescriptor::default()
-            }),
-            artifact_type: Some(kind.to_owned()),
-            annotations: None,
-        };
+        layer["annotations"] = json!({"org.opencontainers.image.title": name});
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": kind,
+            "config": descriptor(EMPTY, b"{}"),
+            "layers": [layer],
+            "subject": {"mediaType": MANIFEST, "digest": published.digest, "size": published.size},
+        });
         let text = serde_json::to_vec(&manifest).context("writing JSON")?;
         let digest = digest_of(&text);
         for content in [b"{}".as_slice(), bytes] {
             self.upload(chart, &what, content)?;
         }
-        self.put_manifest(&what, &self.by_digest(chart, &digest), text.clone(), MANIFEST)?;
-        self.list(chart, published, &what, kind, &digest, text.len())?;
+        let size = text.len();
+        self.put_manifest(chart, &what, &digest, text, MANIFEST)?;
+        let entry = json!({"mediaType": MANIFEST, "digest": digest, "size": size, "artifactType": kind});
+        self.list(chart, published, &what, entry)?;
         Ok(true)
     }
 
-    /// Sees to it that the registry lists an artifact: one without the referrers API wants the list
-    /// under a tag that is made from the digest (distribution-spec, referrers tag schema).
-    fn list(
-        &self,
-        chart: &str,
-        published: &Published,
-        what: &str,
-        kind: &str,
-        digest: &str,
-        size: usize,
-    ) -> Result<()> {
+    /// Sees to it that the registry lists an artifact.
+    fn list(&self, chart: &str, published: &Published, what: &str, entry: Value) -> Result<()> {
         let mut index = self.referrers(chart, published)?;
-        if index.manifests.iter().any(|m| m.digest == digest) {
+        let entries = index["manifests"].as_array_mut().with_context(|| what.to_owned())?;
+        if entries.iter().any(|m| m["digest"] == entry["digest"]) {
             return Ok(());
         }
-        index.manifests.push(ImageIndexEntry {
-            media_type: MANIFEST.to_owned(),
-            digest: digest.to_owned(),
-            size: size as i64,
-            platform: None,
-            annotations: None,
-            artifact_type: Some(kind.to_owned()),
-        });
-        let tag = published.digest.replace(':', "-");
-        let reference = Reference::with_tag(self.host.clone(), self.repository(chart), tag);
-        let text = serde_json::to_vec(&OciManifest::ImageIndex(index)).context("writing JSON")?;
-        self.put_manifest(what, &reference, text, INDEX)
+        entries.push(entry);
+        let text = serde_json::to_vec(&index).context("writing JSON")?;
+        self.put_manifest(chart, what, &published.digest.replace(':', "-"), text, INDEX)
     }
 
+    /// In two requests (distribution-spec, pushing a blob monolithically), unless it is there.
     fn upload(&self, chart: &str, what: &str, bytes: &[u8]) -> Result<()> {
         let digest = digest_of(bytes);
-        let reference = self.by_digest(chart, &digest);
-        if self.ask(what, self.client.blob_exists(&reference, &digest))? == Some(true) {
+        if self
+            .get(&self.question("HEAD", chart, &format!("blobs/{digest}"), what))?
+            .is_some()
+        {
             return Ok(());
         }
-        self.allow_push(&reference, what)?;
-        let push = self.client.push_blob(&reference, bytes.to_vec(), &digest);
-        self.ask(what, push)?
-            .with_context(|| format!("{what}: the registry knows no such place"))?;
-        Ok(())
+        let mut begin = self.question("POST", chart, "blobs/uploads/", what);
+        begin.body = Some(Vec::new());
+        let answer = self.http.ask(&begin)?;
+        let Some(place) = answer.location.as_ref().filter(|_| answer.status == 202) else {
+            return Err(self.http.failed(&begin, &answer));
+        };
+        let place = match place.starts_with('/') {
+            true => format!("{}://{}{place}", self.scheme, self.host),
+            false => place.clone(),
+        };
+        let separator = if place.contains('?') { '&' } else { '?' };
+        let put = Question {
+            url: format!("{place}{separator}digest={digest}"),
+            content_type: Some("application/octet-stream"),
+            body: Some(bytes.to_vec()),
+            ..self.question("PUT", chart, "", what)
+        };
+        self.written(&put)
     }
 
-    fn put_manifest(&self, what: &str, reference: &Reference, text: Vec<u8>, kind: &'static str) -> Result<()> {
-        self.allow_push(reference, what)?;
-        let kind = reqwest::header::HeaderValue::from_static(kind);
-        let push = self.client.push_manifest_raw(reference, text, kind);
-        self.ask(what, push)?
-            .with_context(|| format!("{what}: the registry knows no such place"))?;
-        Ok(())
+    fn put_manifest(&self, chart: &str, what: &str, reference: &str, text: Vec<u8>, kind: &'static str) -> Result<()> {
+        self.written(&Question {
+            content_type: Some(kind),
+            body: Some(text),
+            ..self.question("PUT", chart, &format!("manifests/{reference}"), what)
+        })
     }
 
-    /// Asks for a token that may write, where the registry works with tokens.
-    fn allow_push(&self, reference: &Reference, what: &str) -> Result<()> {
-        self.ask(what, self.client.auth(reference, &self.auth, RegistryOperation::Push))
-            .map(|_| ())
+    fn written(&self, question: &Question) -> Result<()> {
+        let answer = self.http.ask(question)?;
+        match answer.status {
+            201 => Ok(()),
+            _ => Err(self.http.failed(question, &answer)),
+        }
     }
 }
 
@@ -431,24 +362,4 @@ fn tag_of(version: &Version) -> String {
 
 fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hexadecimal(&Sha256::digest(bytes)))
-}
-
-fn is_missing(error: &Error) -> bool {
-    match error {
-        Error::ImageManifestNotFoundError(_) | Error::ServerError { code: 404, .. } => true,
-        Error::RegistryError { envelope, .. } => envelope.errors.iter().any(|e| {
-            matches!(
-                e.code,
-                OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound
-                    | OciErrorCode::BlobUnknown
-            )
-        }),
-        _ => false,
-    }
-}
-
-fn denied(code: &OciErrorCode) -> bool {
-    matches!(code, OciErrorCode::Denied | OciErrorCode::Unauthorized)
 }

@@ -8,9 +8,9 @@ use stack_tests::failure::{Failure, Kind};
 use stack_tests::step::Cancel;
 
 use super::access::Access;
+use super::http::{self, Http};
 use super::index::{self, Index};
 use super::registry::Registry;
-use super::web::Web;
 use crate::archive;
 
 /// Where charts are published.
@@ -20,7 +20,7 @@ pub enum Target {
     /// A static repository in a folder.
     Folder(PathBuf, Index),
     /// A static repository on a web server: its address and its index.
-    Web(String, Index, Web),
+    Web(String, Index, Http),
 }
 
 /// How a chart stands to what is published.
@@ -39,9 +39,10 @@ impl Target {
             return Ok(Target::Registry(Registry::open(address, access, cancel)?));
         }
         if address.starts_with("https://") || address.starts_with("http://") {
-            let (base, web) = (address.trim_end_matches('/').to_owned(), Web::open(access)?);
+            let base = address.trim_end_matches('/').to_owned();
+            let web = Http::open(http::host_of(&base), access, cancel)?;
             let url = format!("{base}/{}", index::FILE);
-            let bytes = web.get(&url)?.ok_or_else(|| {
+            let bytes = http::get(&web, &url)?.ok_or_else(|| {
                 Failure::err(
                     Kind::Environment,
                     format!("there is no {url}"),
@@ -106,7 +107,7 @@ impl Target {
                 } else {
                     format!("{base}/{}", entry.url)
                 };
-                web.get(&url)?.with_context(lost)
+                http::get(web, &url)?.with_context(lost)
             }
         }
     }

@@ -35,8 +35,6 @@ enum ReleaseCommand {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
-    // reqwest is built without a provider of its own; a second call finds this one in place.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     match &args.command {
         ReleaseCommand::Plan(args) => plan::run(ctx, args),
         ReleaseCommand::Notes(args) => notes::run(ctx, args),

@@ -21,6 +21,7 @@ use crate::release::access::Access;
 use crate::release::cosign::{Cosign, public_key, verify_pushed};
 use crate::release::dist::{self as packages, Candidate, beside};
 use crate::release::git::Git;
+use crate::release::http::AGAIN;
 use crate::release::packer::{SBOM, STATEMENT};
 use crate::release::registry::{Published, Registry};
 use crate::release::target::{State, judge, same_files};
@@ -205,8 +206,7 @@ impl Push<'_> {
                 candidate.file_name(),
                 output.tail()
             ),
-            "mend what it says (a registry without space says so in its log), then run the same command again: what \
-             is done already is not done twice",
+            format!("mend what it says (a registry without space says so in its log), then {AGAIN}"),
         ))
     }
 
@@ -258,7 +258,8 @@ fn push_step(helm: &Helm, args: &PushArgs, candidate: &Candidate, dir: &Path) ->
         .step(format!("helm push {}", candidate.file_name()))
         .arg("push")
         .path_arg(&dir.join(candidate.file_name()))
-        .arg(args.to.trim_end_matches('/'));
+        .arg(args.to.trim_end_matches('/'))
+        .hint(format!("look at the registry, or raise --timeout, and {AGAIN}"));
     args.access.helm(step, dir)
 }
 

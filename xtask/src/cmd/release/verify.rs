@@ -20,12 +20,12 @@ use crate::release::access::Access;
 use crate::release::cosign::{verify_blob, verify_pushed};
 use crate::release::dist::beside;
 use crate::release::git::Git;
+use crate::release::http::{self, Http};
 use crate::release::index::{self, Index};
 use crate::release::openpgp;
 use crate::release::packer::{BUNDLE, STATEMENT, Signing, homeless, lint_step};
 use crate::release::provenance::{self, Claim};
 use crate::release::registry::Registry;
-use crate::release::web::Web;
 
 /// Checks a published chart: its digest, its signatures, its provenance, that helm accepts and renders it,
 /// and that a build of the tagged commit makes the same bytes.
@@ -229,18 +229,17 @@ impl Verify<'_> {
     }
 
     fn download(&self, url: &str) -> Result<Fetched> {
-        let web = Web::open(&self.args.access)?;
+        let web = Http::open(http::host_of(url), &self.args.access, self.ctx.runner.cancel())?;
         let (base, name) = url.rsplit_once('/').ok_or_else(|| self.missing())?;
         let archive = self.dir.join(name);
-        self.write(&archive, &web.get(url)?.ok_or_else(|| self.missing())?)?;
+        self.write(&archive, &http::get(&web, url)?.ok_or_else(|| self.missing())?)?;
         for end in [".prov", STATEMENT, BUNDLE] {
-            if let Some(bytes) = web.get(&format!("{url}{end}"))? {
+            if let Some(bytes) = http::get(&web, &format!("{url}{end}"))? {
                 self.write(&beside(&archive, end), &bytes)?;
             }
         }
         let shown = format!("{base}/{}", index::FILE);
-        let index = web
-            .get(&shown)?
+        let index = http::get(&web, &shown)?
             .map(|bytes| Index::parse(&String::from_utf8_lossy(&bytes), &shown))
             .transpose()?;
         self.listed(archive, index)
