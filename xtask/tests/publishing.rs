@@ -421,7 +421,11 @@ fn the_plan_follows_what_is_published_and_says_why() {
     let repo = packaged();
     for (target, code, wanted) in [
         ("nowhere", 2, "neither oci://"),
-        ("https://127.0.0.1:9", 4, "https://127.0.0.1:9/index.yaml can't be read"),
+        (
+            "https://127.0.0.1:9",
+            4,
+            "reading https://127.0.0.1:9/index.yaml: 127.0.0.1:9 can't be reached",
+        ),
         ("oci://127.0.0.1:9/charts", 4, "127.0.0.1:9 can't be reached"),
     ] {
         let shown = expect(&repo.xtask(&["release", "plan", "--to", target]), code);
