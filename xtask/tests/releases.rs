@@ -600,6 +600,40 @@ fn what_must_not_be_published_is_refused_before_anything_is_pushed() {
     expect(&repo.xtask(&["package"]), 0);
     expect(&repo.xtask(&push), 0);
     let tags = registry.tags("x/leaf");
+    // Whoever published it without its papers, or was killed and went on to another commit, hears of it.
+    let bare = Registry::start(&temp.path().join("bare"), &OPEN);
+    let mut helm = repo.command(&charts::helm().program.to_string_lossy());
+    helm.args([
+        "push",
+        "dist/leaf-0.1.0.tgz",
+        &format!("oci://{}/x", bare.host),
+        "--plain-http",
+    ]);
+    expect(&helm.output().unwrap(), 0);
+    let mut later = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    expect(
+        &later
+            .args(["package", "--out", "later"])
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .output()
+            .unwrap(),
+        0,
+    );
+    let push_there = [
+        "release",
+        "push",
+        "--to",
+        &format!("oci://{}/x", bare.host),
+        "--plain-http",
+        "--from",
+    ];
+    let shown = expect(&repo.xtask(&[&push_there[..], &["later"]].concat()), 0);
+    assert!(
+        shown.contains("leaf 0.1.0 was published from another commit, and its statement is missing"),
+        "{shown}"
+    );
+    let shown = expect(&repo.xtask(&[&push_there[..], &["dist"]].concat()), 0);
+    assert!(shown.contains("attached leaf-0.1.0.tgz.intoto.json"), "{shown}");
     repo.change("charts/leaf/values.yaml", "fix: a");
     expect(&repo.xtask(&["package"]), 0);
     assert!(

@@ -163,6 +163,14 @@ impl Push<'_> {
                 done.extend(self.attach(candidate, &published, end, kind)?);
             }
         }
+        if published.sha256() != candidate.sha256
+            && self.registry.attached(chart, &published, STATEMENT_TYPE)?.is_none()
+        {
+            self.ctx.say(format!(
+                "warning: {chart} {version} was published from another commit, and its statement is missing: package \
+                 and push in a checkout of that commit"
+            ));
+        }
         if let Some(cosign) = &self.cosign {
             done.extend(self.sign(candidate, cosign, &published)?);
         }
@@ -296,7 +304,12 @@ fn plan(ctx: &Ctx, args: &PushArgs, candidates: &[Candidate], registry: &Registr
                 password: String::new(),
             };
             let reference = by_digest(registry, candidate, "sha256:DIGEST");
-            steps.push(args.access.cosign(cosign.sign_pushed(&reference), temp));
+            let verify = verify_pushed(&cosign.program, &temp.join("cosign.pub"), &reference);
+            steps.push(public_key(&cosign));
+            steps.push(args.access.cosign(verify, temp));
+            let mut sign = args.access.cosign(cosign.sign_pushed(&reference), temp);
+            sign.name += ", unless that verified it";
+            steps.push(sign);
         }
         if args.tag {
             steps.push(tag_step(git, candidate));
