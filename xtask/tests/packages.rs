@@ -127,6 +127,10 @@ fn a_subkey_signs_where_the_primary_key_may_not() {
     assert!(!expect(&output, 0).contains(WORD));
     let helm = charts::helm().program;
     expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &key.ring), 0);
+    // A key in the environment signs nothing by itself.
+    let mut unsigned = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    unsigned.arg("package").env("XTASK_KEY_FILE", "key.asc");
+    expect(&unsigned.output().unwrap(), 0);
     // Without --sign the archive is new, and an old signature would only mislead.
     expect(&repo.xtask(&["package"]), 0);
     assert!(!repo.dir.join("dist/tree-0.1.0.tgz.prov").exists());

@@ -57,10 +57,10 @@ pub struct PackageArgs {
     #[arg(long)]
     sign: bool,
     /// The OpenPGP secret key, armored or binary.
-    #[arg(long, value_name = "FILE", requires = "sign", env = "XTASK_KEY_FILE")]
+    #[arg(long, value_name = "FILE", env = "XTASK_KEY_FILE")]
     key_file: Option<PathBuf>,
-    /// A GnuPG home folder to take the secret key from, by `gpg --export-secret-keys`.
-    #[arg(long, value_name = "DIR", requires = "sign", conflicts_with = "key_file")]
+    /// A GnuPG home folder to take the secret key from, by `gpg --export-secret-keys`, instead of a file.
+    #[arg(long, value_name = "DIR", requires = "sign")]
     gnupg_home: Option<PathBuf>,
     /// A file whose first line is the key's passphrase [default: the variable XTASK_PASSPHRASE].
     #[arg(long, value_name = "FILE", requires = "sign")]
@@ -198,23 +198,25 @@ fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
 
 fn signer(ctx: &Ctx, args: &PackageArgs) -> Result<Signer> {
     let passphrase = secret(args.passphrase_file.as_deref(), "XTASK_PASSPHRASE")?;
-    if let Some(file) = &args.key_file {
-        return Signer::read(file, passphrase.as_deref());
+    if let Some(home) = &args.gnupg_home {
+        let step = export_step(home, passphrase.clone());
+        let output = ctx.runner.try_run(&step)?;
+        if !output.success() {
+            // Its standard output may hold a part of the key.
+            let what = format!("{} failed:\n{}", step.name, output.stderr.trim());
+            return Err(Failure::err(Kind::Findings, what, step.hint.unwrap_or_default()));
+        }
+        let shown = home.display().to_string();
+        return Signer::parse(output.stdout.as_bytes(), &shown, passphrase.as_deref());
     }
-    let Some(home) = &args.gnupg_home else {
+    let Some(file) = &args.key_file else {
         return Err(Failure::err(
             Kind::Usage,
             "--sign needs a key",
             "give it with --key-file (or XTASK_KEY_FILE), or a GnuPG home with --gnupg-home",
         ));
     };
-    let step = export_step(home, passphrase.clone());
-    let output = ctx.runner.run(&step)?;
-    Signer::parse(
-        output.stdout.as_bytes(),
-        &home.display().to_string(),
-        passphrase.as_deref(),
-    )
+    Signer::read(file, passphrase.as_deref())
 }
 
 /// The passphrase goes through standard input: others can read arguments.

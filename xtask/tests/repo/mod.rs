@@ -96,9 +96,15 @@ impl Repo {
             .env("CARGO_MANIFEST_DIR", self.dir.join("xtask"))
             .env("GIT_CEILING_DIRECTORIES", self.dir.parent().unwrap())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env_remove("XTASK_PASSPHRASE")
-            .env_remove("XTASK_PUBLISHED_CHARTS");
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        let settings = std::env::vars_os().map(|(name, _)| name);
+        let ours = |name: &std::ffi::OsString| {
+            let name = name.to_string_lossy();
+            name.starts_with("XTASK_") && name != "XTASK_CACHE" || name == "COSIGN_PASSWORD"
+        };
+        settings.filter(ours).for_each(|name| {
+            command.env_remove(name);
+        });
         for name in ["AUTHOR", "COMMITTER"] {
             command
                 .env(format!("GIT_{name}_NAME"), "test")
