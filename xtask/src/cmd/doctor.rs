@@ -9,6 +9,7 @@ use serde::Serialize;
 use stack_tests::disk;
 use stack_tests::failure::{Failure, Kind, remedy_of};
 use stack_tests::step::Step;
+use stack_tests::tools::Group;
 
 use crate::ctx::Ctx;
 
@@ -147,7 +148,7 @@ fn git(ctx: &Ctx) -> Finding {
 
 fn tools(ctx: &Ctx) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for tool in ctx.toolbox.tools() {
+    for tool in ctx.toolbox.tools().iter().filter(|tool| tool.file.group == Group::Default) {
         let what = format!("{} {}", tool.name, tool.file.version);
         findings.push(match ctx.toolbox.find(&tool.name)? {
             Some(found) => Finding::ok(what, format!("{} at {}", found.version, found.path.display())),

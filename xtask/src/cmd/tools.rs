@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use stack_tests::tools::{Group, Tool};
 
 use crate::ctx::{Ctx, Format};
 
@@ -26,8 +27,11 @@ enum ToolsCommand {
     List,
     /// Builds what is missing.
     Install {
-        /// The tools to build; all if none is named.
+        /// The tools to build; if none is named, all but those of a group of their own (`group` in tool.yaml).
         names: Vec<String>,
+        /// All groups: also what a kind cluster and its offline images need, Kubernetes among it.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
     },
     /// Prints the path of one tool and nothing else; builds it first if need be.
     Path {
@@ -40,6 +44,7 @@ enum ToolsCommand {
 struct Row {
     name: String,
     summary: String,
+    group: Group,
     pinned: String,
     found: Option<String>,
     origin: Option<stack_tests::tools::Origin>,
@@ -50,7 +55,7 @@ struct Row {
 pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
     match args.command.as_ref().unwrap_or(&ToolsCommand::List) {
         ToolsCommand::List => list(ctx),
-        ToolsCommand::Install { names } => install(ctx, names),
+        ToolsCommand::Install { names, all } => install(ctx, names, *all),
         ToolsCommand::Path { name } => path(ctx, name),
     }
 }
@@ -70,27 +75,35 @@ fn list(ctx: &Ctx) -> Result<()> {
         rows.push(Row {
             name: tool.name.clone(),
             summary: tool.file.summary.clone(),
+            group: tool.file.group,
             pinned: tool.file.version.to_string(),
             origin: found.as_ref().map(|f| f.origin),
             path: found.as_ref().map(|f| f.path.display().to_string()),
             found: found.map(|f| f.version.to_string()),
         });
     }
-    let mut text = format!("{:<12} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
+    let mut text = format!("{:<23} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
     for row in &rows {
         let found = row.found.as_deref().unwrap_or("-");
-        let place = row
-            .path
-            .as_deref()
-            .unwrap_or("not built yet: `cargo xtask tools install` builds it");
-        writeln!(text, "{:<12} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
+        let place = row.path.as_deref().unwrap_or(match row.group {
+            Group::Default => "not built yet: `cargo xtask tools install` builds it",
+            Group::Testbed => "not built yet: `cargo xtask cluster images` builds it where it is needed",
+        });
+        writeln!(text, "{:<23} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
     }
     ctx.print(&rows, text)
 }
 
-fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
+fn install(ctx: &Ctx, names: &[String], all: bool) -> Result<()> {
+    let wanted = |tool: &&Tool| all || tool.file.group == Group::Default;
     let names: Vec<&str> = match names {
-        [] => ctx.toolbox.tools().iter().map(|t| t.name.as_str()).collect(),
+        [] => ctx
+            .toolbox
+            .tools()
+            .iter()
+            .filter(wanted)
+            .map(|t| t.name.as_str())
+            .collect(),
         some => some.iter().map(String::as_str).collect(),
     };
     // All names are checked before the first build.
