@@ -3,11 +3,13 @@
 mod archive;
 #[cfg(feature = "e2e")]
 mod claim;
+mod cluster;
 mod cmd;
 mod ctx;
 #[cfg(feature = "e2e")]
 mod endpoints;
 mod generated;
+mod testbed;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,7 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
+    Cluster(cmd::cluster::ClusterArgs),
     Package(cmd::package::PackageArgs),
 }
 
@@ -103,6 +106,7 @@ fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Cluster(args) => cmd::cluster::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
     }
 }

@@ -1,5 +1,6 @@
 //! One file per command; the tree mirrors the command line.
 
+pub mod cluster;
 pub mod docs;
 pub mod doctor;
 #[cfg(feature = "e2e")]
