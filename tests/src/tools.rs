@@ -58,6 +58,8 @@ pub enum Group {
     /// Lint, tests and local end-to-end runs: what `tools install` builds without being told names.
     #[default]
     Default,
+    /// Signing, pushing and checking releases.
+    Release,
     /// A kind cluster and its offline images.
     Testbed,
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use stack_tests::tools::{Group, Tool};
+use stack_tests::tools::Group;
 
 use crate::ctx::{Ctx, Format};
 
@@ -29,9 +29,6 @@ enum ToolsCommand {
     Install {
         /// The tools to build; if none is named, all but those of a group of their own (`group` in tool.yaml).
         names: Vec<String>,
-        /// All groups: also what a kind cluster and its offline images need, Kubernetes among it.
-        #[arg(long, conflicts_with = "names")]
-        all: bool,
     },
     /// Prints the path of one tool and nothing else; builds it first if need be.
     Path {
@@ -55,7 +52,7 @@ struct Row {
 pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
     match args.command.as_ref().unwrap_or(&ToolsCommand::List) {
         ToolsCommand::List => list(ctx),
-        ToolsCommand::Install { names, all } => install(ctx, names, *all),
+        ToolsCommand::Install { names } => install(ctx, names),
         ToolsCommand::Path { name } => path(ctx, name),
     }
 }
@@ -85,25 +82,19 @@ fn list(ctx: &Ctx) -> Result<()> {
     let mut text = format!("{:<23} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
     for row in &rows {
         let found = row.found.as_deref().unwrap_or("-");
-        let place = row.path.as_deref().unwrap_or(match row.group {
-            Group::Default => "not built yet: `cargo xtask tools install` builds it",
-            Group::Testbed => "not built yet: `cargo xtask cluster images` builds it where it is needed",
-        });
+        let missing = format!("not built yet: `cargo xtask tools install {}` builds it", row.name);
+        let place = row.path.as_deref().unwrap_or(&missing);
         writeln!(text, "{:<23} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
     }
     ctx.print(&rows, text)
 }
 
-fn install(ctx: &Ctx, names: &[String], all: bool) -> Result<()> {
-    let wanted = |tool: &&Tool| all || tool.file.group == Group::Default;
+fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
     let names: Vec<&str> = match names {
-        [] => ctx
-            .toolbox
-            .tools()
-            .iter()
-            .filter(wanted)
-            .map(|t| t.name.as_str())
-            .collect(),
+        [] => {
+            let default = ctx.toolbox.tools().iter().filter(|t| t.file.group == Group::Default);
+            default.map(|t| t.name.as_str()).collect()
+        }
         some => some.iter().map(String::as_str).collect(),
     };
     // All names are checked before the first build.
