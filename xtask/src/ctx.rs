@@ -1,8 +1,10 @@
 //! What every command is handed: where the workspace is and how to speak.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::builder::FalseyValueParser;
@@ -177,8 +179,24 @@ impl Ctx {
         Ok(steps)
     }
 
+    /// A lock file, held as long as what is returned lives; `what` says what its holder does.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
+        let dir = path.parent().context("a lock has a folder")?;
+        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+        let mut waits = false;
+        while file.try_lock().is_err() {
+            if !waits {
+                self.say(format!("waiting for another run that {what}"));
+            }
+            waits = true;
+            self.runner.cancel().check()?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(file)
+    }
+
     /// Where `command` leaves its files.
-    #[cfg(feature = "e2e")]
     pub fn artifacts(&self, command: &str) -> PathBuf {
         match &self.args.artifacts {
             Some(dir) => dir.clone(),

@@ -8,12 +8,14 @@
 mod archive;
 #[cfg(feature = "e2e")]
 mod claim;
+mod cluster;
 mod cmd;
 mod ctx;
 #[cfg(feature = "e2e")]
 mod endpoints;
 mod generated;
 mod release;
+mod testbed;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,7 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
+    Cluster(cmd::cluster::ClusterArgs),
     Changed(cmd::changed::ChangedArgs),
     Bump(cmd::bump::BumpArgs),
     Package(cmd::package::PackageArgs),
@@ -113,6 +116,7 @@ fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Cluster(args) => cmd::cluster::run(&ctx, args),
         Command::Changed(args) => cmd::changed::run(&ctx, args),
         Command::Bump(args) => cmd::bump::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),

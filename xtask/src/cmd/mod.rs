@@ -2,6 +2,7 @@
 
 pub mod bump;
 pub mod changed;
+pub mod cluster;
 pub mod docs;
 pub mod doctor;
 #[cfg(feature = "e2e")]

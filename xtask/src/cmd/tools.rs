@@ -27,7 +27,7 @@ enum ToolsCommand {
     List,
     /// Builds what is missing.
     Install {
-        /// The tools to build; if none is named, all but those that only releases need (`group` in tool.yaml).
+        /// The tools to build; if none is named, all but those of a group of their own (`group` in tool.yaml).
         names: Vec<String>,
     },
     /// Prints the path of one tool and nothing else; builds it first if need be.
@@ -41,6 +41,7 @@ enum ToolsCommand {
 struct Row {
     name: String,
     summary: String,
+    group: Group,
     pinned: String,
     found: Option<String>,
     origin: Option<stack_tests::tools::Origin>,
@@ -71,18 +72,19 @@ fn list(ctx: &Ctx) -> Result<()> {
         rows.push(Row {
             name: tool.name.clone(),
             summary: tool.file.summary.clone(),
+            group: tool.file.group,
             pinned: tool.file.version.to_string(),
             origin: found.as_ref().map(|f| f.origin),
             path: found.as_ref().map(|f| f.path.display().to_string()),
             found: found.map(|f| f.version.to_string()),
         });
     }
-    let mut text = format!("{:<12} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
+    let mut text = format!("{:<23} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
     for row in &rows {
         let found = row.found.as_deref().unwrap_or("-");
         let missing = format!("not built yet: `cargo xtask tools install {}` builds it", row.name);
         let place = row.path.as_deref().unwrap_or(&missing);
-        writeln!(text, "{:<12} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
+        writeln!(text, "{:<23} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
     }
     ctx.print(&rows, text)
 }
