@@ -1,6 +1,6 @@
 //! The index of a static chart repository: entries are added, never lost or changed.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -247,11 +247,17 @@ pub fn update<T>(dir: &Path, cancel: &Cancel, mut change: impl FnMut(&mut Index)
 /// A lock on the folder itself: it leaves no file behind.
 fn lock(dir: &Path, cancel: &Cancel) -> Result<File> {
     let file = File::open(dir).with_context(|| format!("opening {}", dir.display()))?;
-    while file.try_lock().is_err() {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {}", dir.display()));
+            }
+        }
         cancel.check()?;
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(file)
 }
 
 #[cfg(test)]
