@@ -157,6 +157,58 @@ fn twenty_concurrent_runs_on_one_folder_make_twenty_entries() {
     assert_eq!(entries(&repo.dir.join("site")), wanted);
 }
 
+/// A clone of the repository that is served, in `name`.
+fn clone_site(repo: &Repo, name: &str) {
+    repo.git(&["clone", "-q", "--branch", "gh-pages", "origin.git", name]);
+    for (key, value) in [("user.name", "test"), ("user.email", "test@example.com")] {
+        repo.git(&["-C", name, "config", key, value]);
+    }
+}
+
+#[test]
+fn clones_that_push_at_the_same_time_lose_no_entry_and_a_commit_of_others_is_not_dropped() {
+    let repo = Repo::publishable(URL);
+    repo.git(&["rm", "-rqf", "charts/tree"]);
+    repo.git(&["init", "-q", "--bare", "-b", "gh-pages", "origin.git"]);
+    repo.git(&["clone", "-q", "origin.git", "first"]);
+    repo.git(&["-C", "first", "commit", "-q", "--allow-empty", "-m", "begin"]);
+    repo.git(&["-C", "first", "push", "-q", "origin", "HEAD:gh-pages"]);
+    std::fs::write(repo.dir.join(".git/info/exclude"), "/origin.git\n/first\n/s*\n/d*\n").unwrap();
+    for n in 1..=5 {
+        let chart = format!("apiVersion: v2\nname: leaf\nversion: 0.{n}.0\n");
+        repo.sample.write("charts/leaf/Chart.yaml", &chart);
+        repo.commit(&format!("feat: {n}"));
+        expect(&repo.xtask(&["package", "--out", &format!("d{n}")]), 0);
+        clone_site(&repo, &format!("s{n}"));
+    }
+    let index = |n: usize| {
+        let (site, dist) = (format!("s{n}"), format!("d{n}"));
+        repo.xtask(&[
+            "release",
+            "index",
+            &site,
+            "--url",
+            URL,
+            "--from",
+            &dist,
+            "--backport",
+            "--push",
+        ])
+    };
+    std::thread::scope(|scope| (1..=5).for_each(|n| drop(scope.spawn(move || expect(&index(n), 0)))));
+    clone_site(&repo, "seen");
+    assert_eq!(
+        entries(&repo.dir.join("seen")),
+        ["leaf 0.5.0", "leaf 0.4.0", "leaf 0.3.0", "leaf 0.2.0", "leaf 0.1.0"]
+    );
+    assert!(expect(&index(3), 0).contains("nothing to do"));
+
+    repo.git(&["-C", "s3", "commit", "-q", "--allow-empty", "-m", "by hand"]);
+    assert!(expect(&index(3), 2).contains("has a commit that was never pushed: by hand"));
+    repo.git(&["-C", "s2", "branch", "--unset-upstream"]);
+    assert!(expect(&index(2), 2).contains("no git checkout whose branch has an upstream"));
+}
+
 #[test]
 fn the_same_files_packaged_at_a_later_commit_are_published_already() {
     let repo = published();

@@ -25,6 +25,8 @@ pub mod provenance;
 pub mod registry;
 pub mod sbom;
 #[cfg(feature = "release")]
+pub mod site;
+#[cfg(feature = "release")]
 pub mod target;
 pub mod upgrading;
 pub mod version;

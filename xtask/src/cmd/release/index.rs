@@ -20,6 +20,7 @@ use crate::ctx::{Ctx, TEMP};
 use crate::release::dist::{self as packages, Candidate};
 use crate::release::git::Git;
 use crate::release::index::{self, Entry, Index};
+use crate::release::site::{SUBJECT, Site};
 use crate::release::target::{judge, same_files};
 
 /// Copies what `package` wrote into a static chart repository and adds it to its index.yaml.
@@ -30,7 +31,7 @@ use crate::release::target::{judge, same_files};
 /// after a crash, run the same command again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  cargo xtask release index ../gh-pages --url https://charts.example.com
+  cargo xtask release index ../gh-pages --url https://charts.example.com --push
   cargo xtask release index ../gh-pages --url https://charts.example.com --prune")]
 pub struct IndexArgs {
     /// The repository's folder; made if it isn't there.
@@ -45,6 +46,9 @@ pub struct IndexArgs {
     /// Drop the entries whose archives are no more in DIR.
     #[arg(long)]
     prune: bool,
+    /// Commit DIR, a git checkout, and push it; where others pushed first, merge anew on what they pushed.
+    #[arg(long)]
+    push: bool,
     /// Allow a version below the highest published one.
     #[arg(long)]
     backport: bool,
@@ -77,15 +81,30 @@ pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
     if ctx.args.dry_run {
         let helm = ctx.planned_helm(Some(Origin::Pinned))?;
-        return ctx.print_plan(&plan(&helm, args, &candidates));
+        return ctx.print_plan(&plan(ctx, &helm, args, &candidates)?);
     }
     let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let site = args.push.then(|| Site::open(&args.dir, &ctx.runner)).transpose()?;
     std::fs::create_dir_all(&args.dir).with_context(|| format!("making {}", args.dir.display()))?;
     let entries = fresh(ctx, args, &candidates)?;
-    let add = |index: &mut Index| merge(args, index, &candidates, &entries, &git);
-    let (mut report, written) = index::update(&args.dir, ctx.runner.cancel(), add)?;
-    report.written = written;
-    report.metadata = metadata(ctx, args)?;
+    let change = || -> Result<Report> {
+        let add = |index: &mut Index| merge(args, index, &candidates, &entries, &git);
+        let (mut report, written) = index::update(&args.dir, ctx.runner.cancel(), add)?;
+        report.written = written;
+        report.metadata = metadata(ctx, args)?;
+        Ok(report)
+    };
+    let report = match site {
+        None => change()?,
+        Some(site) => {
+            let mut last = None;
+            site.publish(|| {
+                let report = last.insert(change()?);
+                Ok(format!("{SUBJECT}{}", report.added.join(", ")))
+            })?;
+            last.context("a change was made")?
+        }
+    };
     ctx.print(&report, text(&report))
 }
 
@@ -223,7 +242,7 @@ fn index_step(helm: &Helm, args: &IndexArgs, dir: &Path) -> Step {
         .args(["--url", args.url.trim_end_matches('/')])
 }
 
-fn plan(helm: &Helm, args: &IndexArgs, candidates: &[Candidate]) -> Vec<Step> {
+fn plan(ctx: &Ctx, helm: &Helm, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<Step>> {
     let temp = Path::new(TEMP);
     let mut steps = vec![index_step(helm, args, temp)];
     let files = candidates
@@ -234,7 +253,15 @@ fn plan(helm: &Helm, args: &IndexArgs, candidates: &[Candidate]) -> Vec<Step> {
     steps.push(copy.path_arg(&args.dir));
     let merge = Step::new("merge the new entries, in this process", "merge").path_arg(&temp.join(index::FILE));
     steps.push(merge.path_arg(&args.dir.join(index::FILE)));
-    steps
+    if args.push {
+        let site = Site::open(&args.dir, &ctx.runner)?;
+        steps.insert(0, site.step(&["fetch"]));
+        steps.insert(1, site.step(&["merge", "--ff-only", "--quiet", "@{upstream}"]));
+        steps.push(site.step(&["add", "--all"]));
+        steps.push(site.step(&["commit", "--quiet", "--message", SUBJECT]));
+        steps.push(site.step(&["push"]));
+    }
+    Ok(steps)
 }
 
 fn text(report: &Report) -> String {
