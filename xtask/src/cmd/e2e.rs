@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stack_tests::disk;
+use stack_tests::e2e::backend::Backend;
+use stack_tests::e2e::backend::cluster::{ClusterBackend, Images, Setup, Target};
 use stack_tests::e2e::backend::local::LocalBackend;
 use stack_tests::e2e::report::{self, Report};
 use stack_tests::e2e::run::{RunOptions, run as run_scenarios};
@@ -42,6 +44,26 @@ pub struct E2eArgs {
     /// Where the stack runs.
     #[arg(long, value_enum, env = "XTASK_BACKEND", default_value_t = BackendName::Local)]
     backend: BackendName,
+    /// The kubeconfig context of an existing cluster, for `--backend context`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "XTASK_CONTEXT",
+        required_if_eq("backend", "context")
+    )]
+    context: Option<String>,
+    /// The kubeconfig file that has the context [default: KUBECONFIG, else ~/.kube/config].
+    #[arg(long, value_name = "FILE", env = "XTASK_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// An image that the cluster can have, as NAME=IMAGE, where NAME is tempo, otelcol, versitygw or helper
+    /// (a busybox); may be given more than once.
+    #[arg(
+        long = "image",
+        value_name = "NAME=IMAGE",
+        env = "XTASK_IMAGES",
+        value_delimiter = ','
+    )]
+    images: Vec<String>,
     /// Run only this scenario; may be given more than once.
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
@@ -70,20 +92,41 @@ pub struct E2eArgs {
 enum BackendName {
     /// Processes of this machine.
     Local,
+    /// The kind cluster of `cargo xtask cluster up`.
+    Kind,
+    /// An existing cluster, in namespaces of their own.
+    Context,
+}
+
+impl BackendName {
+    fn name(self) -> &'static str {
+        match self {
+            BackendName::Local => "local",
+            BackendName::Kind => "kind",
+            BackendName::Context => "context",
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Listed {
     name: &'static str,
+    backends: &'static [&'static str],
     proves: &'static str,
 }
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
-    let scenarios = scenario::select(&args.scenarios)?;
     if args.list {
-        return list(ctx, &scenarios);
+        let all = scenario::ALL.iter().map(|s| s.name.to_owned());
+        let names = if args.scenarios.is_empty() {
+            all.collect()
+        } else {
+            args.scenarios.clone()
+        };
+        return list(ctx, &scenario::select(&names, args.backend.name())?);
     }
+    let scenarios = scenario::select(&args.scenarios, args.backend.name())?;
     if ctx.args.dry_run {
         return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), &TOOLS)?);
     }
@@ -99,7 +142,13 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         Err(error) => {
             // Whoever reads the files learns it as well.
             let names = scenarios.iter().map(|s| s.name);
-            let report = Report::not_started("local", pins(ctx)?, begun.elapsed(), names, &format!("{error:#}"));
+            let report = Report::not_started(
+                args.backend.name(),
+                pins(ctx)?,
+                begun.elapsed(),
+                names,
+                &format!("{error:#}"),
+            );
             write_reports(args, &report)?;
             return Err(error);
         }
@@ -117,11 +166,30 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
     disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
-    let BackendName::Local = args.backend;
-    let backend = Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?);
+    let runtime = runtime()?;
+    let backend: Arc<dyn Backend> = match args.backend {
+        BackendName::Local => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
+        BackendName::Kind | BackendName::Context => {
+            let (target, images) = cluster_target(args)?;
+            let setup = Setup {
+                name: args.backend.name(),
+                target,
+                images,
+                helm,
+                umbrella,
+                runs,
+            };
+            let (backend, swept) = runtime.block_on(ClusterBackend::connect(setup))?;
+            for namespace in swept {
+                ctx.say(format!("removed namespace {namespace}, which a killed run left"));
+            }
+            Arc::new(backend)
+        }
+    };
     ctx.say(format!(
-        "{} scenarios on the local backend, seed {seed}, {} at a time",
+        "{} scenarios on the {} backend, seed {seed}, {} at a time",
         scenarios.len(),
+        backend.name(),
         args.jobs
     ));
     let options = RunOptions {
@@ -136,7 +204,21 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
         workspace: ctx.workspace.clone(),
         toolbox: ctx.toolbox.clone(),
     };
-    runtime()?.block_on(run_scenarios(options))
+    runtime.block_on(run_scenarios(options))
+}
+
+/// Which cluster the run goes to, and what runs in it.
+fn cluster_target(args: &E2eArgs) -> Result<(Target, Images)> {
+    let mut images = Images::default();
+    for image in &args.images {
+        images.set(image)?;
+    }
+    let context = args.context.clone().context("a cluster needs a context")?;
+    let target = Target {
+        kubeconfig: args.kubeconfig.clone(),
+        context,
+    };
+    Ok((target, images))
 }
 
 /// The pinned version of each program that the local backend runs.
@@ -205,12 +287,13 @@ fn list(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
         .iter()
         .map(|s| Listed {
             name: s.name,
+            backends: s.needs.backends(),
             proves: s.proves,
         })
         .collect();
     let text = rows
         .iter()
-        .map(|row| format!("{:<10} {}", row.name, row.proves))
+        .map(|row| format!("{:<10} {:<18} {}", row.name, row.backends.join(","), row.proves))
         .collect::<Vec<_>>()
         .join("\n");
     ctx.print(&rows, text)

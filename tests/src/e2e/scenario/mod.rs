@@ -12,10 +12,12 @@ mod roundtrip;
 mod s3;
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use serde_yaml::Value;
 
 use super::backend::{Component, Stack};
@@ -36,8 +38,30 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it proves, in one line.
     pub proves: &'static str,
+    /// Where it can run.
+    pub needs: Needs,
     /// Runs it. An error means that it could not go on; what it asks is in the checks.
     pub run: for<'a> fn(&'a Env) -> Running<'a>,
+}
+
+/// Where a scenario can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Needs {
+    /// On every backend.
+    Stack,
+    /// In a cluster only.
+    Cluster,
+}
+
+impl Needs {
+    /// The backends that it runs on.
+    pub fn backends(self) -> &'static [&'static str] {
+        match self {
+            Needs::Stack => &["local", "kind", "context"],
+            Needs::Cluster => &["kind", "context"],
+        }
+    }
 }
 
 impl std::fmt::Debug for Scenario {
@@ -51,47 +75,58 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "roundtrip",
         proves: "what goes in by any door comes back equal: from memory, the write-ahead log and the block store",
+        needs: Needs::Stack,
         run: |env| Box::pin(roundtrip::run(env)),
     },
     Scenario {
         name: "restart",
         proves: "what was acknowledged before a stop of Tempo, of the Collector or of both is there after it",
+        needs: Needs::Stack,
         run: |env| Box::pin(restart::run(env)),
     },
     Scenario {
         name: "outage",
         proves: "Tempo is away for 30 s at 2,000 spans/s and no acknowledged span is lost",
+        needs: Needs::Stack,
         run: |env| Box::pin(outage::run(env)),
     },
     Scenario {
         name: "retention",
         proves: "old traces go, young ones stay, and the blocks leave the disk",
+        needs: Needs::Stack,
         run: |env| Box::pin(retention::run(env)),
     },
     Scenario {
         name: "s3",
         proves: "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
+        needs: Needs::Stack,
         run: |env| Box::pin(s3::run(env)),
     },
     Scenario {
         name: "refusals",
         proves: "malformed input of ten classes is refused or harmless, and the good spans beside it are stored",
+        needs: Needs::Stack,
         run: |env| Box::pin(refusals::run(env)),
     },
     Scenario {
         name: "rollout",
         proves: "a configuration that can't work is reported in the program's own words, not as a time-out",
+        needs: Needs::Stack,
         run: |env| Box::pin(rollout::run(env)),
     },
     Scenario {
         name: "names",
         proves: "nothing depends on the default names, ports, release or namespace",
+        needs: Needs::Stack,
         run: |env| Box::pin(names::run(env)),
     },
 ];
 
 /// An answer of the Collector that takes longer than this is none.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The discard port of this machine (RFC 863).
+const DISCARD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
 /// The two ends of a stack: where spans go in and where they are read back.
 struct Access {
@@ -111,13 +146,15 @@ impl Access {
 /// The Collector's doors of a stack.
 fn doors(stack: &dyn Stack) -> Result<Doors> {
     let port = |name| stack.endpoints().get(Component::OtelCollector, name);
+    // Not every backend has a way to a UDP port: what is sent there is lost, as UDP may be.
+    let udp = |name| port(name).unwrap_or(DISCARD);
     Ok(Doors {
         otlp_grpc: port("otlp-grpc")?,
         otlp_http: port("otlp-http")?,
         jaeger_grpc: port("jaeger-grpc")?,
         jaeger_thrift_http: port("jaeger-http")?,
-        jaeger_thrift_compact: port("jaeger-compact")?,
-        jaeger_thrift_binary: port("jaeger-binary")?,
+        jaeger_thrift_compact: udp("jaeger-compact"),
+        jaeger_thrift_binary: udp("jaeger-binary"),
     })
 }
 
@@ -126,8 +163,8 @@ fn values(yaml: &str) -> Result<Value> {
     serde_yaml::from_str(yaml).context("parsing a scenario's values")
 }
 
-/// The scenarios of these names, in the order of the list; all if no name is given.
-pub fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
+/// The scenarios of these names, in the order of the list; if no name is given all that run on the backend.
+pub fn select(names: &[String], backend: &str) -> Result<Vec<&'static Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !ALL.iter().any(|s| s.name == name.as_str())) {
         let known = ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
         return Err(Failure::err(
@@ -138,7 +175,10 @@ pub fn select(names: &[String]) -> Result<Vec<&'static Scenario>> {
     }
     Ok(ALL
         .iter()
-        .filter(|s| names.is_empty() || names.iter().any(|n| n == s.name))
+        .filter(|s| match names {
+            [] => s.needs.backends().contains(&backend),
+            names => names.iter().any(|n| n == s.name),
+        })
         .collect())
 }
 
