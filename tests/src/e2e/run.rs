@@ -106,6 +106,12 @@ impl Env {
         Ok(stack)
     }
 
+    /// Takes over a stack that the scenario installed itself: its evidence and its end.
+    pub fn adopt(&self, stack: Arc<dyn Stack>) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        lock(&self.stacks).insert(number, stack);
+    }
+
     /// Stops a stack that the scenario is done with. Its evidence is gathered first if a check failed.
     pub async fn finish(&self, stack: Arc<dyn Stack>) -> Result<()> {
         if self.recorder.failed() {

@@ -2,6 +2,7 @@
 //!
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
+mod cluster;
 mod names;
 mod outage;
 mod refusals;
@@ -119,6 +120,24 @@ pub const ALL: &[Scenario] = &[
         proves: "nothing depends on the default names, ports, release or namespace",
         needs: Needs::Stack,
         run: |env| Box::pin(names::run(env)),
+    },
+    Scenario {
+        name: "install",
+        proves: "the documented commands, word for word, and every address and command that they promise",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::install::run(env)),
+    },
+    Scenario {
+        name: "security",
+        proves: "from inside the running containers: no rights, a read-only root, no secret in sight",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::security::run(env)),
+    },
+    Scenario {
+        name: "faults",
+        proves: "five ways in which a start fails, and for each the one line that says why",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::faults::run(env)),
     },
 ];
 

@@ -1,6 +1,6 @@
 //! The way to a cluster: its API server, and helm with the same kubeconfig and context.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -40,10 +40,6 @@ pub struct Connection {
 impl Connection {
     /// Connects and asks for the server's version. Must be called inside a tokio runtime.
     pub async fn open(target: Target, helm: &Helm) -> Result<Connection> {
-        let kubeconfig = match &target.kubeconfig {
-            Some(file) => Kubeconfig::read_from(file).with_context(|| format!("reading {}", file.display())),
-            None => Kubeconfig::read().context("reading the kubeconfig"),
-        };
         let options = KubeConfigOptions {
             context: Some(target.context.clone()),
             ..KubeConfigOptions::default()
@@ -51,7 +47,7 @@ impl Connection {
         let what = format!("no cluster at context {:?}", target.context);
         let remedy = "see `kubectl config get-contexts`, and pass --kubeconfig for a file of its own";
         let refused = |error: anyhow::Error| Failure::err(Kind::Environment, format!("{what}: {error:#}"), remedy);
-        let mut config = Config::from_custom_kubeconfig(kubeconfig.map_err(refused)?, &options)
+        let mut config = Config::from_custom_kubeconfig(read(&target).map_err(refused)?, &options)
             .await
             .map_err(|error| refused(error.into()))?;
         config.connect_timeout = Some(CONNECT);
@@ -111,16 +107,32 @@ impl Connection {
 
     /// A helm command against this cluster; the sub-command and its arguments are still to be added.
     pub fn helm(&self, name: impl Into<String>, namespace: &str) -> Step {
-        self.helm_of(self.helm.clone(), name, namespace)
+        self.helm_of(&self.helm, name).args(["--namespace", namespace])
     }
 
-    /// The same with another helm.
-    pub fn helm_of(&self, program: PathBuf, name: impl Into<String>, namespace: &str) -> Step {
+    /// The same with a helm of one's own and no namespace set.
+    pub fn helm_of(&self, program: &Path, name: impl Into<String>) -> Step {
         let mut step = Step::new(name, program).timeout(HELM);
         if let Some(file) = &self.target.kubeconfig {
             step = step.arg("--kubeconfig").path_arg(file);
         }
-        step.args(["--kube-context", &self.target.context, "--namespace", namespace])
+        step.args(["--kube-context", &self.target.context])
+    }
+
+    /// Writes a kubeconfig whose current context is this cluster's, for programs that are run as a user
+    /// would: only this user may read it.
+    pub fn write_kubeconfig(&self, file: &Path) -> Result<()> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut kubeconfig = read(&self.target)?;
+        kubeconfig.current_context = Some(self.target.context.clone());
+        let text = serde_yaml::to_string(&kubeconfig).context("writing a kubeconfig")?;
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.create(true).truncate(true).write(true).mode(0o600).open(file);
+        let mut opened = opened.with_context(|| format!("making {}", file.display()))?;
+        opened
+            .write_all(text.as_bytes())
+            .with_context(|| format!("writing {}", file.display()))
     }
 
     /// Runs a command; a failure is an error.
@@ -148,6 +160,13 @@ impl Connection {
             .args(["--values", "-"])
             .stdin(values);
         self.run(step).await
+    }
+}
+
+fn read(target: &Target) -> Result<Kubeconfig> {
+    match &target.kubeconfig {
+        Some(file) => Kubeconfig::read_from(file).with_context(|| format!("reading {}", file.display())),
+        None => Kubeconfig::read().context("reading the kubeconfig"),
     }
 }
 

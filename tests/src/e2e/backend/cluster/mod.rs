@@ -12,6 +12,7 @@ mod judge;
 mod namespace;
 mod part;
 mod pods;
+mod shell;
 mod stack;
 mod store;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Namespace as ApiNamespace;
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
@@ -34,6 +36,7 @@ pub use self::inside::Printed;
 pub use self::judge::Stage;
 pub use self::namespace::Namespace;
 pub use self::part::Part;
+pub use self::shell::Shell;
 pub use self::stack::ClusterStack;
 use self::store::S3Pod;
 use super::{Backend, Bucket, ObjectStore, Stack, StackSpec};
@@ -164,6 +167,42 @@ impl ClusterBackend {
         Ok(Arc::new(
             Namespace::create(self.connection(), prefix, self.folder()).await?,
         ))
+    }
+
+    /// Makes a namespace of exactly this name; none if one of that name is there.
+    pub async fn namespace_named(&self, name: &str) -> Result<Option<Arc<Namespace>>> {
+        let there: Option<ApiNamespace> = self
+            .connection()
+            .global()
+            .get_opt(name)
+            .await
+            .context("looking for it")?;
+        if there.is_some() {
+            return Ok(None);
+        }
+        let made = Namespace::create_named(self.connection(), name, self.folder()).await?;
+        Ok(Some(Arc::new(made)))
+    }
+
+    /// A view of a release that a scenario installed itself.
+    pub async fn attach(&self, namespace: &Arc<Namespace>, release: &str) -> Result<Arc<ClusterStack>> {
+        let step = self
+            .connection()
+            .helm(format!("helm get manifest {release}"), namespace.name())
+            .args(["get", "manifest", release]);
+        let text = self.connection().run(step).await?.stdout;
+        let render = Render {
+            manifests: parse_all(&text)?,
+            text,
+        };
+        Ok(Arc::new(
+            ClusterStack::attach(self, namespace.clone(), release, render).await?,
+        ))
+    }
+
+    /// A pod with a shell, in a namespace of its own.
+    pub async fn shell(&self) -> Result<Shell> {
+        Shell::start(self.connection(), &self.images().helper, self.folder()).await
     }
 
     /// Makes objects that a user makes beside a release, from YAML.

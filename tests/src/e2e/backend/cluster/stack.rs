@@ -417,6 +417,18 @@ impl Stack for ClusterStack {
 }
 
 impl ClusterStack {
+    /// Every TCP port of the release's Services, by the Service's name.
+    pub fn tcp_ports(&self) -> Vec<(String, i32)> {
+        let mut ports = Vec::new();
+        for (_, service) in &self.services {
+            let name = service.metadata.name.clone().unwrap_or_default();
+            let all = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+            let tcp = all.filter(|port| port.protocol.as_deref() != Some("UDP"));
+            ports.extend(tcp.map(|port| (name.clone(), port.port)));
+        }
+        ports
+    }
+
     /// Where the port of a Service is reached from here.
     fn address(&self, service: &str, port: &str) -> Option<SocketAddr> {
         let named = |s: &&(Component, Service)| s.1.metadata.name.as_deref() == Some(service);
