@@ -28,7 +28,11 @@ use super::metrics::Scrape;
 use super::run::Env;
 use super::send::{Sender, http_client};
 use super::tempo::Client;
+use super::wait::{Look, wait_for};
 use crate::failure::{Failure, Kind};
+
+/// How long a queue may take to run empty.
+const DRAINED: Duration = Duration::from_secs(60);
 
 /// A scenario on its way.
 type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
@@ -134,6 +138,30 @@ pub const ALL: &[Scenario] = &[
         run: |env| Box::pin(cluster::security::run(env)),
     },
     Scenario {
+        name: "upgrade",
+        proves: "from the last charts to these under load, three ways and with both queue volumes: no span is lost that the README keeps",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::upgrade::run(env)),
+    },
+    Scenario {
+        name: "rollback",
+        proves: "an upgrade that can't work comes back by itself, and one whose helm was killed by the documented command",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::rollback::run(env)),
+    },
+    Scenario {
+        name: "lifecycle",
+        proves: "the claim outlives the release and is taken up again, releases side by side don't mix, helm 3 and 4 both work",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::lifecycle::run(env)),
+    },
+    Scenario {
+        name: "helm-test",
+        proves: "the chart's own test says yes to a stack that works, and to one that doesn't why",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::helm_test::run(env)),
+    },
+    Scenario {
         name: "faults",
         proves: "five ways in which a start fails, and for each the one line that says why",
         needs: Needs::Cluster,
@@ -216,6 +244,20 @@ async fn queue_bytes(stack: &dyn Stack) -> Result<f64> {
     Scrape::parse(&text)?
         .sum("otelcol_exporter_queue_size", &[])
         .context("the Collector reports no queue size")
+}
+
+/// Waits until nothing waits in the Collector's sending queue.
+async fn drained(env: &Env, stack: &dyn Stack) -> Result<()> {
+    wait_for("an empty queue", DRAINED, &env.cancel, || async {
+        let left = queue_bytes(stack).await?;
+        Ok(if left > 0.0 {
+            Look::NotYet(format!("{left} bytes"))
+        } else {
+            Look::Found(())
+        })
+    })
+    .await?;
+    Ok(())
 }
 
 /// Nothing that was acknowledged is missing. Keeps the ledger as evidence.

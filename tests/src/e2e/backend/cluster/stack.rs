@@ -417,6 +417,20 @@ impl Stack for ClusterStack {
 }
 
 impl ClusterStack {
+    /// The pods of the release with this component label.
+    pub async fn pods_of(&self, component: &str) -> Result<Vec<String>> {
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        let labels = format!(
+            "app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
+            self.release
+        );
+        let list = api
+            .list(&ListParams::default().labels(&labels))
+            .await
+            .context("listing pods")?;
+        Ok(list.iter().map(|pod| pods::name(pod).to_owned()).collect())
+    }
+
     /// Every TCP port of the release's Services, by the Service's name.
     pub fn tcp_ports(&self) -> Vec<(String, i32)> {
         let mut ports = Vec::new();

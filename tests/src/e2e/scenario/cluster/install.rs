@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use regex::Regex;
 use serde_yaml::Value;
 
-use super::{Lab, READY, cluster, deliver, helm_command, stack_values};
+use super::{DOCUMENTED, Lab, READY, cluster, deliver, helm_command, stack_values};
 use crate::e2e::backend::cluster::{ClusterStack, Shell};
 use crate::e2e::backend::{Bucket, Component, Stack};
 use crate::e2e::ports::is_free;
@@ -22,8 +22,6 @@ use crate::e2e::wait::{Look, wait_for};
 use crate::render::set;
 use crate::step::{Output, Step};
 
-/// The namespace of the documented commands.
-const DOCUMENTED: &str = "observability";
 const ACCESS_KEY: &str = "e2e-access-key";
 const SECRET_KEY: &str = "e2e-secret-key";
 const STORED: Duration = Duration::from_secs(60);
@@ -83,11 +81,13 @@ async fn install(
     let begun = Instant::now();
     // The values of this run go over those of a documented file.
     let output = lab.run(lab.helm_with(&words, values)?).await?;
-    let warned = output
-        .stderr
-        .lines()
-        .filter(|line| line.to_lowercase().contains("warning"));
-    let warned: Vec<&str> = warned.collect();
+    // The API server's warnings, of Pod Security too, come through helm.
+    let is_warning = |line: &&str| {
+        ["warning", "would violate"]
+            .iter()
+            .any(|w| line.to_lowercase().contains(w))
+    };
+    let warned: Vec<&str> = output.stderr.lines().filter(is_warning).collect();
     let detail = format!("helm {}: {}", command.join(" "), warned.join("; "));
     env.recorder
         .check(format!("{what}: no warning"), warned.is_empty(), detail);

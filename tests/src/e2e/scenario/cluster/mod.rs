@@ -1,8 +1,14 @@
 //! Scenarios that only a cluster can show: the chart's whole life there.
 
 pub(super) mod faults;
+pub(super) mod helm_test;
 pub(super) mod install;
+pub(super) mod lifecycle;
+pub(super) mod rollback;
 pub(super) mod security;
+pub(super) mod upgrade;
+
+mod baseline;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +30,9 @@ use crate::step::{Output, Step};
 const READY: Duration = Duration::from_secs(90);
 /// How long a trace may take to be found.
 const FOUND: Duration = Duration::from_secs(30);
+
+/// The namespace of the documented commands.
+const DOCUMENTED: &str = "observability";
 
 /// A namespace in which a scenario installs, upgrades and removes releases itself.
 struct Lab<'a> {
@@ -60,6 +69,18 @@ impl<'a> Lab<'a> {
     fn helm_with(&self, args: &[&str], values: &Value) -> Result<Step> {
         let values = serde_yaml::to_string(values).context("writing the values")?;
         Ok(self.helm(args)?.args(["--values", "-"]).stdin(values))
+    }
+
+    /// A documented command in this lab's namespace instead of the documented one.
+    fn own(&self, words: Vec<String>) -> Vec<String> {
+        let own = |word: String| {
+            if word == DOCUMENTED {
+                self.namespace.name().to_owned()
+            } else {
+                word
+            }
+        };
+        words.into_iter().map(own).collect()
     }
 
     async fn run(&self, step: Step) -> Result<Output> {
