@@ -1,5 +1,7 @@
 //! `cargo xtask e2e`: the main job.
 
+mod target;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stack_tests::disk;
 use stack_tests::e2e::backend::Backend;
-use stack_tests::e2e::backend::cluster::{ClusterBackend, Images, Setup, Target};
+use stack_tests::e2e::backend::cluster::{ClusterBackend, Setup};
 use stack_tests::e2e::backend::local::LocalBackend;
 use stack_tests::e2e::report::{self, Report};
 use stack_tests::e2e::run::{RunOptions, run as run_scenarios};
@@ -25,20 +27,21 @@ use crate::ctx::{Ctx, planned_chart};
 
 /// Logs, blocks and queues of the scenarios that run at the same time stay under this.
 pub const RUN_SPACE: u64 = 1024 * 1024 * 1024;
-/// The programs of all scenarios.
-const TOOLS: [&str; 4] = ["helm", "otelcol", "tempo", "versitygw"];
 
 /// Runs the stack for real, sends traces through every door and reads them back.
 ///
 /// Real helm renders the umbrella chart. The local backend runs the rendered containers as processes
 /// of this machine: it needs neither root nor containers, chooses free ports and binds 127.0.0.1.
 /// What it can't prove it reports as skipped. Tools that are missing are built first.
+/// In a cluster helm installs into namespaces of their own, which go with the scenario; what the cluster
+/// held before stays as it was. Images that it can't pull are named with --image.
 ///
 /// Files: target/xtask/e2e/<scenario>/ holds the evidence of each failed scenario.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask e2e\n  cargo xtask e2e --scenario roundtrip --scenario restart\n  \
-                  cargo xtask e2e --report target/e2e.json --junit target/e2e.xml\n  cargo xtask e2e --scenario s3 --keep"
+                  cargo xtask e2e --report target/e2e.json --junit target/e2e.xml\n  cargo xtask e2e --scenario s3 --keep\n  \
+                  cargo xtask e2e --backend context --context NAME --scenario install"
 )]
 pub struct E2eArgs {
     /// Where the stack runs.
@@ -106,6 +109,14 @@ impl BackendName {
             BackendName::Context => "context",
         }
     }
+
+    /// The tools of this machine that its scenarios run.
+    fn tools(self) -> &'static [&'static str] {
+        match self {
+            BackendName::Local => &["helm", "otelcol", "tempo", "versitygw"],
+            BackendName::Kind | BackendName::Context => &["helm", "helm3"],
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -128,7 +139,7 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
     }
     let scenarios = scenario::select(&args.scenarios, args.backend.name())?;
     if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), &TOOLS)?);
+        return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), args.backend.tools())?);
     }
     for file in args.report.iter().chain(&args.junit) {
         report::make_way(file)?;
@@ -144,7 +155,7 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
             let names = scenarios.iter().map(|s| s.name);
             let report = Report::not_started(
                 args.backend.name(),
-                pins(ctx)?,
+                pins(ctx, args.backend)?,
                 begun.elapsed(),
                 names,
                 &format!("{error:#}"),
@@ -170,12 +181,13 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
     let backend: Arc<dyn Backend> = match args.backend {
         BackendName::Local => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
         BackendName::Kind | BackendName::Context => {
-            let (target, images) = cluster_target(args)?;
+            let (target, images) = target::find(ctx, args)?;
             let setup = Setup {
                 name: args.backend.name(),
                 target,
                 images,
                 helm,
+                helm_version: ctx.toolbox.get("helm")?.version.to_string(),
                 umbrella,
                 runs,
             };
@@ -207,24 +219,10 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
     runtime.block_on(run_scenarios(options))
 }
 
-/// Which cluster the run goes to, and what runs in it.
-fn cluster_target(args: &E2eArgs) -> Result<(Target, Images)> {
-    let mut images = Images::default();
-    for image in &args.images {
-        images.set(image)?;
-    }
-    let context = args.context.clone().context("a cluster needs a context")?;
-    let target = Target {
-        kubeconfig: args.kubeconfig.clone(),
-        context,
-    };
-    Ok((target, images))
-}
-
-/// The pinned version of each program that the local backend runs.
-fn pins(ctx: &Ctx) -> Result<BTreeMap<String, String>> {
+/// The pinned version of each tool that a backend runs.
+fn pins(ctx: &Ctx, backend: BackendName) -> Result<BTreeMap<String, String>> {
     let pin = |name: &&str| Ok(((*name).to_owned(), ctx.toolbox.tool(name)?.file.version.to_string()));
-    ["helm", "otelcol", "tempo"].iter().map(pin).collect()
+    backend.tools().iter().map(pin).collect()
 }
 
 fn write_reports(args: &E2eArgs, report: &Report) -> Result<()> {

@@ -162,6 +162,12 @@ pub const ALL: &[Scenario] = &[
         run: |env| Box::pin(cluster::helm_test::run(env)),
     },
     Scenario {
+        name: "helm-cases",
+        proves: "what goes wrong with charts elsewhere: drift, missing types, typing mistakes, odd texts, fixed names, aliases",
+        needs: Needs::Cluster,
+        run: |env| Box::pin(cluster::helm_cases::run(env)),
+    },
+    Scenario {
         name: "faults",
         proves: "five ways in which a start fails, and for each the one line that says why",
         needs: Needs::Cluster,

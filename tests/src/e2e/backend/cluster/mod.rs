@@ -65,6 +65,8 @@ pub struct Setup {
     pub images: Images,
     /// The helm that installs.
     pub helm: Helm,
+    /// Its version.
+    pub helm_version: String,
     /// The umbrella chart with its dependencies.
     pub umbrella: Prepared,
     /// Where run folders are.
@@ -97,6 +99,7 @@ impl ClusterBackend {
             target,
             images,
             mut helm,
+            helm_version,
             umbrella,
             runs,
         } = setup;
@@ -106,6 +109,7 @@ impl ClusterBackend {
         let swept = namespace::sweep(&connection, &runs).await?;
         let monitors = connection.knows(MONITORS.0, MONITORS.1).await?;
         let mut versions = images_of(&helm, &umbrella, &images).await?;
+        versions.insert("helm".into(), helm_version);
         versions.insert("kubernetes".into(), connection.version().to_owned());
         let mut unproven = vec![(
             "network policies",

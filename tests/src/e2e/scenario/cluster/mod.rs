@@ -1,6 +1,7 @@
 //! Scenarios that only a cluster can show: the chart's whole life there.
 
 pub(super) mod faults;
+pub(super) mod helm_cases;
 pub(super) mod helm_test;
 pub(super) mod install;
 pub(super) mod lifecycle;
