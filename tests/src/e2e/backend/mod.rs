@@ -111,7 +111,7 @@ impl Endpoints {
 pub struct Stop {
     /// From SIGTERM to the end.
     pub elapsed: Duration,
-    /// Whether the grace period ran out and SIGKILL ended it.
+    /// Whether the grace period ran out and it was killed.
     pub killed: bool,
 }
 

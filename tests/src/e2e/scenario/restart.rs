@@ -69,7 +69,7 @@ async fn restart(stack: &dyn Stack, component: Option<&Component>) -> Result<Str
         return Ok(String::new());
     };
     let stop = stack.restart_container(*component).await?;
-    let killed = if stop.killed { " by SIGKILL" } else { "" };
+    let killed = if stop.killed { ", killed" } else { "" };
     Ok(format!(
         "{component} stopped after {:.1} s{killed}; ",
         stop.elapsed.as_secs_f64()

@@ -270,7 +270,7 @@ async fn in_the_store(env: &Env, stack: &dyn Stack, access: &Access) -> Result<(
     .await?;
     let stop = stack.restart_container(Component::Tempo).await?;
     let how = if stop.killed {
-        ", by SIGKILL at the end of the grace period"
+        ", killed at the end of the grace period"
     } else {
         ""
     };

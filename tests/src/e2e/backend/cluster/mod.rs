@@ -54,6 +54,19 @@ const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// The type that the Prometheus operator brings.
 const MONITORS: (&str, &str) = ("monitoring.coreos.com/v1", "ServiceMonitor");
 
+/// What no cluster proves here, and why.
+const UNPROVEN: [(&str, &str); 2] = [
+    (
+        "network policies",
+        "the chart renders none, and whether the cluster enforces them is not asked",
+    ),
+    (
+        "SIGKILL of a container",
+        "a container is restarted by SIGTERM from an ephemeral container in its process namespace; at the end of the \
+         grace period SIGQUIT ends the program, because SIGKILL from inside doesn't reach the first process",
+    ),
+];
+
 /// What a cluster backend is made of.
 #[derive(Debug)]
 pub struct Setup {
@@ -111,10 +124,7 @@ impl ClusterBackend {
         let mut versions = images_of(&helm, &umbrella, &images).await?;
         versions.insert("helm".into(), helm_version);
         versions.insert("kubernetes".into(), connection.version().to_owned());
-        let mut unproven = vec![(
-            "network policies",
-            "the chart renders none, and whether the cluster enforces them is not asked",
-        )];
+        let mut unproven = UNPROVEN.to_vec();
         if !monitors {
             unproven.push((
                 "admission of ServiceMonitors",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, PersistentVolume, Pod};
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, PersistentVolume, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -25,6 +25,8 @@ const FOLDER: &str = "tempo-stack.e2e/folder";
 const GRACE: u32 = 1;
 /// A namespace with a provisioner's volumes goes within this.
 const GONE: Duration = Duration::from_secs(120);
+/// The controller of accounts needs less.
+const ACCOUNT: Duration = Duration::from_secs(30);
 /// Letters and digits of a suffix that tells runs apart.
 const SUFFIX: usize = 6;
 
@@ -62,11 +64,34 @@ impl Namespace {
         api.create(&PostParams::default(), &object)
             .await
             .with_context(|| format!("making namespace {name}"))?;
-        Ok(Namespace {
+        let namespace = Namespace {
             connection: connection.clone(),
             name: name.to_owned(),
             removed: AtomicBool::new(false),
-        })
+        };
+        namespace.has_account().await?;
+        Ok(namespace)
+    }
+
+    /// Waits for the account `default`: until it is there, admission refuses pods that name none.
+    async fn has_account(&self) -> Result<()> {
+        let accounts: Api<ServiceAccount> = self.connection.api(&self.name);
+        let begun = Instant::now();
+        while accounts
+            .get_opt("default")
+            .await
+            .context("looking for an account")?
+            .is_none()
+        {
+            if begun.elapsed() > ACCOUNT {
+                bail!(
+                    "namespace {} has no ServiceAccount default after {ACCOUNT:?}",
+                    self.name
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Its name.

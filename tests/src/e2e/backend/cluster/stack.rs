@@ -265,8 +265,18 @@ impl Stack for ClusterStack {
     async fn wait_ready(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
         for part in &self.parts {
-            while let Some(cause) = self.look(part).await? {
+            loop {
                 self.cancel.check()?;
+                let cause = match self.look(part).await {
+                    Ok(None) => break,
+                    Ok(Some(cause)) => cause,
+                    // The API server may be late now and then.
+                    Err(_) if begun.elapsed() < timeout => {
+                        tokio::time::sleep(LOOK).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 if cause.hopeless || begun.elapsed() > timeout {
                     return Err(self.not_ready(part, &cause, begun.elapsed()).await);
                 }

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
 use serde_json::json;
 use serde_yaml::Value;
 
@@ -17,6 +19,7 @@ use crate::e2e::backend::Stack;
 use crate::e2e::run::Env;
 use crate::manifest::{Manifest, parse_all};
 use crate::run_dir::RunDir;
+use crate::scenarios::render_all;
 use crate::step::Output;
 use crate::workload::workload;
 
@@ -50,6 +53,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "helm-cases").await?;
     let values = stack_values(env, "{tempo: {terminationGracePeriodSeconds: 5}}")?;
+    admitted(env, &lab).await?;
     missing_type(env, &lab, &values).await?;
     typing_mistake(env, &lab, &values).await?;
     lab.run(lab.helm_with(&["install", RELEASE, "./tempo-stack"], &values)?)
@@ -323,6 +327,59 @@ async fn rendered(env: &Env, lab: &Lab<'_>, values: &Value) -> Result<()> {
         "a changed Secret of the chart rolls its pod",
         sums[0] != sums[1] && sums[0].is_some(),
         "",
+    );
+    Ok(())
+}
+
+/// The API server takes every object that any scenario of `ci/` renders: field names, types and bounds.
+/// Nothing is made.
+async fn admitted(env: &Env, lab: &Lab<'_>) -> Result<()> {
+    let (helm, charts) = (lab.cluster.helm().clone(), env.workspace.charts()?);
+    let rendered = tokio::task::spawn_blocking(move || render_all(&helm, &charts))
+        .await
+        .context("rendering")??;
+    let namespace = lab.namespace.name();
+    let monitors = lab
+        .cluster
+        .connection()
+        .knows("monitoring.coreos.com/v1", "ServiceMonitor")
+        .await?;
+    let params = PatchParams::apply("tempo-stack-e2e")
+        .force()
+        .dry_run()
+        .validation_strict();
+    let (mut asked, mut refused) = (0, Vec::new());
+    for scenario in &rendered {
+        for manifest in scenario
+            .render
+            .manifests
+            .iter()
+            .filter(|m| monitors || m.kind != "ServiceMonitor")
+        {
+            env.cancel.check()?;
+            let (group, version) = manifest
+                .api_version
+                .split_once('/')
+                .unwrap_or(("", &manifest.api_version));
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &manifest.kind));
+            let client = lab.cluster.connection().client();
+            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+            let mut object = manifest.parse::<DynamicObject>()?;
+            // The namespaces of the scenarios don't exist here.
+            object.metadata.namespace = Some(namespace.to_owned());
+            asked += 1;
+            if let Err(error) = api.patch(&manifest.name, &params, &Patch::Apply(&object)).await {
+                refused.push(format!("{} of {}: {error}", manifest.id(), scenario.scenario.name));
+            }
+        }
+    }
+    env.recorder.check(
+        format!(
+            "Kubernetes {} takes every object of every scenario",
+            lab.cluster.connection().version()
+        ),
+        refused.is_empty() && asked > rendered.len(),
+        format!("{asked} objects of {} scenarios, refused: {refused:?}", rendered.len()),
     );
     Ok(())
 }
