@@ -249,6 +249,41 @@ fn local_dependencies_get_the_published_address_in_the_archive_only() {
 }
 
 #[test]
+fn maintainers_and_the_signing_key_come_from_the_settings_and_another_key_is_refused() {
+    let repo = Repo::unreleased();
+    let key = keys::make(&repo.dir, "key", &USUAL);
+    keys::make(&repo.dir, "other", &USUAL);
+    let settings = format!(
+        "kube-version = \"1.34.4\"\nmaintainers = [{{ name = \"A team\", email = \"team@example.com\" }}]\n\
+         sign-key = {{ fingerprint = \"{}\", url = \"https://example.com/key.asc\" }}\n",
+        key.fingerprint
+    );
+    repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    let shown = expect(&repo.xtask(&["package", "--sign", "--key-file", "other.asc"]), 2);
+    assert!(shown.contains("which sign-key in Cargo.toml names"), "{shown}");
+    repo.json(&["package", "--sign", "--key-file", "key.asc"]);
+    let chart: serde_yaml::Value = serde_yaml::from_str(&repo.archived("leaf", "Chart.yaml")).unwrap();
+    let annotation = |name: &str| -> serde_yaml::Value {
+        let text = chart["annotations"][format!("artifacthub.io/{name}").as_str()]
+            .as_str()
+            .unwrap();
+        serde_yaml::from_str(text).unwrap()
+    };
+    assert_eq!(annotation("maintainers")[0]["email"], "team@example.com");
+    assert_eq!(annotation("signKey")["fingerprint"], key.fingerprint.as_str());
+    // What the chart says itself stays.
+    repo.sample.write(
+        "charts/leaf/Chart.yaml",
+        "apiVersion: v2\nname: leaf\nversion: 0.1.0\nannotations: {artifacthub.io/prerelease: \"true\"}\n",
+    );
+    repo.json(&["package"]);
+    assert!(
+        repo.archived("leaf", "Chart.yaml")
+            .contains("artifacthub.io/prerelease: \"true\"")
+    );
+}
+
+#[test]
 fn a_major_version_needs_its_entry_in_upgrading_md() {
     let repo = Repo::unreleased();
     repo.sample

@@ -286,8 +286,8 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
         expect(&run(&pull), 0);
         let pulled = std::fs::read(home.path().join("tree-0.1.0.tgz")).unwrap();
         assert!(pulled == std::fs::read(repo.dir.join("dist/tree-0.1.0.tgz")).unwrap());
-        let template = [&["template", "t", &chart, "--version", "0.1.0"][..], &login].concat();
-        assert!(expect(&run(&template), 0).contains("t-config"));
+        let template = ["template", "t", &chart, "--version", "0.1.0"];
+        assert!(expect(&run(&[&template[..], &login].concat()), 0).contains("t-config"));
     }
 
     let reference = format!("{to}/tree:0.1.0");
@@ -351,7 +351,19 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
         let registry = Registry::start(temp.path(), &OPEN);
         let door = Door::to(&registry);
         let to = format!("oci://{}/x", door.host);
-        let push = ["release", "push", "--to", &to, "--plain-http", "--timeout", "20"];
+        let push = [
+            "release",
+            "push",
+            "--to",
+            &to,
+            "--plain-http",
+            "--timeout",
+            "20",
+            "--tag",
+        ];
+        for tag in prepared.git(&["tag"]).lines() {
+            prepared.git(&["tag", "-d", tag]);
+        }
         door.let_through(steps);
         let mut child = prepared
             .command(env!("CARGO_BIN_EXE_xtask"))
@@ -403,11 +415,97 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
             );
             assert_eq!(pushed["signed"], true);
         }
+        assert_eq!(prepared.git(&["tag"]), "leaf-0.1.0\ntree-0.1.0");
         assert!(expect(&prepared.xtask(&push), 0).matches(": nothing to do").count() == 2);
         steps += 1;
     }
     // A chart alone has three blobs, a manifest and two attachments to write.
     assert!(steps > 12, "only {steps} steps were cut off");
+}
+
+#[test]
+fn an_index_run_that_is_killed_at_any_moment_leaves_a_whole_index_and_is_completed_by_the_next() {
+    let repo = Repo::publishable("https://charts.example.com");
+    let index = ["release", "index", "site", "--url", "https://charts.example.com"];
+    let site = repo.dir.join("site");
+    let versions = || -> Vec<String> {
+        let Ok(text) = std::fs::read_to_string(site.join("index.yaml")) else {
+            return Vec::new();
+        };
+        let index: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        let list = index["entries"]["leaf"].as_sequence().unwrap();
+        let version = |entry: &serde_yaml::Value| entry["version"].as_str().unwrap().to_owned();
+        list.iter().map(version).collect()
+    };
+    let mut published: Vec<String> = Vec::new();
+    for n in 1..=12u64 {
+        if n > 1 {
+            repo.raise(&format!("0.{}.0", n - 1), &format!("0.{n}.0"));
+        }
+        expect(&repo.xtask(&["package"]), 0);
+        let mut run = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        let mut child = run
+            .args(index)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Each time a little later; which step that meets is left to chance, what must hold is not.
+        std::thread::sleep(Duration::from_millis(30 * n));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = versions();
+        assert!(
+            published.iter().all(|version| left.contains(version)),
+            "{left:?} lost some of {published:?}"
+        );
+        expect(&repo.xtask(&index), 0);
+        published.insert(0, format!("0.{n}.0"));
+        assert_eq!(versions(), published);
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: name its kubeconfig in XTASK_TEST_KUBECONFIG"]
+fn both_helms_install_from_the_registry_on_a_cluster() {
+    let kubeconfig = std::env::var("XTASK_TEST_KUBECONFIG").expect("XTASK_TEST_KUBECONFIG must be set");
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &OPEN);
+    let to = format!("oci://{}/x", registry.host);
+    let repo = Repo::publishable(&to);
+    expect(&repo.xtask(&["package"]), 0);
+    expect(&repo.xtask(&["release", "push", "--to", &to, "--plain-http"]), 0);
+    for (n, helm) in [charts::helm().program, tool("helm3")].into_iter().enumerate() {
+        let namespace = format!("release-test-{}-{n}", std::process::id());
+        let run = |args: &[&str]| {
+            let mut command = Command::new(&helm);
+            command
+                .args(args)
+                .args(["--namespace", &namespace])
+                .env("KUBECONFIG", &kubeconfig);
+            command.output().unwrap()
+        };
+        let chart = format!("{to}/tree");
+        expect(
+            &run(&[
+                "install",
+                "t",
+                &chart,
+                "--version",
+                "0.1.0",
+                "--plain-http",
+                "--create-namespace",
+            ]),
+            0,
+        );
+        let status = expect(&run(&["status", "t"]), 0);
+        let manifest = expect(&run(&["get", "manifest", "t"]), 0);
+        expect(&run(&["uninstall", "t"]), 0);
+        assert!(
+            status.contains("deployed") && manifest.contains("t-config"),
+            "{status}{manifest}"
+        );
+    }
 }
 
 /// A name, what reaches the registry, and what the error says.

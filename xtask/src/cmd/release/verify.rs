@@ -429,11 +429,10 @@ impl Verify<'_> {
                 } else {
                     "other files"
                 };
-                check(
-                    name,
-                    false,
-                    format!("a build of {commit} has {why}: sha256:{}", built.sha256),
-                )
+                let tag = format!("{}-{}", fetched.chart, fetched.version);
+                let hint = format!("if packing changed since, verify in a checkout of {tag}");
+                let detail = format!("a build of {commit} has {why}: sha256:{} ({hint})", built.sha256);
+                check(name, false, detail)
             }
             Err(error) => check(name, false, format!("{commit} can't be built: {error:#}")),
         })
