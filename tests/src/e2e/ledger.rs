@@ -192,6 +192,17 @@ impl Ledger {
         lost
     }
 
+    /// The longest time in which nothing left that was acknowledged, in milliseconds.
+    pub fn longest_gap_ms(&self) -> u32 {
+        let mut sent: Vec<u32> = self
+            .entries()
+            .filter(|(_, entry)| entry.state == State::Acked)
+            .map(|(_, entry)| entry.sent_ms)
+            .collect();
+        sent.sort_unstable();
+        sent.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    }
+
     fn entries(&self) -> impl Iterator<Item = (TraceId, &Entry)> {
         let traces = self.traces.iter();
         traces.flat_map(|(trace, entries)| entries.iter().map(|entry| (*trace, entry)))
@@ -345,6 +356,19 @@ mod tests {
         assert_eq!((ledger.summary().duplicates, ledger.incomplete()), (0, vec![]));
         ledger.forget_found();
         assert_eq!(ledger.summary().lost, 1);
+    }
+
+    #[test]
+    fn a_gap_is_between_requests_that_were_acknowledged() {
+        let mut ledger = Ledger::new("test");
+        for (n, sent_ms) in [(1, 100), (2, 150), (3, 400), (4, 450)] {
+            ledger.send(trace(n), [span(n)]);
+            ledger.traces.get_mut(&trace(n)).unwrap()[0].sent_ms = sent_ms;
+            if n != 2 {
+                ledger.settle(&ACKED, [(trace(n), span(n))]);
+            }
+        }
+        assert_eq!(ledger.longest_gap_ms(), 300);
     }
 
     #[test]

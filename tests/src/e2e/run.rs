@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::backend::{Backend, Component, Stack, StackSpec};
 use super::diagnostics;
 use super::report::{Recorder, Report, ScenarioReport};
-use super::scenario::Scenario;
+use super::scenario::{Needs, Scenario};
 use super::send::http_client;
 use crate::step::Cancel;
 use crate::tools::Toolbox;
@@ -106,6 +106,12 @@ impl Env {
         Ok(stack)
     }
 
+    /// Takes over a stack that the scenario installed itself: its evidence and its end.
+    pub fn adopt(&self, stack: Arc<dyn Stack>) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        lock(&self.stacks).insert(number, stack);
+    }
+
     /// Stops a stack that the scenario is done with. Its evidence is gathered first if a check failed.
     pub async fn finish(&self, stack: Arc<dyn Stack>) -> Result<()> {
         if self.recorder.failed() {
@@ -127,6 +133,7 @@ impl Env {
         for (n, stack) in &stacks {
             let dir = self.artifacts.join(format!("stack-{n}"));
             write(&dir.join("manifests.yaml"), &stack.render().text)?;
+            cause = cause.or(stack.evidence(&dir).await?);
             for (name, text) in stack.configs().await? {
                 write(&dir.join("configs").join(name), &text)?;
             }
@@ -206,6 +213,14 @@ async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> Scenario
     let recorder = env.recorder.clone();
     if env.cancel.is_cancelled() {
         recorder.check("run", false, "interrupted before it started");
+        return recorder.finish();
+    }
+    if scenario.needs == Needs::Cluster && env.backend.cluster().is_none() {
+        let reason = format!(
+            "needs a cluster: runs with --backend {}",
+            scenario.needs.backends().join(" or ")
+        );
+        recorder.skip("run", reason);
         return recorder.finish();
     }
     // Evidence of an earlier run would be taken for this one's. What isn't there needs no removal.

@@ -205,6 +205,17 @@ fn gomemlimit(scene: &Scene) -> Vec<Problem> {
     each_container(scene, &["env"], |_, container| {
         let limits = container.spec.resources.as_ref()?.limits.as_ref()?;
         let limit = quantity::bytes(&limits.get("memory")?.0)?;
+        // A shell is no Go program.
+        if container
+            .spec
+            .command
+            .iter()
+            .flatten()
+            .next()
+            .is_some_and(|c| c == "/bin/sh")
+        {
+            return None;
+        }
         let Some(text) = container.env("GOMEMLIMIT") else {
             return Some("the memory limit is set but GOMEMLIMIT is not".into());
         };

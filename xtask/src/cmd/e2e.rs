@@ -1,5 +1,7 @@
 //! `cargo xtask e2e`: the main job.
 
+mod target;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stack_tests::disk;
+use stack_tests::e2e::backend::Backend;
+use stack_tests::e2e::backend::cluster::{ClusterBackend, Setup};
 use stack_tests::e2e::backend::local::LocalBackend;
 use stack_tests::e2e::report::{self, Report};
 use stack_tests::e2e::run::{RunOptions, run as run_scenarios};
@@ -23,25 +27,46 @@ use crate::ctx::{Ctx, planned_chart};
 
 /// Logs, blocks and queues of the scenarios that run at the same time stay under this.
 pub const RUN_SPACE: u64 = 1024 * 1024 * 1024;
-/// The programs of all scenarios.
-const TOOLS: [&str; 4] = ["helm", "otelcol", "tempo", "versitygw"];
 
 /// Runs the stack for real, sends traces through every door and reads them back.
 ///
 /// Real helm renders the umbrella chart. The local backend runs the rendered containers as processes
 /// of this machine: it needs neither root nor containers, chooses free ports and binds 127.0.0.1.
 /// What it can't prove it reports as skipped. Tools that are missing are built first.
+/// In a cluster helm installs into namespaces of their own, which go with the scenario; what the cluster
+/// held before stays as it was. Images that it can't pull are named with --image.
 ///
 /// Files: target/xtask/e2e/<scenario>/ holds the evidence of each failed scenario.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask e2e\n  cargo xtask e2e --scenario roundtrip --scenario restart\n  \
-                  cargo xtask e2e --report target/e2e.json --junit target/e2e.xml\n  cargo xtask e2e --scenario s3 --keep"
+                  cargo xtask e2e --report target/e2e.json --junit target/e2e.xml\n  cargo xtask e2e --scenario s3 --keep\n  \
+                  cargo xtask e2e --backend context --context NAME --scenario install"
 )]
 pub struct E2eArgs {
     /// Where the stack runs.
     #[arg(long, value_enum, env = "XTASK_BACKEND", default_value_t = BackendName::Local)]
     backend: BackendName,
+    /// The kubeconfig context of an existing cluster, for `--backend context`.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "XTASK_CONTEXT",
+        required_if_eq("backend", "context")
+    )]
+    context: Option<String>,
+    /// The kubeconfig file that has the context [default: KUBECONFIG, else ~/.kube/config].
+    #[arg(long, value_name = "FILE", env = "XTASK_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// An image that the cluster can have, as NAME=IMAGE, where NAME is tempo, otelcol, versitygw or helper
+    /// (a busybox); may be given more than once.
+    #[arg(
+        long = "image",
+        value_name = "NAME=IMAGE",
+        env = "XTASK_IMAGES",
+        value_delimiter = ','
+    )]
+    images: Vec<String>,
     /// Run only this scenario; may be given more than once.
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
@@ -70,22 +95,51 @@ pub struct E2eArgs {
 enum BackendName {
     /// Processes of this machine.
     Local,
+    /// The kind cluster of `cargo xtask cluster up`.
+    Kind,
+    /// An existing cluster, in namespaces of their own.
+    Context,
+}
+
+impl BackendName {
+    fn name(self) -> &'static str {
+        match self {
+            BackendName::Local => "local",
+            BackendName::Kind => "kind",
+            BackendName::Context => "context",
+        }
+    }
+
+    /// The tools of this machine that its scenarios run.
+    fn tools(self) -> &'static [&'static str] {
+        match self {
+            BackendName::Local => &["helm", "otelcol", "tempo", "versitygw"],
+            BackendName::Kind | BackendName::Context => &["helm", "helm3"],
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Listed {
     name: &'static str,
+    backends: &'static [&'static str],
     proves: &'static str,
 }
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
-    let scenarios = scenario::select(&args.scenarios)?;
     if args.list {
-        return list(ctx, &scenarios);
+        let all = scenario::ALL.iter().map(|s| s.name.to_owned());
+        let names = if args.scenarios.is_empty() {
+            all.collect()
+        } else {
+            args.scenarios.clone()
+        };
+        return list(ctx, &scenario::select(&names, args.backend.name())?);
     }
+    let scenarios = scenario::select(&args.scenarios, args.backend.name())?;
     if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), &TOOLS)?);
+        return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), args.backend.tools())?);
     }
     for file in args.report.iter().chain(&args.junit) {
         report::make_way(file)?;
@@ -99,7 +153,13 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         Err(error) => {
             // Whoever reads the files learns it as well.
             let names = scenarios.iter().map(|s| s.name);
-            let report = Report::not_started("local", pins(ctx)?, begun.elapsed(), names, &format!("{error:#}"));
+            let report = Report::not_started(
+                args.backend.name(),
+                pins(ctx, args.backend)?,
+                begun.elapsed(),
+                names,
+                &format!("{error:#}"),
+            );
             write_reports(args, &report)?;
             return Err(error);
         }
@@ -117,11 +177,31 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
     disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
-    let BackendName::Local = args.backend;
-    let backend = Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?);
+    let runtime = runtime()?;
+    let backend: Arc<dyn Backend> = match args.backend {
+        BackendName::Local => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
+        BackendName::Kind | BackendName::Context => {
+            let (target, images) = target::find(ctx, args)?;
+            let setup = Setup {
+                name: args.backend.name(),
+                target,
+                images,
+                helm,
+                helm_version: ctx.toolbox.get("helm")?.version.to_string(),
+                umbrella,
+                runs,
+            };
+            let (backend, swept) = runtime.block_on(ClusterBackend::connect(setup))?;
+            for namespace in swept {
+                ctx.say(format!("removed namespace {namespace}, which a killed run left"));
+            }
+            Arc::new(backend)
+        }
+    };
     ctx.say(format!(
-        "{} scenarios on the local backend, seed {seed}, {} at a time",
+        "{} scenarios on the {} backend, seed {seed}, {} at a time",
         scenarios.len(),
+        backend.name(),
         args.jobs
     ));
     let options = RunOptions {
@@ -136,13 +216,13 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
         workspace: ctx.workspace.clone(),
         toolbox: ctx.toolbox.clone(),
     };
-    runtime()?.block_on(run_scenarios(options))
+    runtime.block_on(run_scenarios(options))
 }
 
-/// The pinned version of each program that the local backend runs.
-fn pins(ctx: &Ctx) -> Result<BTreeMap<String, String>> {
+/// The pinned version of each tool that a backend runs.
+fn pins(ctx: &Ctx, backend: BackendName) -> Result<BTreeMap<String, String>> {
     let pin = |name: &&str| Ok(((*name).to_owned(), ctx.toolbox.tool(name)?.file.version.to_string()));
-    ["helm", "otelcol", "tempo"].iter().map(pin).collect()
+    backend.tools().iter().map(pin).collect()
 }
 
 fn write_reports(args: &E2eArgs, report: &Report) -> Result<()> {
@@ -205,12 +285,13 @@ fn list(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
         .iter()
         .map(|s| Listed {
             name: s.name,
+            backends: s.needs.backends(),
             proves: s.proves,
         })
         .collect();
     let text = rows
         .iter()
-        .map(|row| format!("{:<10} {}", row.name, row.proves))
+        .map(|row| format!("{:<10} {:<18} {}", row.name, row.backends.join(","), row.proves))
         .collect::<Vec<_>>()
         .join("\n");
     ctx.print(&rows, text)

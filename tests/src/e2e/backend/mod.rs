@@ -1,5 +1,6 @@
 //! Where a stack runs. Scenarios are written once against these traits.
 
+pub mod cluster;
 pub mod local;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use serde_yaml::Value;
 
+use self::cluster::ClusterBackend;
 use crate::render::Render;
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
@@ -109,7 +111,7 @@ impl Endpoints {
 pub struct Stop {
     /// From SIGTERM to the end.
     pub elapsed: Duration,
-    /// Whether the grace period ran out and SIGKILL ended it.
+    /// Whether the grace period ran out and it was killed.
     pub killed: bool,
 }
 
@@ -132,7 +134,10 @@ pub trait Backend: Send + Sync {
     fn versions(&self) -> BTreeMap<String, String>;
 
     /// What this backend can't prove, each with the reason.
-    fn unproven(&self) -> &'static [(&'static str, &'static str)];
+    fn unproven(&self) -> &[(&'static str, &'static str)];
+
+    /// Whether the programs of all stacks and this one share the ports of one machine.
+    fn shares_ports(&self) -> bool;
 
     /// Where this machine keeps the folders of runs.
     fn runs(&self) -> &Path;
@@ -142,6 +147,38 @@ pub trait Backend: Send + Sync {
 
     /// Renders and starts a stack. It may not be ready yet: see [`Stack::wait_ready`].
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>>;
+
+    /// Starts a real S3 server with one empty bucket that stacks of this backend reach.
+    async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>>;
+
+    /// The cluster that stacks run in; none where they run without one.
+    fn cluster(&self) -> Option<&ClusterBackend> {
+        None
+    }
+}
+
+/// A bucket and who may use it.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The access key id.
+    pub access_key: &'a str,
+    /// The secret access key.
+    pub secret_key: &'a str,
+}
+
+/// An S3 server that runs. Dropping it stops and removes it.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Host and port as Tempo reaches it, without a scheme.
+    fn endpoint(&self) -> String;
+
+    /// The keys of all objects, those of the server's own included.
+    async fn objects(&self) -> Result<Vec<String>>;
+
+    /// Stops it and waits until nothing of it is left.
+    async fn shut_down(&self) -> Result<()>;
 }
 
 /// A stack that runs. Dropping it stops and removes it.
@@ -149,6 +186,9 @@ pub trait Backend: Send + Sync {
 pub trait Stack: Send + Sync {
     /// What was rendered.
     fn render(&self) -> &Render;
+
+    /// The namespace that it is installed in: a cluster's has a suffix that tells runs apart.
+    fn namespace(&self) -> &str;
 
     /// The folder on this machine that holds the run.
     fn folder(&self) -> &Path;
@@ -163,7 +203,7 @@ pub trait Stack: Send + Sync {
     /// ready and why, in the program's own words where it said any.
     async fn wait_ready(&self, timeout: Duration) -> Result<()>;
 
-    /// SIGTERM to the container, SIGKILL after the grace period; it is started again, its volumes stay.
+    /// SIGTERM to the container, a kill after the grace period; it is started again, its volumes stay.
     async fn restart_container(&self, component: Component) -> Result<Stop>;
 
     /// Stops the pod as a scale to zero does. Volumes of the pod (emptyDir) go, claims stay.
@@ -188,6 +228,22 @@ pub trait Stack: Send + Sync {
     /// The rendered configuration files, by a name that tells where each comes from.
     async fn configs(&self) -> Result<BTreeMap<String, String>>;
 
+    /// Writes what else explains a failure into a folder, and names the first cause if it is known.
+    async fn evidence(&self, _folder: &Path) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Stops everything and waits for it.
     async fn shut_down(&self) -> Result<()>;
+}
+
+/// The highest resident size of a process so far, in bytes, from its /proc/<pid>/status (proc(5), VmHWM).
+fn peak_memory(status: &str) -> Result<u64> {
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .context("the status of the process has no VmHWM")?;
+    Ok(kib * 1024)
 }

@@ -84,7 +84,7 @@ async fn roundtrip(env: &Env, what: &str, spec: &StackSpec, n: u32) -> Result<()
         .iter()
         .filter(|m| {
             m.get_str(&["metadata", "namespace"])
-                .is_some_and(|namespace| namespace != spec.namespace)
+                .is_some_and(|namespace| namespace != stack.namespace())
         })
         .map(|m| m.id())
         .collect();

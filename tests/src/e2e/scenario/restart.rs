@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Access, judge_ledger, queue_bytes, values};
+use super::{Access, drained, judge_ledger, queue_bytes, values};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::ledger::Ledger;
 use crate::e2e::load::{Load, Plan};
 use crate::e2e::readback::read_back;
 use crate::e2e::run::Env;
-use crate::e2e::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
 /// The load between two stops.
 const PAUSE: Duration = Duration::from_secs(2);
-const DRAINED: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_secs(60);
 /// Enough to have something in every buffer, little enough to be read back soon.
 const RATE: u32 = 500;
@@ -71,7 +69,7 @@ async fn restart(stack: &dyn Stack, component: Option<&Component>) -> Result<Str
         return Ok(String::new());
     };
     let stop = stack.restart_container(*component).await?;
-    let killed = if stop.killed { " by SIGKILL" } else { "" };
+    let killed = if stop.killed { ", killed" } else { "" };
     Ok(format!(
         "{component} stopped after {:.1} s{killed}; ",
         stop.elapsed.as_secs_f64()
@@ -161,17 +159,4 @@ async fn settle(env: &Env, access: &Access, stack: &dyn Stack, load: Load) -> Re
     drained(env, stack).await?;
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
     Ok(ledger)
-}
-
-async fn drained(env: &Env, stack: &dyn Stack) -> Result<()> {
-    wait_for("an empty queue", DRAINED, &env.cancel, || async {
-        let left = queue_bytes(stack).await?;
-        Ok(if left > 0.0 {
-            Look::NotYet(format!("{left} bytes"))
-        } else {
-            Look::Found(())
-        })
-    })
-    .await?;
-    Ok(())
 }

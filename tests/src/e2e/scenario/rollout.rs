@@ -17,6 +17,8 @@ struct Case {
     what: &'static str,
     values: String,
     says: &'static str,
+    /// Needs a port of the machine that another program has taken.
+    shares_ports: bool,
 }
 
 pub(super) async fn run(env: &Env) -> Result<()> {
@@ -27,34 +29,45 @@ pub(super) async fn run(env: &Env) -> Result<()> {
             what: "an unknown key in Tempo's configuration",
             values: "{tempo-stack: {tempo: {config: {nonsense: 1}}}}".into(),
             says: "field nonsense not found",
+            shares_ports: false,
         },
         Case {
             what: "an unknown key in the Collector's configuration",
             values: "{tempo-stack: {otelCollector: {config: {nonsense: {}}}}}".into(),
             says: "has invalid keys: nonsense",
+            shares_ports: false,
         },
         Case {
             what: "a port of Tempo in use",
             values: format!("{{tempo-stack: {{tempo: {{service: {{ports: {{http: {port}}}}}}}}}}}"),
             says: "address already in use",
+            shares_ports: true,
         },
         Case {
             what: "a port of the Collector in use",
             values: format!("{{tempo-stack: {{otelCollector: {{service: {{ports: {{otlpHttp: {port}}}}}}}}}}}"),
             says: "address already in use",
+            shares_ports: true,
         },
         Case {
             what: "a file that Tempo can't read",
             values: "{tempo-stack: {tempo: {config: {overrides: {per_tenant_override_config: /etc/tempo/none.yaml}}}}}".into(),
             says: "none.yaml: no such file",
+            shares_ports: false,
         },
         Case {
             what: "a file that the Collector can't read",
             values: "{tempo-stack: {otelCollector: {config: {receivers: {otlp: {protocols: {grpc: {tls: {cert_file: /etc/otelcol/none.pem, key_file: /etc/otelcol/none.key}}}}}}}}}".into(),
             says: "none.",
+            shares_ports: false,
         },
     ];
     for case in cases {
+        if case.shares_ports && !env.backend.shares_ports() {
+            env.recorder
+                .skip(case.what, "every pod has ports of its own: nothing else can take one");
+            continue;
+        }
         broken(env, case).await?;
     }
     // The same stack without the mistakes: what was reported was the mistake and not the start.

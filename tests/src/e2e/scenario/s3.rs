@@ -1,39 +1,38 @@
 //! `s3`: the documented example against a real S3 server.
 
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_yaml::Value;
-use tokio::process::{Child, Command};
 
 use super::{Access, values};
-use crate::e2e::backend::{Component, Stack, StackSpec};
+use crate::e2e::backend::{Bucket, Component, ObjectStore, Stack, StackSpec};
 use crate::e2e::corpus::{Corpus, Sample};
 use crate::e2e::door::Door;
 use crate::e2e::run::Env;
 use crate::e2e::tempo::span_count;
 use crate::e2e::wait::{Look, wait_for};
 use crate::render::{merge, set};
-use crate::run_dir::{MARKER, RunDir};
 
 const READY: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(20);
-/// The object keys below a bucket folder of the server.
 const ACCESS_KEY: &str = "e2e-access-key";
 const SECRET_KEY: &str = "e2e-secret-key";
 
 pub(super) async fn run(env: &Env) -> Result<()> {
     let example = Example::read(env)?;
-    let server = Server::start(env, &example.bucket).await?;
-    let good = example.values(&server, &example.bucket)?;
+    let bucket = Bucket {
+        name: &example.bucket,
+        access_key: ACCESS_KEY,
+        secret_key: SECRET_KEY,
+    };
+    let server = env.backend.object_store(&bucket).await?;
+    let good = example.values(server.as_ref(), &example.bucket)?;
     let sample = Corpus::from_now(env.seed)?.sample(0);
 
     let stack = env.start(&example.spec(good.clone(), SECRET_KEY)).await?;
     stack.wait_ready(READY).await?;
-    stored(env, stack.as_ref(), &server, &sample).await?;
+    stored(env, stack.as_ref(), server.as_ref(), &sample).await?;
     no_secret_in_sight(env, stack.as_ref()).await?;
     env.finish(stack).await?;
 
@@ -56,16 +55,17 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     );
     env.finish(fresh).await?;
 
-    let wrong_key = example.spec(example.values(&server, &example.bucket)?, "not-the-key");
+    let wrong_key = example.spec(example.values(server.as_ref(), &example.bucket)?, "not-the-key");
     refused(env, "a wrong key", &wrong_key, "signature we calculated does not match").await?;
-    let no_bucket = example.spec(example.values(&server, "no-such-bucket")?, SECRET_KEY);
+    let no_bucket = example.spec(example.values(server.as_ref(), "no-such-bucket")?, SECRET_KEY);
     refused(
         env,
         "a missing bucket",
         &no_bucket,
         "no-such-bucket: The specified bucket does not exist",
     )
-    .await
+    .await?;
+    server.shut_down().await
 }
 
 /// `values-s3-example.yaml`, and the Secret that its head tells the user to make.
@@ -90,7 +90,7 @@ impl Example {
     }
 
     /// The example with its endpoint replaced by the server's.
-    fn values(&self, server: &Server, bucket: &str) -> Result<Value> {
+    fn values(&self, server: &dyn ObjectStore, bucket: &str) -> Result<Value> {
         let mut stack = self.values.clone();
         set(
             &mut stack,
@@ -120,7 +120,7 @@ impl Example {
     }
 }
 
-async fn stored(env: &Env, stack: &dyn Stack, server: &Server, sample: &Sample) -> Result<()> {
+async fn stored(env: &Env, stack: &dyn Stack, server: &dyn ObjectStore, sample: &Sample) -> Result<()> {
     let access = Access::new(stack)?;
     let outcome = access.sender.send(Door::OtlpGrpc, &sample.traces).await?;
     env.recorder.check("taken", outcome.is_acked(), outcome.to_string());
@@ -129,7 +129,7 @@ async fn stored(env: &Env, stack: &dyn Stack, server: &Server, sample: &Sample) 
         .wait_for_trace(sample.id, span_count(&sample.traces), FOUND, &env.cancel)
         .await?;
     let in_bucket = wait_for("a block in the bucket", FOUND, &env.cancel, || async {
-        let objects = server.objects()?;
+        let objects = server.objects().await?;
         let complete =
             objects.iter().any(|o| o.ends_with("meta.json")) && objects.iter().any(|o| o.ends_with("data.parquet"));
         Ok(if complete {
@@ -184,79 +184,4 @@ async fn refused(env: &Env, what: &str, spec: &StackSpec, says: &str) -> Result<
     env.recorder
         .check(format!("{what} ends in a failure that names it"), ok, detail);
     env.finish(stack).await
-}
-
-/// A real S3 server on a folder of this machine. Dropping it stops it.
-struct Server {
-    run: RunDir,
-    port: u16,
-    _child: Child,
-}
-
-impl Server {
-    async fn start(env: &Env, bucket: &str) -> Result<Server> {
-        let toolbox = env.toolbox.clone();
-        let tool = tokio::task::spawn_blocking(move || toolbox.get("versitygw"))
-            .await
-            .context("finding versitygw")??;
-        let run = RunDir::create(env.backend.runs(), "s3")?;
-        let bucket = run.path().join("root").join(bucket);
-        let sidecar = run.path().join("sidecar");
-        for dir in [&bucket, &sidecar] {
-            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-        }
-        let port = env.backend.free_port()?;
-        let log = std::fs::File::create(run.path().join("log")).context("making the S3 server's log")?;
-        let child = Command::new(&tool.path)
-            .args([
-                "--port",
-                &format!("{}:{port}", Ipv4Addr::LOCALHOST),
-                "posix",
-                "--sidecar",
-            ])
-            .arg(&sidecar)
-            .arg(run.path().join("root"))
-            .env_clear()
-            .env("ROOT_ACCESS_KEY", ACCESS_KEY)
-            .env("ROOT_SECRET_KEY", SECRET_KEY)
-            .env(MARKER, run.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("sharing the log")?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", tool.path.display()))?;
-        let server = Server {
-            run,
-            port,
-            _child: child,
-        };
-        wait_for("the S3 server", READY, &env.cancel, || async {
-            Ok(match tokio::net::TcpStream::connect(server.endpoint()).await {
-                Ok(_) => Look::Found(()),
-                Err(error) => Look::NotYet(error.to_string()),
-            })
-        })
-        .await?;
-        Ok(server)
-    }
-
-    /// Host and port, without a scheme, as Tempo wants it.
-    fn endpoint(&self) -> String {
-        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
-    }
-
-    fn objects(&self) -> Result<Vec<String>> {
-        files(&self.run.path().join("root"))
-    }
-}
-
-fn files(dir: &Path) -> Result<Vec<String>> {
-    let entries = walkdir::WalkDir::new(dir)
-        .into_iter()
-        .flatten()
-        .filter(|e| e.file_type().is_file());
-    let paths: Vec<PathBuf> = entries.map(walkdir::DirEntry::into_path).collect();
-    Ok(paths.iter().map(|path| path.display().to_string()).collect())
 }

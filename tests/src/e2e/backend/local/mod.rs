@@ -6,6 +6,7 @@
 mod materialise;
 mod plan;
 mod process;
+mod s3;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,7 +23,8 @@ use tokio::sync::Mutex;
 use self::materialise::{Folders, Materialiser};
 use self::plan::{Plan, PodPlan};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
-use super::{Backend, Component, Endpoints, Memory, Stack, StackSpec, Stop};
+use self::s3::S3Server;
+use super::{Backend, Bucket, Component, Endpoints, Memory, ObjectStore, Stack, StackSpec, Stop, peak_memory};
 use crate::e2e::diagnostics;
 use crate::e2e::ports::{Ports, is_free};
 use crate::failure::{Failure, Kind};
@@ -82,6 +84,7 @@ const UNPROVEN: [(&str, &str); 4] = [
 pub struct LocalBackend {
     helm: Helm,
     umbrella: Prepared,
+    toolbox: Toolbox,
     programs: BTreeMap<&'static str, Installed>,
     helm_version: String,
     runs: PathBuf,
@@ -108,6 +111,7 @@ impl LocalBackend {
         Ok(LocalBackend {
             helm,
             umbrella,
+            toolbox: toolbox.clone(),
             programs,
             helm_version,
             runs,
@@ -188,8 +192,12 @@ impl Backend for LocalBackend {
         versions
     }
 
-    fn unproven(&self) -> &'static [(&'static str, &'static str)] {
+    fn unproven(&self) -> &[(&'static str, &'static str)] {
         &UNPROVEN
+    }
+
+    fn shares_ports(&self) -> bool {
+        true
     }
 
     fn runs(&self) -> &Path {
@@ -202,6 +210,15 @@ impl Backend for LocalBackend {
 
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
         Ok(Arc::new(LocalStack::start(self.clone(), spec).await?))
+    }
+
+    async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
+        let toolbox = self.toolbox.clone();
+        let tool = tokio::task::spawn_blocking(move || toolbox.get("versitygw"))
+            .await
+            .context("finding versitygw")??;
+        let server = S3Server::start(&tool, bucket, &self.runs, self.ports.free()?, &self.cancel).await?;
+        Ok(Box::new(server))
     }
 }
 
@@ -329,6 +346,10 @@ impl Stack for LocalStack {
         &self.render
     }
 
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn folder(&self) -> &Path {
         self.run.path()
     }
@@ -440,8 +461,10 @@ impl Stack for LocalStack {
                 .and_then(|c| c.status().pid)
         };
         let pid = pid.with_context(|| format!("{component} is not running"))?;
+        let file = format!("/proc/{pid}/status");
+        let status = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
         Ok(Memory {
-            peak: peak_memory(pid)?,
+            peak: peak_memory(&status)?,
             limit: plan::bytes(limit)?,
         })
     }
@@ -529,17 +552,4 @@ fn require_free(endpoints: &Endpoints) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The highest resident size of a process so far, in bytes (proc(5), VmHWM).
-fn peak_memory(pid: u32) -> Result<u64> {
-    let file = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .and_then(|number| number.trim().parse::<u64>().ok())
-        .with_context(|| format!("{file} has no VmHWM"))?;
-    Ok(kib * 1024)
 }

@@ -1,0 +1,195 @@
+//! `lifecycle`: what stays when a release goes, what comes back with it, and releases side by side.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::Api;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+
+use super::super::Access;
+use super::{Lab, deliver, found, helm_command, stack_values};
+use crate::e2e::corpus::Sample;
+use crate::e2e::run::Env;
+
+const RELEASE: &str = "tempo-stack";
+/// Tempo stops at once when its release goes: it was queried, and would use all of a longer time.
+const VALUES: &str = "{tempo: {terminationGracePeriodSeconds: 5}}";
+/// What a namespace holds without any release.
+const NAMESPACES_OWN: [&str; 2] = ["ConfigMap/kube-root-ca.crt", "ServiceAccount/default"];
+
+pub(in super::super) async fn run(env: &Env) -> Result<()> {
+    // Each in namespaces of its own, at the same time.
+    let (first, second) = tokio::join!(comes_and_goes(env), both_helms(env));
+    first.and(second)
+}
+
+async fn comes_and_goes(env: &Env) -> Result<()> {
+    let lab = Lab::open(env, "lifecycle").await?;
+    let values = stack_values(env, VALUES)?;
+    let install = ["install", RELEASE, "./tempo-stack"];
+    lab.run(lab.helm_with(&install, &values)?).await?;
+    let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 0).await?;
+
+    uninstall(&lab, RELEASE).await?;
+    let claim = only_the_claim(env, &lab).await?;
+    lab.run(lab.helm_with(&install, &values)?).await?;
+    again(env, &lab, RELEASE, "a reinstallation", &sample).await?;
+
+    uninstall(&lab, RELEASE).await?;
+    let set = format!("tempo.persistence.existingClaim={claim}");
+    let other = ["install", "other", "./tempo-stack", "--set", &set];
+    lab.run(lab.helm_with(&other, &values)?).await?;
+    again(env, &lab, "other", "another release with existingClaim", &sample).await?;
+    side_by_side(env, &lab).await?;
+    lab.namespace.remove().await
+}
+
+async fn uninstall(lab: &Lab<'_>, release: &str) -> Result<()> {
+    lab.run(lab.helm(&["uninstall", release, "--wait"])?).await?;
+    Ok(())
+}
+
+/// After an uninstallation the claim of Tempo is all that is left. Returns its name.
+async fn only_the_claim(env: &Env, lab: &Lab<'_>) -> Result<String> {
+    let mut left = BTreeSet::new();
+    for (group, kind) in [
+        ("", "ConfigMap"),
+        ("", "Secret"),
+        ("", "Service"),
+        ("", "ServiceAccount"),
+        ("", "PersistentVolumeClaim"),
+        ("apps", "Deployment"),
+        ("apps", "StatefulSet"),
+    ] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        let client = lab.cluster.connection().client();
+        let api: Api<DynamicObject> = Api::namespaced_with(client, lab.namespace.name(), &resource);
+        let objects = api
+            .list(&ListParams::default())
+            .await
+            .with_context(|| format!("listing {kind}s"))?;
+        left.extend(
+            objects
+                .iter()
+                .map(|o| format!("{kind}/{}", o.metadata.name.as_deref().unwrap_or_default())),
+        );
+    }
+    // The Service that carries UDP to this machine is the harness's.
+    left.retain(|id| !NAMESPACES_OWN.contains(&id.as_str()) && !id.ends_with("-e2e-udp"));
+    let claims: Vec<String> = left
+        .iter()
+        .filter_map(|id| id.strip_prefix("PersistentVolumeClaim/").map(str::to_owned))
+        .collect();
+    let ok = left.len() == 1 && claims.len() == 1;
+    env.recorder.check(
+        "an uninstallation leaves the claim of Tempo and nothing else",
+        ok,
+        format!("{left:?}"),
+    );
+    let claims: Vec<String> = if claims.is_empty() { names(lab).await? } else { claims };
+    claims.into_iter().next().context("no claim is left to go on with")
+}
+
+async fn names(lab: &Lab<'_>) -> Result<Vec<String>> {
+    let api: Api<PersistentVolumeClaim> = lab.cluster.connection().api(lab.namespace.name());
+    let list = api.list(&ListParams::default()).await.context("listing claims")?;
+    Ok(list.iter().filter_map(|claim| claim.metadata.name.clone()).collect())
+}
+
+async fn again(env: &Env, lab: &Lab<'_>, release: &str, what: &str, sample: &Sample) -> Result<()> {
+    let stack = lab.ready(release).await?;
+    let waited = found(env, stack.as_ref(), sample).await;
+    let detail = waited
+        .as_ref()
+        .map_or_else(|e| format!("{e:#}"), |t| format!("after {} ms", t.as_millis()));
+    env.recorder
+        .check(format!("{what} finds the old traces"), waited.is_ok(), detail);
+    Ok(())
+}
+
+/// A second release in the namespace, as the README says, and one in another namespace.
+async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
+    let values = stack_values(env, VALUES)?;
+    let readme = env.workspace.root().join("charts/tempo-stack/README.md");
+    let words = lab.own(helm_command(&readme, "helm install team-b ./tempo-stack")?);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    lab.run(lab.helm_with(&words, &values)?).await?;
+    let elsewhere = Lab::open(env, "lifecycle").await?;
+    elsewhere
+        .run(elsewhere.helm_with(&["install", RELEASE, "./tempo-stack"], &values)?)
+        .await?;
+    let stacks = [
+        ("other", lab.ready("other").await?),
+        ("team-b in its namespace", lab.ready("team-b").await?),
+        ("a release in another namespace", elsewhere.ready(RELEASE).await?),
+    ];
+    let mut samples = Vec::new();
+    for (n, (_, stack)) in stacks.iter().enumerate() {
+        samples.push(deliver(env, stack.as_ref(), 10 + u32::try_from(n)?).await?);
+    }
+    for (n, (name, stack)) in stacks.iter().enumerate() {
+        let access = Access::new(stack.as_ref())?;
+        let mut strange = 0;
+        for (_, sample) in samples.iter().enumerate().filter(|(m, _)| *m != n) {
+            strange += usize::from(access.tempo.trace(sample.id).await?.is_some());
+        }
+        let own = access.tempo.trace(samples[n].id).await?.is_some();
+        let detail = format!("its own trace: {own}, traces of the two others: {strange}");
+        env.recorder.check(
+            format!("side by side: {name} has its own traces only"),
+            own && strange == 0,
+            detail,
+        );
+    }
+    elsewhere.namespace.remove().await
+}
+
+/// Helm 3 installs and upgrades, and helm 4 upgrades what helm 3 installed.
+async fn both_helms(env: &Env) -> Result<()> {
+    let toolbox = env.toolbox.clone();
+    let helm3: PathBuf = tokio::task::spawn_blocking(move || toolbox.get("helm3"))
+        .await
+        .context("finding helm 3")??
+        .path;
+    let lab = Lab::open(env, "helm3").await?;
+    let values = serde_yaml::to_string(&stack_values(env, VALUES)?).context("writing the values")?;
+    let third = |args: &[&str]| {
+        let step = lab.cluster.connection().helm_of(&helm3, format!("helm 3 {}", args[0]));
+        let step = step
+            .args(["--namespace", lab.namespace.name()])
+            .args(args.iter().copied());
+        anyhow::Ok(step.cwd(lab.charts()?).args(["--values", "-"]).stdin(values.clone()))
+    };
+    let change = ["--set", "tempo.logLevel=warn"];
+    lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
+    let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 20).await?;
+    env.recorder.check("helm 3 installs", true, "");
+    lab.run(third(&["upgrade", RELEASE, "./tempo-stack", change[0], change[1]])?)
+        .await?;
+    again(env, &lab, RELEASE, "an upgrade by helm 3", &sample).await?;
+    let change = [
+        "upgrade",
+        RELEASE,
+        "./tempo-stack",
+        "--reuse-values",
+        "--set",
+        "otelCollector.logLevel=warn",
+    ];
+    lab.run(lab.helm(&change)?).await?;
+    again(
+        env,
+        &lab,
+        RELEASE,
+        "an upgrade by helm 4 of what helm 3 installed",
+        &sample,
+    )
+    .await?;
+    uninstall(&lab, RELEASE).await?;
+    lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
+    again(env, &lab, RELEASE, "helm 3 after an uninstallation by helm 4", &sample).await?;
+    lab.namespace.remove().await
+}
