@@ -48,7 +48,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     };
     let shell = cluster(env)?.shell().await?;
     plain(env, &lab, &command, &readme, &shell).await?;
-    lab.namespace.remove().await?;
+    lab.close().await?;
 
     let command = helm_command(
         &readme,

@@ -45,7 +45,7 @@ async fn comes_and_goes(env: &Env) -> Result<()> {
     lab.run(lab.helm_with(&other, &values)?).await?;
     again(env, &lab, "other", "another release with existingClaim", &sample).await?;
     side_by_side(env, &lab).await?;
-    lab.namespace.remove().await
+    lab.close().await
 }
 
 async fn uninstall(lab: &Lab<'_>, release: &str) -> Result<()> {
@@ -145,7 +145,7 @@ async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
             detail,
         );
     }
-    elsewhere.namespace.remove().await
+    elsewhere.close().await
 }
 
 /// Helm 3 installs and upgrades, and helm 4 upgrades what helm 3 installed.
@@ -191,5 +191,5 @@ async fn both_helms(env: &Env) -> Result<()> {
     uninstall(&lab, RELEASE).await?;
     lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
     again(env, &lab, RELEASE, "helm 3 after an uninstallation by helm 4", &sample).await?;
-    lab.namespace.remove().await
+    lab.close().await
 }

@@ -53,6 +53,12 @@ impl<'a> Lab<'a> {
         })
     }
 
+    /// Removes the namespace, once evidence is gathered where a check failed.
+    async fn close(&self) -> Result<()> {
+        self.env.release(self.namespace.name()).await?;
+        self.namespace.remove().await
+    }
+
     /// The folder with copies of both charts, the umbrella's with its dependencies.
     fn charts(&self) -> Result<PathBuf> {
         let folder = self.cluster.umbrella().dir.parent();
