@@ -70,6 +70,20 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// An error and its causes on one line, each said once.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// What to do about an error of the file system that is the machine's fault; none for any other error.
 fn remedy_of_io(error: &io::Error) -> Option<&'static str> {
     match error.kind() {

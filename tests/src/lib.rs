@@ -5,6 +5,7 @@
 //! and `e2e` runs them and sends real traces through.
 //! Programs are [`step`]s; the pinned ones come from [`tools`].
 
+pub mod artifact_hub;
 pub mod config_check;
 pub mod disk;
 pub mod door;

@@ -22,7 +22,7 @@ use crate::step::{Output, Step};
 use crate::tools::{Installed, Origin, Toolbox};
 use crate::workload::workload;
 use crate::workspace::{Chart, Scenario, Workspace};
-use crate::{kube_score, pod_security, schema_check};
+use crate::{artifact_hub, kube_score, pod_security, schema_check};
 
 /// What an allowance begins with.
 const ALLOWANCE: &str = "# lint-allow ";
@@ -191,6 +191,7 @@ pub fn scenario(tools: &Tools, workspace: &Workspace, chart: &LintChart, scenari
         findings: Vec::new(),
         judgements: Vec::new(),
     };
+    report.findings.extend(artifact_hub::judge(workspace, &chart.chart)?);
     let linted = helm.runner.try_run(&helm_lint_step(helm, &chart.prepared, scenario))?;
     report.findings.extend(helm_messages(&chart.chart, &shown, &linted));
     let rendered = helm.runner.try_run(&helm.template_step(&chart.prepared, &options))?;
@@ -411,6 +412,7 @@ pub fn rule_list() -> Vec<(String, String)> {
         .iter()
         .map(|(name, remedy)| ((*name).to_owned(), (*remedy).to_owned()));
     let rest = [
+        (artifact_hub::RULE, artifact_hub::SUMMARY),
         ("helm-lint", "helm lint --strict says nothing"),
         ("helm-template", "the scenario renders, and helm warns of nothing"),
         (

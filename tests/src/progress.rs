@@ -71,7 +71,10 @@ impl Progress {
             }
             None if !self.quiet && self.last_line.elapsed() >= PLAIN_INTERVAL => {
                 self.last_line = Instant::now();
-                say(format_args!("{}: {}/{} {message}", self.name, self.done, self.total));
+                match self.total {
+                    0 => say(format_args!("{}: {message}", self.name)),
+                    total => say(format_args!("{}: {}/{total} {message}", self.name, self.done)),
+                }
             }
             None => {}
         }

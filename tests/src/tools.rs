@@ -3,6 +3,7 @@
 //! A tool is a folder with `tool.yaml`, `go.mod` and `go.sum`. It is built once into a cache that is
 //! keyed by the content of its module files, its build settings and the Go version.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -30,8 +31,15 @@ const BUILD_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 pub struct ToolFile {
     /// What it is for, in one line.
     pub summary: String,
-    /// The Go package to build.
+    /// Which work needs it.
+    #[serde(default)]
+    pub group: Group,
+    /// The Go package to build into a program with the folder's name; empty where `binaries` are set.
+    #[serde(default)]
     pub package: String,
+    /// Several programs of one module, each a tool of its own: name to Go package.
+    #[serde(default)]
+    pub binaries: BTreeMap<String, String>,
     /// The version that the module files pin.
     pub version: Version,
     /// Linker flags, beyond those that strip the binary.
@@ -43,10 +51,44 @@ pub struct ToolFile {
     pub probe: Vec<String>,
 }
 
+/// Which work needs a tool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// Lint, tests and local end-to-end runs: what `tools install` builds without being told names.
+    #[default]
+    Default,
+    /// Signing, pushing and checking releases.
+    Release,
+    /// A kind cluster and its offline images.
+    Testbed,
+}
+
+impl ToolFile {
+    /// The programs that this file describes, each with the file that describes it alone.
+    fn split(self, folder: &str) -> Result<Vec<(String, ToolFile)>> {
+        if self.package.is_empty() == self.binaries.is_empty() {
+            bail!("either `package` or `binaries` must be set");
+        }
+        if self.binaries.is_empty() {
+            return Ok(vec![(folder.to_owned(), self)]);
+        }
+        let one = |(name, package): (&String, &String)| {
+            let file = ToolFile {
+                package: package.clone(),
+                binaries: BTreeMap::new(),
+                ..self.clone()
+            };
+            (name.clone(), file)
+        };
+        Ok(self.binaries.iter().map(one).collect())
+    }
+}
+
 /// A pinned tool.
 #[derive(Debug, Clone)]
 pub struct Tool {
-    /// Its name: the folder's, and the program's.
+    /// Its name: the program's, and the folder's where that holds one program.
     pub name: String,
     /// The folder with its module files.
     pub dir: PathBuf,
@@ -110,8 +152,16 @@ impl Toolbox {
                 .file_name()
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            let file = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
-            tools.push(Tool { name, dir, file });
+            let parsed: ToolFile =
+                serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+            let programs = parsed
+                .split(&name)
+                .with_context(|| format!("reading {}", file.display()))?;
+            tools.extend(programs.into_iter().map(|(name, file)| Tool {
+                name,
+                dir: dir.clone(),
+                file,
+            }));
         }
         tools.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Toolbox {
@@ -216,6 +266,29 @@ impl Toolbox {
             self.build(tool, &go, &installed.path)?;
         }
         Ok(installed)
+    }
+
+    /// The pinned version, if the cache holds it; whatever PATH has.
+    pub fn find_pinned(&self, name: &str) -> Result<Option<Installed>> {
+        let tool = self.tool(name)?;
+        let Ok(go) = self.go(tool) else { return Ok(None) };
+        Ok(self.cached(tool, &go)?.filter(|i| i.path.is_file()))
+    }
+
+    /// A name for exactly the program that the pinned module gives: version and key of its sources.
+    pub fn build_id(&self, name: &str) -> Result<String> {
+        let tool = self.tool(name)?;
+        let key = self.key(tool, &self.go(tool)?)?;
+        Ok(format!("{} {}-{key}", tool.name, tool.file.version))
+    }
+
+    /// The Go package of a tool and the version of its module, as go.mod has it.
+    pub fn module(&self, name: &str) -> Result<String> {
+        let tool = self.tool(name)?;
+        let path = tool.dir.join("go.mod");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(required_module(&text, &tool.file.package)
+            .unwrap_or_else(|| format!("{} v{}", tool.name, tool.file.version)))
     }
 
     /// The Go that would build the tool; an error says what to install.
@@ -443,6 +516,21 @@ impl Toolbox {
     }
 }
 
+/// `package version` for the longest required module that the package belongs to; none for a package
+/// of the module itself.
+fn required_module(go_mod: &str, package: &str) -> Option<String> {
+    let belongs = |module: &str| {
+        let rest = package.strip_prefix(module);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    go_mod
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
+        .filter(|(module, version)| belongs(module) && version.starts_with('v'))
+        .max_by_key(|(module, _)| module.len())
+        .and_then(|(_, version)| Some(format!("{package} {}", version.split_whitespace().next()?)))
+}
+
 /// The `go` line of a tool's go.mod.
 fn go_line(tool: &Tool) -> Result<Option<String>> {
     let file = tool.dir.join("go.mod");
@@ -517,11 +605,43 @@ mod tests {
         for tool in toolbox(temp.path()).tools() {
             let text = std::fs::read_to_string(tool.dir.join("go.mod")).unwrap();
             assert!(tool.dir.join("go.sum").is_file(), "{} has no go.sum", tool.name);
-            // The module proxy holds Tempo's release as a pseudo-version only.
-            if tool.name != "tempo" {
+            // The module proxy holds Tempo's release as a pseudo-version only; pause requires nothing.
+            if !["tempo", "pause"].contains(&tool.name.as_str()) {
                 assert!(text.contains(&format!(" v{}", tool.file.version)), "{}", tool.name);
             }
         }
+    }
+
+    #[test]
+    fn the_module_of_a_package_is_the_longest_that_is_required() {
+        let text = "module m\n\nrequire (\n\tgo.x/a v1.0.0 // indirect\n\tgo.x/a/b v2.0.0\n)\n";
+        assert_eq!(required_module(text, "go.x/a/b/cmd").unwrap(), "go.x/a/b/cmd v2.0.0");
+        assert_eq!(required_module(text, "go.x/a/bc").unwrap(), "go.x/a/bc v1.0.0");
+        assert_eq!(required_module(text, "."), None);
+    }
+
+    #[test]
+    fn one_module_may_hold_several_tools() {
+        let temp = tempfile::tempdir().unwrap();
+        let toolbox = toolbox(temp.path());
+        let kubelet = toolbox.tool("kubelet").unwrap();
+        let kubectl = toolbox.tool("kubectl").unwrap();
+        assert_eq!(kubelet.dir, kubectl.dir);
+        assert_eq!(kubelet.file.package, "k8s.io/kubernetes/cmd/kubelet");
+        assert_eq!(kubelet.file.group, Group::Testbed);
+        assert_eq!(toolbox.tool("helm").unwrap().file.group, Group::Default);
+    }
+
+    #[test]
+    fn a_file_that_names_both_one_package_and_several_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() {}\n");
+        let file = temp.path().join("ci/tools/hello/tool.yaml");
+        let text = std::fs::read_to_string(&file).unwrap() + "binaries: {a: ./a}\n";
+        std::fs::write(&file, text).unwrap();
+        let runner = Runner::new(Cancel::default(), false);
+        let error = Toolbox::read(temp.path(), temp.path().join("cache"), runner, true).unwrap_err();
+        assert!(format!("{error:#}").contains("`package` or `binaries`"), "{error:#}");
     }
 
     #[test]

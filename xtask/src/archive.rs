@@ -1,12 +1,13 @@
 //! A packaged chart, looked into.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
+use semver::Version;
 use sha2::{Digest, Sha256};
 use stack_tests::workspace::Chart;
 use tar::EntryType;
@@ -42,6 +43,74 @@ pub fn list(file: &Path) -> Result<Vec<Entry>> {
         });
     }
     Ok(entries)
+}
+
+/// The text of one file in an archive.
+pub fn text(file: &Path, path: &str) -> Result<String> {
+    let reading = || format!("reading {path} in {}", file.display());
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(file).with_context(reading)?));
+    for entry in archive.entries().with_context(reading)? {
+        let mut entry = entry.with_context(reading)?;
+        if entry.path().with_context(reading)? == Path::new(path) {
+            let mut text = String::new();
+            entry.read_to_string(&mut text).with_context(reading)?;
+            return Ok(text);
+        }
+    }
+    anyhow::bail!("{} holds no {path}", file.display())
+}
+
+/// The Chart.yaml of a packaged chart.
+pub fn chart(file: &Path) -> Result<serde_yaml::Value> {
+    let reading = || format!("reading {}", file.display());
+    let top = list(file)?.into_iter().map(|entry| entry.path);
+    let top = top.filter(|path| path.ends_with("/Chart.yaml")).min_by_key(String::len);
+    let top = top.context("it holds no Chart.yaml").with_context(reading)?;
+    serde_yaml::from_str(&text(file, &top)?).with_context(reading)
+}
+
+/// The name and the version of a packaged chart.
+pub fn identity(file: &Path) -> Result<(String, Version)> {
+    let chart = chart(file)?;
+    let field = |key: &str| chart.get(key).and_then(serde_yaml::Value::as_str).unwrap_or_default();
+    let version = field("version");
+    let version = version
+        .parse()
+        .with_context(|| format!("the version {version:?} in {}", file.display()))?;
+    Ok((field("name").to_owned(), version))
+}
+
+/// A SHA-256, in hexadecimal digits, over all that a packaged chart says: its files without their dates.
+/// Two archives that differ in it are different charts.
+pub fn content(file: &Path) -> Result<String> {
+    let reading = || format!("reading {}", file.display());
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(file).with_context(reading)?));
+    let mut files = BTreeMap::new();
+    for entry in archive.entries().with_context(reading)? {
+        let mut entry = entry.with_context(reading)?;
+        let path = entry.path().with_context(reading)?.to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).with_context(reading)?;
+        if path.ends_with("/Chart.lock")
+            && let Ok(mut lock) = serde_yaml::from_slice::<serde_yaml::Mapping>(&bytes)
+        {
+            // helm dates it.
+            lock.remove("generated");
+            bytes = serde_yaml::to_string(&lock).context("writing YAML")?.into_bytes();
+        }
+        files.insert(path, bytes);
+    }
+    let mut hash = Sha256::new();
+    for (path, bytes) in &files {
+        hash.update(format!("{path} {}\n", bytes.len()));
+        hash.update(bytes);
+    }
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+/// Bytes as text.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is wrong with the archive of a chart whose files are all to be dated `epoch` (seconds since 1970).
@@ -98,11 +167,7 @@ pub fn fingerprint(file: &Path) -> Result<(u64, String)> {
     File::open(file)
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .with_context(|| format!("reading {}", file.display()))?;
-    let digest = Sha256::digest(&bytes);
-    Ok((
-        bytes.len() as u64,
-        digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-    ))
+    Ok((bytes.len() as u64, hexadecimal(&Sha256::digest(&bytes))))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What every command is handed: where the workspace is and how to speak.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::builder::FalseyValueParser;
@@ -52,6 +54,43 @@ pub enum Format {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Metadata {
     kube_version: String,
+    #[serde(default)]
+    published_charts: Option<String>,
+    #[serde(default)]
+    maintainers: Vec<Maintainer>,
+    #[serde(default)]
+    sign_key: Option<SignKey>,
+}
+
+/// Someone to ask about a chart, as Artifact Hub shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintainer {
+    /// A name.
+    pub name: String,
+    /// An address.
+    pub email: String,
+}
+
+/// The public key that archives are signed with, as Artifact Hub shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignKey {
+    /// The primary key's fingerprint in hexadecimal digits.
+    pub fingerprint: String,
+    /// Where the public key is found.
+    pub url: String,
+}
+
+/// Settings of packages and releases.
+#[derive(Debug, Clone, Default)]
+pub struct Publication {
+    /// Where the charts are found once they are published: `oci://…` or `https://…`.
+    pub charts: Option<String>,
+    /// Whom to ask.
+    pub maintainers: Vec<Maintainer>,
+    /// What signs.
+    pub sign_key: Option<SignKey>,
 }
 
 /// Built once by a command, passed down.
@@ -65,6 +104,8 @@ pub struct Ctx {
     pub toolbox: Toolbox,
     /// The Kubernetes version that charts are rendered for.
     pub kube_version: String,
+    /// How packages and releases are made.
+    pub publication: Publication,
     /// The global options.
     pub args: GlobalArgs,
 }
@@ -72,18 +113,37 @@ pub struct Ctx {
 impl Ctx {
     /// Reads the workspace. Precedence of settings: flag, `XTASK_*` variable, `[workspace.metadata.xtask]`.
     pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
-        let workspace = Workspace::find()?;
+        Ctx::at(Workspace::find()?, args, cancel)
+    }
+
+    fn at(workspace: Workspace, args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
         let metadata = read_metadata(&workspace)?;
         let runner = Runner::new(cancel, args.verbose > 0);
         let toolbox = Toolbox::read(workspace.root(), Toolbox::default_cache()?, runner.clone(), args.quiet)?;
         let kube_version = std::env::var("XTASK_KUBE_VERSION").unwrap_or(metadata.kube_version);
+        let charts = std::env::var("XTASK_PUBLISHED_CHARTS")
+            .ok()
+            .or(metadata.published_charts);
+        let publication = Publication {
+            charts: charts
+                .map(|url| url.trim_end_matches('/').to_owned())
+                .filter(|url| !url.is_empty()),
+            maintainers: metadata.maintainers,
+            sign_key: metadata.sign_key,
+        };
         Ok(Ctx {
             workspace,
             runner,
             toolbox,
             kube_version,
+            publication,
             args,
         })
+    }
+
+    /// The same run in another checkout, with that one's settings and pins.
+    pub fn in_checkout(&self, root: &Path) -> Result<Ctx> {
+        Ctx::at(Workspace::at(root), self.args.clone(), self.runner.cancel().clone())
     }
 
     /// A helm from PATH or the pinned one.
@@ -119,8 +179,24 @@ impl Ctx {
         Ok(steps)
     }
 
+    /// A lock file, held as long as what is returned lives; `what` says what its holder does.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
+        let dir = path.parent().context("a lock has a folder")?;
+        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+        let mut waits = false;
+        while file.try_lock().is_err() {
+            if !waits {
+                self.say(format!("waiting for another run that {what}"));
+            }
+            waits = true;
+            self.runner.cancel().check()?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(file)
+    }
+
     /// Where `command` leaves its files.
-    #[cfg(feature = "e2e")]
     pub fn artifacts(&self, command: &str) -> PathBuf {
         match &self.args.artifacts {
             Some(dir) => dir.clone(),

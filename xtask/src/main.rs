@@ -1,13 +1,21 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
+#![cfg_attr(
+    not(feature = "release"),
+    allow(dead_code, reason = "what only `release` needs is compiled in any case")
+)]
+
 mod archive;
 #[cfg(feature = "e2e")]
 mod claim;
+mod cluster;
 mod cmd;
 mod ctx;
 #[cfg(feature = "e2e")]
 mod endpoints;
 mod generated;
+mod release;
+mod testbed;
 
 use std::process::ExitCode;
 
@@ -53,7 +61,12 @@ enum Command {
     Down(cmd::down::DownArgs),
     #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
+    Cluster(cmd::cluster::ClusterArgs),
+    Changed(cmd::changed::ChangedArgs),
+    Bump(cmd::bump::BumpArgs),
     Package(cmd::package::PackageArgs),
+    #[cfg(feature = "release")]
+    Release(cmd::release::ReleaseArgs),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +116,11 @@ fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Command::Down(args) => cmd::down::run(&ctx, args),
         #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
+        Command::Cluster(args) => cmd::cluster::run(&ctx, args),
+        Command::Changed(args) => cmd::changed::run(&ctx, args),
+        Command::Bump(args) => cmd::bump::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
+        #[cfg(feature = "release")]
+        Command::Release(args) => cmd::release::run(&ctx, args),
     }
 }

@@ -213,7 +213,7 @@ fn archives_are_dated_by_the_last_commit_unless_the_environment_says_otherwise()
 #[test]
 fn uncommitted_changes_are_packaged_with_a_warning() {
     let sample = committed();
-    assert!(!expect(&xtask(&sample, &["package"]), 0).contains("warning"));
+    assert!(!expect(&xtask(&sample, &["package"]), 0).contains("warning: charts/"));
     sample.edit("charts/leaf/values.yaml", "hello", "bye");
     assert!(expect(&xtask(&sample, &["package"]), 0).contains("warning: charts/ has changes"));
 }
@@ -240,6 +240,7 @@ fn a_chart_that_fails_its_trial_leaves_the_old_archives_as_they_are() {
     let sample = workspace();
     expect(&dated(&sample, &["package"]), 0);
     let before = std::fs::read(sample.path("dist/leaf-0.1.0.tgz")).unwrap();
+    let files = std::fs::read_dir(sample.path("dist")).unwrap().count();
     sample.edit("charts/leaf/values.yaml", "hello", "bye");
     // `leaf` comes first and is fine: only `tree` doesn't render.
     sample.write("charts/tree/ci/bad-values.yaml", "leaf: {size: 6}\n");
@@ -249,7 +250,7 @@ fn a_chart_that_fails_its_trial_leaves_the_old_archives_as_they_are() {
         "{shown}"
     );
     assert!(std::fs::read(sample.path("dist/leaf-0.1.0.tgz")).unwrap() == before);
-    assert_eq!(std::fs::read_dir(sample.path("dist")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(sample.path("dist")).unwrap().count(), files);
 }
 
 #[test]

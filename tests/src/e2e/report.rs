@@ -212,13 +212,18 @@ impl Recorder {
     /// A line about what goes on.
     pub fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
-            say(format_args!(
-                "{:<10} {:>6.1} s  ...  {}",
-                self.scenario,
-                self.started.elapsed().as_secs_f64(),
-                line.as_ref()
-            ));
+            self.tell(line);
         }
+    }
+
+    /// A line about a failure, which `--quiet` doesn't silence.
+    pub fn tell(&self, line: impl AsRef<str>) {
+        say(format_args!(
+            "{:<10} {:>6.1} s  ...  {}",
+            self.scenario,
+            self.started.elapsed().as_secs_f64(),
+            line.as_ref()
+        ));
     }
 
     /// Records `ok` as passed, else failed.

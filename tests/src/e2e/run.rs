@@ -268,9 +268,9 @@ async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> Scenario
         match env.gather().await {
             Ok(cause) => {
                 let cause = cause.map(|c| format!("; the log says: {c}")).unwrap_or_default();
-                recorder.say(format!("evidence in {}{cause}", env.artifacts.display()));
+                recorder.tell(format!("evidence in {}{cause}", env.artifacts.display()));
             }
-            Err(error) => recorder.say(format!("evidence can't be written: {error:#}")),
+            Err(error) => recorder.tell(format!("evidence can't be written: {error:#}")),
         }
     }
     let report = recorder.finish();
@@ -281,7 +281,7 @@ async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> Scenario
     if !env.cancel.is_cancelled() {
         for stack in stacks.values() {
             if let Err(error) = stack.shut_down().await {
-                recorder.say(format!("clean-up: {error:#}"));
+                recorder.tell(format!("clean-up: {error:#}"));
             }
         }
     }

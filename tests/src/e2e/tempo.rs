@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 
 use super::corpus::Query;
 use super::id::{SpanId, TraceId};
-use super::transport::{chain, shown};
+use super::transport::shown;
 use super::wait::{Look, Waited, wait_for};
+use crate::failure::causes;
 use crate::step::Cancel;
 
 /// How long one request may take.
@@ -304,7 +305,7 @@ async fn exchange(request: reqwest::RequestBuilder, url: &Url) -> Result<(Status
     };
     exchange
         .await
-        .map_err(|error| anyhow::anyhow!("GET {url}: {}", chain(&error.without_url())))
+        .map_err(|error| anyhow::anyhow!("GET {url}: {}", causes(&error.without_url())))
 }
 
 fn accept(url: &Url, status: StatusCode, body: &[u8]) -> Result<()> {

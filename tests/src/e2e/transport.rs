@@ -13,6 +13,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
+use crate::failure::causes;
+
 /// How much of an answer's body an error shows, in bytes.
 const SHOWN_BODY: usize = 300;
 
@@ -90,7 +92,7 @@ where
         client
             .ready()
             .await
-            .map_err(|error| Outcome::Unknown { reason: chain(&error) })?;
+            .map_err(|error| Outcome::Unknown { reason: causes(&error) })?;
         let codec = ProstCodec::<M, R>::default();
         let path = PathAndQuery::from_static(path);
         let answer = client.unary(tonic::Request::new(message), path, codec).await;
@@ -105,7 +107,7 @@ where
 /// the receiver sent has none.
 fn from_status(status: &tonic::Status) -> Outcome {
     if status.source().is_some() {
-        return Outcome::Unknown { reason: chain(status) };
+        return Outcome::Unknown { reason: causes(status) };
     }
     Outcome::Refused {
         code: format!("{:?}", status.code()),
@@ -115,7 +117,7 @@ fn from_status(status: &tonic::Status) -> Outcome {
 
 /// Posts a body; the answer's body if its status is 2xx, else what became of the spans instead.
 pub async fn post(request: reqwest::RequestBuilder, timeout: Duration) -> Result<Vec<u8>, Outcome> {
-    let unknown = |error: reqwest::Error| Outcome::Unknown { reason: chain(&error) };
+    let unknown = |error: reqwest::Error| Outcome::Unknown { reason: causes(&error) };
     let exchange = async {
         let answer = request.send().await.map_err(unknown)?;
         let status = answer.status();
@@ -144,20 +146,6 @@ pub fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BODY)]);
     let text = text.trim_end().to_owned();
     if body.len() > SHOWN_BODY { text + "…" } else { text }
-}
-
-/// An error and its causes on one line, each said once.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

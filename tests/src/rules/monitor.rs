@@ -120,13 +120,7 @@ fn monitor_port(scene: &Scene) -> Vec<Problem> {
     let mut problems = Vec::new();
     for monitor in &scene.monitors {
         for service in picked(scene, &monitor.object.spec) {
-            let ports = service
-                .object
-                .spec
-                .clone()
-                .unwrap_or_default()
-                .ports
-                .unwrap_or_default();
+            let ports = service.ports();
             for endpoint in &monitor.object.spec.endpoints {
                 if endpoint.port.is_none() || ports.iter().all(|port| port.name != endpoint.port) {
                     let port = endpoint.port.as_deref().unwrap_or_default();

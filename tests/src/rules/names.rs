@@ -117,14 +117,7 @@ fn hosts_exist(scene: &Scene) -> Vec<Problem> {
         .services
         .iter()
         .map(|service| {
-            let ports = service
-                .object
-                .spec
-                .clone()
-                .unwrap_or_default()
-                .ports
-                .unwrap_or_default();
-            let ports = ports.iter().map(|port| port.port.to_string()).collect();
+            let ports = service.ports().iter().map(|port| port.port.to_string()).collect();
             (service.manifest.name.as_str(), ports)
         })
         .collect();

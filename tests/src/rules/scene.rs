@@ -1,7 +1,7 @@
 //! A rendered scenario with its objects as types, read once for all rules.
 
 use anyhow::Result;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service, ServicePort};
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
@@ -35,6 +35,14 @@ pub struct Typed<'a, T> {
     pub manifest: &'a Manifest,
     /// The object.
     pub object: T,
+}
+
+impl Typed<'_, Service> {
+    /// The Service's ports; none if it has none.
+    pub fn ports(&self) -> &[ServicePort] {
+        let spec = self.object.spec.as_ref();
+        spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
+    }
 }
 
 /// A rendered scenario, its objects parsed.

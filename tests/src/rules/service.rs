@@ -61,13 +61,7 @@ fn service_selects_one(scene: &Scene) -> Vec<Problem> {
 fn service_ports_named(scene: &Scene) -> Vec<Problem> {
     let mut problems = Vec::new();
     for service in &scene.services {
-        let ports = service
-            .object
-            .spec
-            .clone()
-            .unwrap_or_default()
-            .ports
-            .unwrap_or_default();
+        let ports = service.ports();
         let mut names: Vec<_> = ports.iter().map(|port| port.name.clone().unwrap_or_default()).collect();
         if names.iter().any(String::is_empty) {
             problems.push(Problem::new(service.manifest, &["spec", "ports"], "a port has no name"));

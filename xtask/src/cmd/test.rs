@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all that needs no cluster.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,6 +11,7 @@ use stack_tests::failure::{Failure, Kind};
 use stack_tests::progress::{Progress, say};
 use stack_tests::run_dir::{MARKER, RunDir};
 use stack_tests::step::{Output, Step};
+use stack_tests::tools::Group;
 
 use crate::ctx::{Ctx, print_line};
 
@@ -21,10 +23,16 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Runs every check that needs no cluster: formatting, clippy, unit and render tests, generated files,
 /// golden renders, lint.
 ///
-/// All checks run, also after one failed. Tools that are missing are built first.
+/// All checks run, also after one failed. Tools that are missing are built first. The tests of releases
+/// against a real registry, helm 3, cosign and GnuPG run with --releases only: to build their tools takes
+/// minutes.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cargo xtask test")]
-pub struct TestArgs {}
+#[command(after_help = "Example:\n  cargo xtask test\n  cargo xtask test --releases")]
+pub struct TestArgs {
+    /// Run the tests of releases, too.
+    #[arg(long)]
+    releases: bool,
+}
 
 /// How one check ended.
 #[derive(Debug, Serialize)]
@@ -35,8 +43,11 @@ struct Outcome {
 }
 
 /// Runs the command.
-pub fn run(ctx: &Ctx, _args: &TestArgs) -> Result<()> {
-    let steps = steps(ctx)?;
+pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
+    let mut steps = steps(ctx)?;
+    if args.releases {
+        steps.extend(release_steps(ctx)?);
+    }
     if ctx.args.dry_run {
         return ctx.print_plan(&steps);
     }
@@ -49,7 +60,7 @@ pub fn run(ctx: &Ctx, _args: &TestArgs) -> Result<()> {
         let inside = step.clone().env("TMPDIR", &*folder).env(MARKER, &*folder);
         let mut progress = Progress::start(&step.name, 0, ctx.args.quiet || !std::io::stderr().is_terminal());
         let output = ctx.runner.stream(&inside, &mut |line| {
-            if step.name == TOOLS {
+            if step.name.starts_with(TOOLS) {
                 ctx.say(line);
             } else {
                 progress.advance(line.trim());
@@ -58,7 +69,7 @@ pub fn run(ctx: &Ctx, _args: &TestArgs) -> Result<()> {
         drop(progress);
         if output.success() {
             show_closing_lines(&output)?;
-        } else if step.name == TOOLS {
+        } else if step.name.starts_with(TOOLS) {
             return Err(broken_tools(&output));
         } else {
             say(format_args!("{}{}", output.stdout, output.stderr));
@@ -75,23 +86,12 @@ pub fn run(ctx: &Ctx, _args: &TestArgs) -> Result<()> {
 
 /// The step without which no other can judge anything.
 const TOOLS: &str = "tools";
+/// The same for the tests of releases.
+const TOOLS_OF_RELEASES: &str = "tools of releases";
 
 /// The checks, as programs to run.
 fn steps(ctx: &Ctx) -> Result<Vec<Step>> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let own = std::env::current_exe().context("finding this program")?;
-    let cargo = |name: &str, args: &[&str]| {
-        Step::new(name, &cargo)
-            .args(args.iter().copied())
-            .cwd(ctx.workspace.root())
-            .timeout(CARGO_TIMEOUT)
-    };
-    let check = |name: &str, args: &[&str]| {
-        Step::new(name, &own)
-            .args(args.iter().copied())
-            .cwd(ctx.workspace.root())
-            .timeout(CHECK_TIMEOUT)
-    };
+    let (cargo, check) = (cargo(ctx), check(ctx)?);
     Ok(vec![
         check(TOOLS, &["tools", "install"]),
         cargo("formatting", &["fmt", "--all", "--check"]).hint("cargo fmt --all"),
@@ -108,6 +108,38 @@ fn steps(ctx: &Ctx) -> Result<Vec<Step>> {
         check("golden renders", &["template", "--check"]).hint("cargo xtask template"),
         check("lint", &["lint"]),
     ])
+}
+
+/// The tests that need the tools of releases.
+fn release_steps(ctx: &Ctx) -> Result<Vec<Step>> {
+    let all = ctx.toolbox.tools().iter();
+    let tools = all
+        .filter(|tool| tool.file.group == Group::Release)
+        .map(|tool| tool.name.as_str());
+    let install: Vec<&str> = ["tools", "install"].into_iter().chain(tools).collect();
+    Ok(vec![
+        check(ctx)?(TOOLS_OF_RELEASES, &install),
+        cargo(ctx)("tests of releases", &["test", "-p", "xtask", "--test", "releases"]),
+    ])
+}
+
+fn cargo(ctx: &Ctx) -> impl Fn(&str, &[&str]) -> Step {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    program(ctx, cargo.into(), CARGO_TIMEOUT)
+}
+
+/// A command of this program.
+fn check(ctx: &Ctx) -> Result<impl Fn(&str, &[&str]) -> Step> {
+    let own = std::env::current_exe().context("finding this program")?;
+    Ok(program(ctx, own, CHECK_TIMEOUT))
+}
+
+fn program(ctx: &Ctx, program: PathBuf, timeout: Duration) -> impl Fn(&str, &[&str]) -> Step {
+    let root = ctx.workspace.root().to_path_buf();
+    move |name, args| {
+        let step = Step::new(name, &program).args(args.iter().copied());
+        step.cwd(&root).timeout(timeout)
+    }
 }
 
 /// The lines with which test runners and checks close, so that what ran is seen and counted.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use stack_tests::tools::Group;
 
 use crate::ctx::{Ctx, Format};
 
@@ -26,7 +27,7 @@ enum ToolsCommand {
     List,
     /// Builds what is missing.
     Install {
-        /// The tools to build; all if none is named.
+        /// The tools to build; if none is named, all but those of a group of their own (`group` in tool.yaml).
         names: Vec<String>,
     },
     /// Prints the path of one tool and nothing else; builds it first if need be.
@@ -40,6 +41,7 @@ enum ToolsCommand {
 struct Row {
     name: String,
     summary: String,
+    group: Group,
     pinned: String,
     found: Option<String>,
     origin: Option<stack_tests::tools::Origin>,
@@ -70,27 +72,29 @@ fn list(ctx: &Ctx) -> Result<()> {
         rows.push(Row {
             name: tool.name.clone(),
             summary: tool.file.summary.clone(),
+            group: tool.file.group,
             pinned: tool.file.version.to_string(),
             origin: found.as_ref().map(|f| f.origin),
             path: found.as_ref().map(|f| f.path.display().to_string()),
             found: found.map(|f| f.version.to_string()),
         });
     }
-    let mut text = format!("{:<12} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
+    let mut text = format!("{:<23} {:<9} {:<9} {}\n", "TOOL", "PINNED", "FOUND", "WHERE");
     for row in &rows {
         let found = row.found.as_deref().unwrap_or("-");
-        let place = row
-            .path
-            .as_deref()
-            .unwrap_or("not built yet: `cargo xtask tools install` builds it");
-        writeln!(text, "{:<12} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
+        let missing = format!("not built yet: `cargo xtask tools install {}` builds it", row.name);
+        let place = row.path.as_deref().unwrap_or(&missing);
+        writeln!(text, "{:<23} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
     }
     ctx.print(&rows, text)
 }
 
 fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
     let names: Vec<&str> = match names {
-        [] => ctx.toolbox.tools().iter().map(|t| t.name.as_str()).collect(),
+        [] => {
+            let default = ctx.toolbox.tools().iter().filter(|t| t.file.group == Group::Default);
+            default.map(|t| t.name.as_str()).collect()
+        }
         some => some.iter().map(String::as_str).collect(),
     };
     // All names are checked before the first build.

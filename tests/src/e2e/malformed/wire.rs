@@ -11,7 +11,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tonic::codegen::http;
 
 use super::body::Body;
-use crate::e2e::transport::{chain, shown};
+use crate::e2e::transport::shown;
+use crate::failure::causes;
 
 /// At most this much of an answer is read, in bytes.
 const ANSWER: u64 = 64 * 1024;
@@ -144,7 +145,7 @@ pub async fn send(to: SocketAddr, wire: &Wire, timeout: Duration) -> Reply {
 }
 
 fn closed(error: impl std::error::Error + 'static) -> Reply {
-    Reply::Closed { reason: chain(&error) }
+    Reply::Closed { reason: causes(&error) }
 }
 
 fn unreachable(error: &std::io::Error) -> Reply {

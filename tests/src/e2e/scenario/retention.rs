@@ -79,9 +79,16 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     let mut kept = 0;
     let mut lost = Vec::new();
     for (sample, at) in watched.young.iter().filter(|(_, at)| at.elapsed() < RETENTION / 2) {
-        match access.tempo.trace(sample.id).await? {
-            Some(_) => kept += 1,
-            None => lost.push(format!("{} of {:.0} s", sample.id, at.elapsed().as_secs_f64())),
+        let age = at.elapsed().as_secs_f64();
+        let spans = span_count(&sample.traces);
+        // It may be on its way from the ingester to the store, like the old one was.
+        match access
+            .tempo
+            .wait_for_trace(sample.id, spans, FOR_GOOD, &env.cancel)
+            .await
+        {
+            Ok(_) => kept += 1,
+            Err(error) => lost.push(format!("{} of {age:.0} s: {error:#}", sample.id)),
         }
     }
     env.recorder.check(

@@ -1,5 +1,7 @@
 //! `cargo xtask doctor`: whether this machine can do it, and what to do where it can't.
 
+mod cluster;
+
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use serde::Serialize;
 use stack_tests::disk;
 use stack_tests::failure::{Failure, Kind, remedy_of};
 use stack_tests::step::Step;
+use stack_tests::tools::Group;
 
 use crate::ctx::Ctx;
 
@@ -29,13 +32,18 @@ const UP_PORTS: [(u16, &str); 8] = [
     (8888, "the Collector's metrics"),
 ];
 
-/// Checks what the other commands need: tools, disk, ports.
+/// Checks what the other commands need: tools, disk, ports, and Docker for a cluster.
 ///
 /// For each problem it names the remedy. Exit code 3 if a tool can't be had, 4 if the machine lacks
-/// something, 0 if there are only hints.
+/// something, 0 if there are only hints. It says, too, where the images of a kind cluster would come
+/// from and why.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cargo xtask doctor --format json")]
-pub struct DoctorArgs {}
+#[command(after_help = "Example:\n  cargo xtask doctor --format json\n  cargo xtask doctor --cluster")]
+pub struct DoctorArgs {
+    /// Count what a kind cluster lacks as a problem, not as a hint.
+    #[arg(long)]
+    cluster: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,6 +84,14 @@ impl Finding {
         }
     }
 
+    /// Makes a problem a hint.
+    fn soften(&mut self) {
+        if self.state == State::Problem {
+            self.state = State::Hint;
+            self.kind = None;
+        }
+    }
+
     fn problem(kind: Kind, what: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding {
             state: State::Problem,
@@ -87,7 +103,7 @@ impl Finding {
 }
 
 /// Runs the command.
-pub fn run(ctx: &Ctx, _args: &DoctorArgs) -> Result<()> {
+pub fn run(ctx: &Ctx, args: &DoctorArgs) -> Result<()> {
     let mut findings = vec![git(ctx)];
     findings.extend(tools(ctx)?);
     findings.push(space(
@@ -103,6 +119,7 @@ pub fn run(ctx: &Ctx, _args: &DoctorArgs) -> Result<()> {
         "set CARGO_TARGET_DIR to a folder on a larger disk",
     ));
     findings.extend(UP_PORTS.map(port));
+    findings.extend(cluster::findings(ctx, args.cluster)?);
     ctx.print(&findings, table(&findings))?;
     let problems: Vec<&Finding> = findings.iter().filter(|f| f.state == State::Problem).collect();
     match problems.first().and_then(|p| p.kind) {
@@ -147,7 +164,12 @@ fn git(ctx: &Ctx) -> Finding {
 
 fn tools(ctx: &Ctx) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for tool in ctx.toolbox.tools() {
+    for tool in ctx
+        .toolbox
+        .tools()
+        .iter()
+        .filter(|tool| tool.file.group == Group::Default)
+    {
         let what = format!("{} {}", tool.name, tool.file.version);
         findings.push(match ctx.toolbox.find(&tool.name)? {
             Some(found) => Finding::ok(what, format!("{} at {}", found.version, found.path.display())),

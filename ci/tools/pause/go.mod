@@ -1,0 +1,3 @@
+module tempo-stack/ci/tools/pause
+
+go 1.21

@@ -1,0 +1,66 @@
+//! `cargo xtask cluster images`: the offline test bed's images.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cluster::docker::Docker;
+use crate::ctx::Ctx;
+use crate::testbed::Testbed;
+
+/// Builds the images of the offline test bed: a kind node and the programs that the charts install.
+///
+/// Programs are built from the Go modules below ci/tools, all else comes from Debian; nothing is pulled
+/// from an image registry. What is current is not made again, and an interrupted run goes on where it
+/// stopped. Making the Debian root needs root and debootstrap (ci/testbed/docker.sh installs it);
+/// XTASK_DEBIAN_MIRROR names another mirror than Debian's own.
+///
+/// The first run takes about 15 minutes on two cores, most of it for the programs of Kubernetes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cargo xtask cluster images\n  cargo xtask cluster images --list --format json")]
+pub struct ImagesArgs {
+    /// Build nothing, show each image and whether it is current.
+    #[arg(long, conflicts_with_all = ["refresh", "remove"])]
+    list: bool,
+    /// Take today's Debian packages.
+    #[arg(long, conflicts_with = "remove")]
+    refresh: bool,
+    /// Remove the images from Docker; the built programs stay in the cache.
+    #[arg(long)]
+    remove: bool,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &ImagesArgs) -> Result<()> {
+    let testbed = Testbed::read(ctx)?;
+    if ctx.args.dry_run && !args.remove {
+        return ctx.print_plan(&testbed.plan()?);
+    }
+    Docker::new(ctx.runner.clone()).info()?;
+    if args.remove {
+        if ctx.args.dry_run {
+            return ctx.print_plan(&testbed.removal()?);
+        }
+        let removed = testbed.remove()?;
+        return ctx.conclude(&removed, format!("{removed} images removed"));
+    }
+    if !args.list {
+        let started = Instant::now();
+        testbed.build(args.refresh)?;
+        ctx.say(format!(
+            "the test bed's images are current ({:.0} s)",
+            started.elapsed().as_secs_f64()
+        ));
+    }
+    let rows = testbed.status()?;
+    let mut text = format!("{:<45} {:<9} {:<8} {}\n", "IMAGE", "PURPOSE", "CURRENT", "MIB");
+    for row in &rows {
+        let size = row
+            .size
+            .map_or_else(|| "-".into(), |bytes| (bytes / 1024 / 1024).to_string());
+        let current = if row.current { "yes" } else { "no" };
+        text.push_str(&format!("{:<45} {:<9} {current:<8} {size}\n", row.name, row.purpose));
+    }
+    ctx.print(&rows, text)
+}

@@ -1,0 +1,36 @@
+//! `cargo xtask cluster kubeconfig`: where the cluster's kubeconfig is.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cluster::Cluster;
+use crate::ctx::Ctx;
+
+/// Prints the path of the cluster's kubeconfig and nothing else; writes the file if it is missing.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  export KUBECONFIG=$(cargo xtask cluster kubeconfig)")]
+pub struct KubeconfigArgs {
+    /// Also add the cluster to your own kubeconfig and make it the current context there; `cluster down`
+    /// takes it out again.
+    #[arg(long)]
+    merge: bool,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, cluster: &Cluster, args: &KubeconfigArgs) -> Result<()> {
+    let path = cluster.kubeconfig();
+    if ctx.args.dry_run && args.merge {
+        return ctx.print_plan(&[cluster.merge_step()?]);
+    }
+    if !ctx.args.dry_run {
+        cluster.require_ours()?;
+        if !path.is_file() {
+            cluster.write_kubeconfig()?;
+        }
+        if args.merge {
+            cluster.merge()?;
+        }
+    }
+    let path = path.display().to_string();
+    ctx.print(&path, &path)
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask cluster load`: copies images from Docker into the cluster.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cluster::Cluster;
+use crate::ctx::Ctx;
+
+/// Copies images from Docker into the cluster's nodes.
+///
+/// An image that is there already is not copied again. Pods find it under the same name; with the pull
+/// policy IfNotPresent nothing is pulled.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cargo xtask cluster load localhost/tempo-stack/tempo:2.9.0")]
+pub struct LoadArgs {
+    /// Names of images in Docker.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, cluster: &Cluster, args: &LoadArgs) -> Result<()> {
+    if ctx.args.dry_run {
+        return ctx.print_plan(&[cluster.load_step(&args.images)?]);
+    }
+    cluster.require_ours()?;
+    let copied = cluster.load(&args.images)?;
+    let there = args.images.len() - copied;
+    let document = serde_json::json!({"loaded": copied, "there": there});
+    ctx.conclude(&document, format!("{copied} loaded, {there} were there"))
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask cluster logs`: gathers what the cluster can tell.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cluster::Cluster;
+use crate::ctx::Ctx;
+
+/// Gathers the cluster's logs and prints the folder.
+///
+/// kind's own export comes first (systemd's journal, the kubelet, the node's containers), then what the
+/// API knows: nodes, pods, volumes, events, and the log of each container, of its previous run too.
+/// What could not be had is named and is no error.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cargo xtask cluster logs --artifacts /tmp/logs")]
+pub struct LogsArgs {}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &LogsArgs) -> Result<()> {
+    let dir = ctx.artifacts("cluster-logs");
+    if ctx.args.dry_run {
+        return ctx.print_plan(&[cluster.export_step(&dir)?]);
+    }
+    cluster.require_ours()?;
+    let missing = cluster.logs(&dir)?;
+    for line in &missing {
+        ctx.say(format!("missing: {line}"));
+    }
+    let folder = dir.display().to_string();
+    ctx.print(&serde_json::json!({"folder": folder, "missing": missing}), &folder)
+}

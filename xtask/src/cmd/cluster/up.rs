@@ -1,0 +1,61 @@
+//! `cargo xtask cluster up`: makes the cluster, or makes sure that it is healthy.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use semver::Version;
+
+use crate::cluster::source::Images;
+use crate::cluster::{Cluster, Wanted};
+use crate::ctx::Ctx;
+
+/// Makes the cluster and waits until it is ready; a healthy one is used again.
+///
+/// A stopped cluster is started, a sick one or one made of something else is replaced: what ran in it
+/// is gone then. A failure or Ctrl-C leaves nothing half made. Where the images are the test bed's, they
+/// are built first if need be and the workload images are loaded.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  cargo xtask cluster up --format json")]
+pub struct UpArgs {
+    /// Where images come from; `auto` takes the test bed where no registry answers.
+    #[arg(long, value_enum, env = "XTASK_IMAGES", default_value_t = Images::Auto)]
+    images: Images,
+    /// The Kubernetes version, in full [default: what ci/testbed/testbed.yaml says].
+    #[arg(long, value_name = "VERSION", env = "XTASK_KUBERNETES")]
+    kubernetes: Option<Version>,
+    /// The node image, by name or digest; kind's release notes list them.
+    #[arg(long, value_name = "IMAGE", conflicts_with = "kubernetes")]
+    node_image: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, cluster: &Cluster, args: &UpArgs) -> Result<()> {
+    let wanted = Wanted {
+        images: args.images,
+        kubernetes: args.kubernetes.clone(),
+        node_image: args.node_image.clone(),
+    };
+    if ctx.args.dry_run {
+        return ctx.print_plan(&cluster.plan(&wanted)?);
+    }
+    let started = Instant::now();
+    let running = cluster.up(&wanted)?;
+    ctx.say(format!(
+        "cluster {} {} in {:.0} s",
+        running.name,
+        running.done,
+        started.elapsed().as_secs_f64()
+    ));
+    let mut text = format!(
+        "name        {}\nkubernetes  {}\nkubeconfig  {}\ncontext     {}\n",
+        running.name,
+        running.images_from.kubernetes,
+        running.kubeconfig.display(),
+        running.context
+    );
+    for image in running.images.values() {
+        text.push_str(&format!("image       {image}\n"));
+    }
+    ctx.print(&running, text)
+}

@@ -1,0 +1,256 @@
+//! `cargo xtask release index`: charts into a static repository, no entry lost.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use semver::Version;
+use serde::Serialize;
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::render::Helm;
+use stack_tests::run_dir::RunDir;
+use stack_tests::step::Step;
+use stack_tests::tools::Origin;
+
+use super::dist;
+use crate::archive;
+use crate::cmd::package::put;
+use crate::ctx::{Ctx, TEMP};
+use crate::release::dist::{self as packages, Candidate};
+use crate::release::git::Git;
+use crate::release::index::{self, Entry, Index};
+use crate::release::target::{judge, same_files};
+
+/// Copies what `package` wrote into a static chart repository and adds it to its index.yaml.
+///
+/// ci/artifacthub-repo.yml is copied beside it. An entry that is there is never changed or dropped. The command refuses to write when the old index
+/// can't be read, and merges anew when somebody else wrote it meanwhile; several runs at the same time
+/// wait for each other. Archives are copied before the index names them, each file whole or not at all:
+/// after a crash, run the same command again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  cargo xtask release index ../gh-pages --url https://charts.example.com
+  cargo xtask release index ../gh-pages --url https://charts.example.com --prune")]
+pub struct IndexArgs {
+    /// The repository's folder; made if it isn't there.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The address under which the folder is published.
+    #[arg(long, value_name = "URL", env = "XTASK_RELEASE_URL")]
+    url: String,
+    /// The folder that `package` wrote to [default: dist in the workspace].
+    #[arg(long, value_name = "FROM")]
+    from: Option<PathBuf>,
+    /// Drop the entries whose archives are no more in DIR.
+    #[arg(long)]
+    prune: bool,
+    /// Allow a version below the highest published one.
+    #[arg(long)]
+    backport: bool,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// `chart-version` of each new entry.
+    added: Vec<String>,
+    /// Those that were there with the same files.
+    unchanged: Vec<String>,
+    /// Those that `--prune` dropped.
+    pruned: Vec<String>,
+    /// Whether index.yaml was written.
+    written: bool,
+    /// Whether Artifact Hub's file beside it was written.
+    metadata: bool,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
+    if !(args.url.starts_with("https://") || args.url.starts_with("http://")) {
+        return Err(Failure::err(
+            Kind::Usage,
+            format!("--url {} is no address of a web server", args.url),
+            "write it as https://HOST/PATH; charts for a registry go there with `cargo xtask release push`",
+        ));
+    }
+    let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
+    if ctx.args.dry_run {
+        let helm = ctx.planned_helm(Some(Origin::Pinned))?;
+        return ctx.print_plan(&plan(&helm, args, &candidates));
+    }
+    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    std::fs::create_dir_all(&args.dir).with_context(|| format!("making {}", args.dir.display()))?;
+    let entries = fresh(ctx, args, &candidates)?;
+    let add = |index: &mut Index| merge(args, index, &candidates, &entries, &git);
+    let (mut report, written) = index::update(&args.dir, ctx.runner.cancel(), add)?;
+    report.written = written;
+    report.metadata = metadata(ctx, args)?;
+    ctx.print(&report, text(&report))
+}
+
+/// What Artifact Hub wants beside index.yaml (artifacthub.io/docs/topics/repositories/helm-charts).
+const METADATA: &str = "artifacthub-repo.yml";
+
+/// Copies ci/artifacthub-repo.yml, where the workspace has one, if it is not there as it is.
+fn metadata(ctx: &Ctx, args: &IndexArgs) -> Result<bool> {
+    let (from, to) = (ctx.workspace.root().join("ci").join(METADATA), args.dir.join(METADATA));
+    let Ok(wanted) = std::fs::read(&from) else {
+        return Ok(false);
+    };
+    if std::fs::read(&to).is_ok_and(|there| there == wanted) {
+        return Ok(false);
+    }
+    put(&wanted, &to)?;
+    Ok(true)
+}
+
+/// The entries of all candidates, as helm writes them.
+fn fresh(ctx: &Ctx, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<Entry>> {
+    let helm = ctx.helm_at(ctx.toolbox.pinned("helm")?.path);
+    let temp = RunDir::temporary("index")?;
+    for candidate in candidates {
+        let file = temp.path().join(candidate.file_name());
+        std::fs::copy(&candidate.archive, &file).with_context(|| format!("copying to {}", file.display()))?;
+    }
+    ctx.runner.run(&index_step(&helm, args, temp.path()))?;
+    let file = temp.path().join(index::FILE);
+    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.tag(), c.claim.epoch)).collect();
+    index::fresh(&text, |chart, version| {
+        dates.get(&format!("{chart}-{version}")).copied()
+    })
+}
+
+fn merge(
+    args: &IndexArgs,
+    index: &mut Index,
+    candidates: &[Candidate],
+    entries: &[Entry],
+    git: &Git,
+) -> Result<Report> {
+    let mut report = Report {
+        added: Vec::new(),
+        unchanged: Vec::new(),
+        pruned: Vec::new(),
+        written: false,
+        metadata: false,
+    };
+    if args.prune {
+        let pruned = index.prune(|entry| !args.dir.join(entry.file_name()).is_file())?;
+        report.pruned = pruned.iter().map(|e| format!("{}-{}", e.chart, e.version)).collect();
+    }
+    // All are judged before the first file is copied.
+    let mut new = Vec::new();
+    for candidate in candidates {
+        match index.find(&candidate.name, &candidate.version)? {
+            Some(old) => {
+                same(args, candidate, &old)?;
+                report.unchanged.push(candidate.tag());
+            }
+            None => {
+                candidate.fit_for_release()?;
+                candidate.tag_is_free(git)?;
+                judge(
+                    &candidate.name,
+                    &candidate.version,
+                    highest(index, &candidate.name)?,
+                    args.backport,
+                )?;
+                leftover(args, candidate)?;
+                new.push(candidate);
+            }
+        }
+    }
+    for candidate in new {
+        for file in [candidate.archive.clone()].iter().chain(&candidate.companions()) {
+            let name = file.file_name().context("a file has a name")?;
+            let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            put(&bytes, &args.dir.join(name))?;
+        }
+        let entry = entries
+            .iter()
+            .find(|e| e.chart == candidate.name && e.version == candidate.version);
+        index.add(entry.context("helm indexed every archive")?)?;
+        report.added.push(candidate.tag());
+    }
+    Ok(report)
+}
+
+fn highest(index: &Index, chart: &str) -> Result<Option<Version>> {
+    Ok(index
+        .entries()?
+        .into_iter()
+        .filter(|e| e.chart == chart)
+        .map(|e| e.version)
+        .max())
+}
+
+/// An entry of this version must be of the same files.
+fn same(args: &IndexArgs, candidate: &Candidate, old: &Entry) -> Result<()> {
+    if old.sha256 == candidate.sha256 {
+        return Ok(());
+    }
+    let file = args.dir.join(old.file_name());
+    if !file.is_file() {
+        return Err(Failure::err(
+            Kind::Findings,
+            format!(
+                "{} {} is in the index with another digest, and its archive {} is not here to be compared",
+                candidate.name,
+                candidate.version,
+                file.display()
+            ),
+            "raise the version (`cargo xtask bump`), or put the archive back",
+        ));
+    }
+    same_files(&candidate.name, &candidate.version, &candidate.archive, &file).map(|_| ())
+}
+
+/// What a run that was killed left is the same archive; anything else is not ours to replace.
+fn leftover(args: &IndexArgs, candidate: &Candidate) -> Result<()> {
+    let file = args.dir.join(candidate.file_name());
+    if !file.is_file() || archive::fingerprint(&file)?.1 == candidate.sha256 {
+        return Ok(());
+    }
+    same_files(&candidate.name, &candidate.version, &candidate.archive, &file).map(|_| ())
+}
+
+fn index_step(helm: &Helm, args: &IndexArgs, dir: &Path) -> Step {
+    helm.step("helm repo index")
+        .args(["repo", "index"])
+        .path_arg(dir)
+        .args(["--url", args.url.trim_end_matches('/')])
+}
+
+fn plan(helm: &Helm, args: &IndexArgs, candidates: &[Candidate]) -> Vec<Step> {
+    let temp = Path::new(TEMP);
+    let mut steps = vec![index_step(helm, args, temp)];
+    let files = candidates
+        .iter()
+        .flat_map(|c| [c.archive.clone()].into_iter().chain(c.companions()));
+    let copy = Step::new("copy what is not there yet", "cp").arg("--no-clobber");
+    let copy = files.fold(copy, |step, file| step.path_arg(&file));
+    steps.push(copy.path_arg(&args.dir));
+    let merge = Step::new("merge the new entries, in this process", "merge").path_arg(&temp.join(index::FILE));
+    steps.push(merge.path_arg(&args.dir.join(index::FILE)));
+    steps
+}
+
+fn text(report: &Report) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for (word, names) in [
+        ("added", &report.added),
+        ("unchanged", &report.unchanged),
+        ("pruned", &report.pruned),
+    ] {
+        lines.extend(names.iter().map(|name| format!("{word:<10} {name}")));
+    }
+    if report.metadata {
+        lines.push(format!("wrote      {METADATA}"));
+    }
+    if !report.written && !report.metadata {
+        lines.push("nothing to do".to_owned());
+    }
+    lines.join("\n")
+}

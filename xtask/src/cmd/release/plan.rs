@@ -1,0 +1,177 @@
+//! `cargo xtask release plan`: what would be published, and why.
+
+use anyhow::Result;
+use clap::Args;
+use semver::Version;
+use serde::Serialize;
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::workspace::Chart;
+
+use crate::cmd::package::{self, packer};
+use crate::ctx::Ctx;
+use crate::release::access::Access;
+use crate::release::annotate::is_local;
+use crate::release::changed::History;
+use crate::release::git::Git;
+use crate::release::packer::{Packer, Signing};
+use crate::release::target::{State, Target};
+
+/// Shows what would be published, and why.
+///
+/// The target is asked what it has; git is asked only whether the charts are committed and tagged. Each
+/// chart is packaged in a temporary folder: one whose version is published is compared with it, file by
+/// file. Exit code 1 if a chart can't be released as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  cargo xtask release plan --to oci://registry.example.com/charts
+  cargo xtask release plan --to https://charts.example.com --format json")]
+pub struct PlanArgs {
+    /// Where to: oci://HOST/PATH, https://HOST/PATH, or the folder of a static repository.
+    #[arg(long, value_name = "TARGET", env = "XTASK_RELEASE_TO")]
+    to: String,
+    /// Allow a version below the highest published one.
+    #[arg(long)]
+    backport: bool,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What is to happen to a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    /// It is to be published.
+    Release,
+    /// It is published.
+    Published,
+    /// It must not be published as it is.
+    Blocked,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    chart: String,
+    version: Version,
+    action: Action,
+    why: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
+    if ctx.args.dry_run {
+        return ctx.print_plan(&package::pack_steps(
+            ctx,
+            &ctx.workspace.charts()?,
+            package::epoch(ctx)?,
+        )?);
+    }
+    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let dirty = git.dirty(&["charts"])?;
+    let history = History::read(&ctx.workspace, git)?;
+    let target = Target::open(&args.to, &args.access, ctx.runner.cancel())?;
+    let packer = packer(ctx, package::epoch(ctx)?, Some(dirty))?;
+    let mut rows = Vec::new();
+    for chart in history.in_order() {
+        rows.push(row(ctx, &history, chart, &packer, &target, args, dirty)?);
+    }
+    ctx.print(&rows, text(&rows))?;
+    let blocked: Vec<_> = rows
+        .iter()
+        .filter(|r| r.action == Action::Blocked)
+        .map(|r| r.chart.as_str())
+        .collect();
+    if blocked.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::err(
+        Kind::Findings,
+        format!("{} can't be released as it is, see above", blocked.join(", ")),
+        "mend what the plan names, then run it again",
+    ))
+}
+
+fn row(
+    ctx: &Ctx,
+    history: &History,
+    chart: &Chart,
+    packer: &Packer,
+    target: &Target,
+    args: &PlanArgs,
+    dirty: bool,
+) -> Result<Row> {
+    let version = chart.metadata.version.clone();
+    let packed = packer.pack(chart, &Signing::default())?;
+    let (mut action, mut why) = match target.state(chart.name(), &version, &packed.archive, args.backport) {
+        Ok(State::New(None)) => (Action::Release, vec!["nothing of it is published".to_owned()]),
+        Ok(State::New(Some(highest))) => (
+            Action::Release,
+            vec![format!("the highest published version is {highest}")],
+        ),
+        Ok(State::Same(_)) => (Action::Published, vec!["published, with the same files".to_owned()]),
+        Err(error)
+            if error
+                .downcast_ref::<Failure>()
+                .is_some_and(|f| f.kind == Kind::Findings) =>
+        {
+            (Action::Blocked, vec![format!("{error:#}")])
+        }
+        Err(error) => return Err(error),
+    };
+    if action == Action::Release {
+        let obstacles = obstacles(ctx, history, chart, dirty)?;
+        if !obstacles.is_empty() {
+            action = Action::Blocked;
+            why.extend(obstacles);
+        }
+    }
+    Ok(Row {
+        chart: chart.name().to_owned(),
+        version,
+        action,
+        why,
+    })
+}
+
+fn obstacles(ctx: &Ctx, history: &History, chart: &Chart, dirty: bool) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    if dirty {
+        found.push("charts/ has changes that are not committed".to_owned());
+    }
+    let local = chart.metadata.dependencies.iter().find(|d| is_local(&d.repository));
+    if let Some(local) = local.filter(|_| ctx.publication.charts.is_none()) {
+        found.push(format!(
+            "it depends on {} by a file:// address, and `published-charts` is not set",
+            local.name
+        ));
+    }
+    let (tagged, head) = (
+        history.git.tagged(chart.name(), &chart.metadata.version)?,
+        history.git.head()?,
+    );
+    if let Some(tagged) = tagged.filter(|tagged| *tagged != head) {
+        found.push(format!(
+            "the tag {}-{} is at {tagged}",
+            chart.name(),
+            chart.metadata.version
+        ));
+    }
+    Ok(found)
+}
+
+fn text(rows: &[Row]) -> String {
+    let mut lines: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let word = match row.action {
+                Action::Release => "release",
+                Action::Published => "published",
+                Action::Blocked => "BLOCKED",
+            };
+            format!("{word:<10} {} {}: {}", row.chart, row.version, row.why.join("; "))
+        })
+        .collect();
+    if rows.iter().all(|row| row.action == Action::Published) {
+        lines.push("nothing to do".to_owned());
+    }
+    lines.join("\n")
+}

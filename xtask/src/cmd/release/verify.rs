@@ -1,0 +1,527 @@
+//! `cargo xtask release verify`: is what was published what was built?
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use semver::Version;
+use serde::Serialize;
+use stack_tests::failure::{Failure, Kind};
+use stack_tests::render::{Helm, Prepared, RenderOptions};
+use stack_tests::run_dir::RunDir;
+use stack_tests::step::Step;
+use stack_tests::workspace::Chart;
+
+use super::push::STATEMENT_TYPE;
+use crate::archive;
+use crate::cmd::package::packer;
+use crate::ctx::{Ctx, TEMP};
+use crate::release::access::Access;
+use crate::release::cosign::{verify_blob, verify_pushed};
+use crate::release::dist::beside;
+use crate::release::git::Git;
+use crate::release::http::{self, Http};
+use crate::release::index::{self, Index};
+use crate::release::openpgp;
+use crate::release::packer::{BUNDLE, STATEMENT, Signing, homeless, lint_step};
+use crate::release::provenance::{self, Claim};
+use crate::release::registry::Registry;
+
+/// Checks a published chart: its digest, its signatures, its provenance, that helm accepts and renders it,
+/// and that a build of the tagged commit makes the same bytes.
+///
+/// Every check is shown as passed, failed or skipped; what was not asked for (--keyring, --cosign-pub) is
+/// skipped, never passed. The build happens in a temporary copy of the commit, with the tools that are
+/// pinned there. Exit code 1 if a check failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  cargo xtask release verify oci://registry.example.com/charts/tempo-stack:0.1.0 --keyring pubring.gpg
+  cargo xtask release verify https://charts.example.com/tempo-stack-0.1.0.tgz --keyring pubring.gpg
+  cargo xtask release verify dist/tempo-stack-0.1.0.tgz --cosign-pub cosign.pub
+  cargo xtask release verify --all --to oci://registry.example.com/charts --keyring pubring.gpg")]
+pub struct VerifyArgs {
+    /// oci://HOST/PATH/CHART:VERSION, the address of an archive on a web server, or an archive.
+    #[arg(value_name = "REF", required_unless_present = "all")]
+    reference: Option<String>,
+    /// Every chart of this workspace in its version, at --to, instead of REF.
+    #[arg(long, conflicts_with = "reference", requires = "to")]
+    all: bool,
+    /// With --all: oci://HOST/PATH, https://HOST/PATH or a folder.
+    #[arg(long, value_name = "TARGET", env = "XTASK_RELEASE_TO")]
+    to: Option<String>,
+    /// The public keys that may have signed the .prov, armored or binary.
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// The public key of the cosign signature.
+    #[arg(long, value_name = "FILE")]
+    cosign_pub: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    detail: String,
+}
+
+/// What was found about one reference.
+#[derive(Debug, Serialize)]
+struct Report {
+    reference: String,
+    checks: Vec<Check>,
+}
+
+/// A published chart, brought here.
+struct Fetched {
+    archive: PathBuf,
+    sha256: String,
+    chart: String,
+    version: Version,
+    /// The digest that the registry's manifest or the index says, and which of them.
+    listed: Option<(String, String)>,
+    /// What cosign verifies in a registry: `host/repository@sha256:…`.
+    pushed: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(ctx: &Ctx, args: &VerifyArgs) -> Result<()> {
+    let references = references(ctx, args)?;
+    if ctx.args.dry_run {
+        let plans = references.iter().map(|reference| plan(ctx, args, reference));
+        return ctx.print_plan(&plans.collect::<Result<Vec<_>>>()?.concat());
+    }
+    let mut reports = Vec::new();
+    for reference in references {
+        let temp = RunDir::temporary("verify")?;
+        let work = Verify {
+            ctx,
+            args,
+            helm: ctx.helm_at(ctx.toolbox.pinned("helm")?.path),
+            dir: temp.path().to_path_buf(),
+            reference,
+        };
+        let checks = work.checks(&work.fetch()?)?;
+        reports.push(Report {
+            reference: work.reference,
+            checks,
+        });
+    }
+    ctx.print(&reports, reports.iter().map(text).collect::<Vec<_>>().join("\n"))?;
+    let failed: Vec<_> = reports.iter().filter_map(failures).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::err(
+        Kind::Findings,
+        failed.join("\n"),
+        "don't use it until that is explained",
+    ))
+}
+
+/// What to verify.
+fn references(ctx: &Ctx, args: &VerifyArgs) -> Result<Vec<String>> {
+    if let Some(reference) = &args.reference {
+        return Ok(vec![reference.clone()]);
+    }
+    let to = args.to.as_deref().unwrap_or_default().trim_end_matches('/');
+    let charts = ctx.workspace.charts()?;
+    let reference = |chart: &Chart| {
+        let (name, version) = (chart.name(), &chart.metadata.version);
+        match to.starts_with("oci://") {
+            true => format!("{to}/{name}:{version}"),
+            false => format!("{to}/{name}-{version}.tgz"),
+        }
+    };
+    Ok(charts.iter().map(reference).collect())
+}
+
+fn text(report: &Report) -> String {
+    let word = |verdict| match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "FAILED",
+        Verdict::Skipped => "skipped",
+    };
+    let line = |c: &Check| format!("{:<8} {:<11} {}", word(c.verdict), c.name, c.detail);
+    let lines: Vec<_> = report.checks.iter().map(line).collect();
+    format!("{}\n{}", report.reference, lines.join("\n"))
+}
+
+fn failures(report: &Report) -> Option<String> {
+    let failed = report.checks.iter().filter(|c| c.verdict == Verdict::Failed);
+    let names: Vec<_> = failed.map(|c| c.name).collect();
+    (!names.is_empty()).then(|| format!("{} is not what it should be: {}", report.reference, names.join(", ")))
+}
+
+/// The address of a registry, the chart and its version.
+fn split(reference: &str) -> Result<(String, String, Version)> {
+    let parts = reference.rsplit_once(':').and_then(|(path, tag)| {
+        let (place, chart) = path.rsplit_once('/')?;
+        Some((place.to_owned(), chart.to_owned(), tag.replace('_', "+").parse().ok()?))
+    });
+    parts.ok_or_else(|| {
+        Failure::err(
+            Kind::Usage,
+            format!("{reference} names no version of a chart"),
+            "write it as oci://HOST/PATH/CHART:VERSION",
+        )
+    })
+}
+
+struct Verify<'a> {
+    ctx: &'a Ctx,
+    args: &'a VerifyArgs,
+    helm: Helm,
+    dir: PathBuf,
+    reference: String,
+}
+
+impl Verify<'_> {
+    fn fetch(&self) -> Result<Fetched> {
+        let reference = self.reference.as_str();
+        if reference.starts_with("oci://") {
+            self.pull(reference)
+        } else if reference.starts_with("https://") || reference.starts_with("http://") {
+            self.download(reference)
+        } else {
+            self.copy(Path::new(reference))
+        }
+    }
+
+    fn missing(&self) -> anyhow::Error {
+        Failure::err(
+            Kind::Findings,
+            format!("{} is not published", self.reference),
+            "check the name and the version",
+        )
+    }
+
+    fn pull(&self, reference: &str) -> Result<Fetched> {
+        let (place, chart, version) = split(reference)?;
+        let registry = Registry::open(&place, &self.args.access, self.ctx.runner.cancel())?;
+        self.args.access.write_login(&registry.host, &self.dir)?;
+        let published = registry.published(&chart, &version)?.ok_or_else(|| self.missing())?;
+        let archive = self.dir.join(format!("{chart}-{version}.tgz"));
+        self.write(&archive, &registry.archive(&chart, &published)?)?;
+        if let Some(prov) = registry.prov(&chart, &published)? {
+            self.write(&beside(&archive, ".prov"), &prov)?;
+        }
+        if let Some(statement) = registry.attached(&chart, &published, STATEMENT_TYPE)? {
+            self.write(&beside(&archive, STATEMENT), &statement)?;
+        }
+        let listed = Some((published.sha256().to_owned(), "the manifest".to_owned()));
+        let pushed = Some(format!(
+            "{}/{}@{}",
+            registry.host,
+            registry.repository(&chart),
+            published.digest
+        ));
+        self.fetched(archive, listed, pushed)
+    }
+
+    fn download(&self, url: &str) -> Result<Fetched> {
+        let web = Http::open(http::host_of(url), &self.args.access, self.ctx.runner.cancel())?;
+        let (base, name) = url.rsplit_once('/').ok_or_else(|| self.missing())?;
+        let archive = self.dir.join(name);
+        self.write(&archive, &http::get(&web, url)?.ok_or_else(|| self.missing())?)?;
+        for end in [".prov", STATEMENT, BUNDLE] {
+            if let Some(bytes) = http::get(&web, &format!("{url}{end}"))? {
+                self.write(&beside(&archive, end), &bytes)?;
+            }
+        }
+        let shown = format!("{base}/{}", index::FILE);
+        let index = http::get(&web, &shown)?
+            .map(|bytes| Index::parse(&String::from_utf8_lossy(&bytes), &shown))
+            .transpose()?;
+        self.listed(archive, index)
+    }
+
+    fn copy(&self, file: &Path) -> Result<Fetched> {
+        let bytes = std::fs::read(file).map_err(|error| {
+            Failure::err(
+                Kind::Usage,
+                format!("{} can't be read: {error}", file.display()),
+                "name an archive, its address on a web server, or oci://HOST/PATH/CHART:VERSION",
+            )
+        })?;
+        let name = file.file_name().context("an archive has a name")?;
+        let archive = self.dir.join(name);
+        self.write(&archive, &bytes)?;
+        for end in [".prov", STATEMENT, BUNDLE] {
+            if beside(file, end).is_file() {
+                let bytes = std::fs::read(beside(file, end)).with_context(|| format!("reading {}", file.display()))?;
+                self.write(&beside(&archive, end), &bytes)?;
+            }
+        }
+        let index = file.parent().map(index::read).transpose()?.flatten();
+        self.listed(archive, index)
+    }
+
+    fn listed(&self, archive: PathBuf, index: Option<Index>) -> Result<Fetched> {
+        let mut fetched = self.fetched(archive, None, None)?;
+        if let Some(index) = index {
+            let entry = index
+                .find(&fetched.chart, &fetched.version)?
+                .ok_or_else(|| self.missing())?;
+            fetched.listed = Some((entry.sha256, index::FILE.to_owned()));
+        }
+        Ok(fetched)
+    }
+
+    fn fetched(&self, archive: PathBuf, listed: Option<(String, String)>, pushed: Option<String>) -> Result<Fetched> {
+        let (_, sha256) = archive::fingerprint(&archive)?;
+        let (chart, version) = archive::identity(&archive)?;
+        Ok(Fetched {
+            archive,
+            sha256,
+            chart,
+            version,
+            listed,
+            pushed,
+        })
+    }
+
+    fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+        std::fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
+    }
+
+    fn checks(&self, fetched: &Fetched) -> Result<Vec<Check>> {
+        let claim = claim(fetched);
+        Ok(vec![
+            digest(fetched),
+            self.signature(fetched)?,
+            self.cosign(fetched)?,
+            self.provenance(fetched, &claim)?,
+            self.helm(
+                "lint",
+                homeless(
+                    lint_step(&self.helm, &fetched.chart, &fetched.archive),
+                    &self.dir.join("home"),
+                ),
+            )?,
+            self.helm("render", self.render_step(fetched))?,
+            self.rebuild(fetched, claim.ok().as_ref())?,
+        ])
+    }
+
+    /// A check that a program decides.
+    fn helm(&self, name: &'static str, step: Step) -> Result<Check> {
+        let output = self.ctx.runner.try_run(&step)?;
+        let detail = match output.success() {
+            true => step.name.clone(),
+            false => format!("{}: {}", step.name, last_line(&output.tail())),
+        };
+        Ok(check(name, output.success(), detail))
+    }
+
+    fn render_step(&self, fetched: &Fetched) -> Step {
+        let archive = Prepared::archive(&fetched.chart, &fetched.archive);
+        let step = self
+            .helm
+            .template_step(&archive, &RenderOptions::documented(&fetched.chart));
+        homeless(step, &self.dir.join("home"))
+    }
+
+    fn signature(&self, fetched: &Fetched) -> Result<Check> {
+        let name = "signature";
+        let Some(keyring) = &self.args.keyring else {
+            return Ok(skipped(name, "no --keyring was given"));
+        };
+        if !beside(&fetched.archive, ".prov").is_file() {
+            return Ok(check(name, false, "there is no .prov".to_owned()));
+        }
+        let ring = self.dir.join("keyring.gpg");
+        self.write(&ring, &openpgp::keyring(keyring)?)?;
+        self.helm(name, helm_verify_step(&self.helm, &fetched.archive, &ring))
+    }
+
+    fn cosign(&self, fetched: &Fetched) -> Result<Check> {
+        let name = "cosign";
+        let Some(key) = &self.args.cosign_pub else {
+            return Ok(skipped(name, "no --cosign-pub was given"));
+        };
+        let program = self.ctx.toolbox.get("cosign")?.path;
+        let step = match &fetched.pushed {
+            Some(reference) => self
+                .args
+                .access
+                .cosign(verify_pushed(&program, key, reference), &self.dir),
+            None => {
+                let bundle = beside(&fetched.archive, BUNDLE);
+                if !bundle.is_file() {
+                    return Ok(check(name, false, format!("there is no {BUNDLE}")));
+                }
+                verify_blob(&program, key, &fetched.archive, &bundle)
+            }
+        };
+        self.helm(name, step)
+    }
+
+    /// The statement must speak of these bytes, and of a commit that this release is tagged at.
+    fn provenance(&self, fetched: &Fetched, claim: &Result<Claim>) -> Result<Check> {
+        let name = "provenance";
+        let claim = match claim {
+            Ok(claim) => claim,
+            Err(error) => return Ok(check(name, false, format!("{error:#}"))),
+        };
+        if claim.sha256 != fetched.sha256 {
+            return Ok(check(name, false, "the statement speaks of another archive".to_owned()));
+        }
+        let Some(commit) = claim.commit.as_ref().filter(|_| !claim.uncommitted) else {
+            return Ok(check(name, false, "it was made from a dirty tree".to_owned()));
+        };
+        let git = Git::open(self.ctx.workspace.root(), &self.ctx.runner)?;
+        if git.resolve(commit)?.is_none() {
+            return Ok(check(
+                name,
+                false,
+                format!("this clone has no commit {commit}: `git fetch` may bring it"),
+            ));
+        }
+        Ok(match git.tagged(&fetched.chart, &fetched.version)? {
+            Some(at) if at == *commit => check(name, true, format!("commit {commit}, which is tagged")),
+            Some(at) => check(name, false, format!("made from {commit}, but the tag is at {at}")),
+            None => check(name, true, format!("commit {commit}, which has no tag here")),
+        })
+    }
+
+    /// Builds the commit that the statement names and compares the archives.
+    fn rebuild(&self, fetched: &Fetched, claim: Option<&Claim>) -> Result<Check> {
+        let name = "rebuild";
+        let git = Git::open(self.ctx.workspace.root(), &self.ctx.runner)?;
+        let commit = claim.and_then(|claim| claim.commit.clone());
+        let Some((claim, commit)) = claim.zip(commit) else {
+            return Ok(check(name, false, "no statement says from which commit".to_owned()));
+        };
+        if git.resolve(&commit)?.is_none() {
+            return Ok(check(name, false, format!("this clone has no commit {commit}")));
+        }
+        let (tar, tree) = (self.dir.join("tree.tar"), self.dir.join("tree"));
+        self.ctx.runner.run(&export_step(&git, &commit, &tar))?;
+        let file = std::fs::File::open(&tar).with_context(|| format!("reading {}", tar.display()))?;
+        tar::Archive::new(file)
+            .unpack(&tree)
+            .with_context(|| format!("unpacking {}", tar.display()))?;
+        let mut ctx = self.ctx.in_checkout(&tree)?;
+        ctx.publication.charts = claim.published.clone();
+        let packer = packer(&ctx, claim.epoch, Some(false))?;
+        let built = ctx
+            .workspace
+            .chart(&fetched.chart)
+            .and_then(|chart| packer.pack(&chart, &Signing::default()));
+        Ok(match built {
+            Ok(built) if built.sha256 == fetched.sha256 => {
+                check(name, true, format!("the same bytes, sha256:{}", built.sha256))
+            }
+            Ok(built) => {
+                let same = archive::content(&built.archive)? == archive::content(&fetched.archive)?;
+                let why = if same {
+                    "the same files, other bytes"
+                } else {
+                    "other files"
+                };
+                let tag = format!("{}-{}", fetched.chart, fetched.version);
+                let hint = format!("if packing changed since, verify in a checkout of {tag}");
+                let detail = format!("a build of {commit} has {why}: sha256:{} ({hint})", built.sha256);
+                check(name, false, detail)
+            }
+            Err(error) => check(name, false, format!("{commit} can't be built: {error:#}")),
+        })
+    }
+}
+
+fn claim(fetched: &Fetched) -> Result<Claim> {
+    let file = beside(&fetched.archive, STATEMENT);
+    let text = std::fs::read_to_string(&file).context("there is no provenance statement")?;
+    let name = fetched
+        .archive
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    provenance::read(&text, &name).context("the provenance statement")
+}
+
+fn digest(fetched: &Fetched) -> Check {
+    let name = "digest";
+    match &fetched.listed {
+        Some((sha256, place)) if *sha256 == fetched.sha256 => check(name, true, format!("as {place} says")),
+        Some((sha256, place)) => check(
+            name,
+            false,
+            format!("sha256:{}, but {place} says {sha256}", fetched.sha256),
+        ),
+        None => skipped(name, "no index.yaml lists it"),
+    }
+}
+
+fn check(name: &'static str, passed: bool, detail: String) -> Check {
+    let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
+    Check { name, verdict, detail }
+}
+
+fn skipped(name: &'static str, why: &str) -> Check {
+    Check {
+        name,
+        verdict: Verdict::Skipped,
+        detail: why.to_owned(),
+    }
+}
+
+fn last_line(text: &str) -> String {
+    text.lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn helm_verify_step(helm: &Helm, archive: &Path, ring: &Path) -> Step {
+    helm.step("helm verify")
+        .arg("verify")
+        .path_arg(archive)
+        .arg("--keyring")
+        .path_arg(ring)
+}
+
+/// The files of a commit as a tar file: a worktree would leave its mark in the repository.
+fn export_step(git: &Git, commit: &str, tar: &Path) -> Step {
+    git.step(&["archive", "--format=tar", "--output"])
+        .path_arg(tar)
+        .arg(commit)
+}
+
+fn plan(ctx: &Ctx, args: &VerifyArgs, reference: &str) -> Result<Vec<Step>> {
+    let helm = ctx.planned_helm(Some(stack_tests::tools::Origin::Pinned))?;
+    let temp = Path::new(TEMP);
+    let archive = temp.join("CHART-VERSION.tgz");
+    let mut steps = vec![
+        Step::new("fetch it, in this process", "GET")
+            .arg(reference)
+            .path_arg(&archive),
+    ];
+    if args.keyring.is_some() {
+        steps.push(helm_verify_step(&helm, &archive, &temp.join("keyring.gpg")));
+    }
+    if let Some(key) = &args.cosign_pub {
+        let program = crate::cmd::package::planned_cosign(ctx)?;
+        steps.push(verify_blob(&program, key, &archive, &beside(&archive, BUNDLE)));
+    }
+    steps.push(lint_step(&helm, "CHART", &archive));
+    steps.push(helm.template_step(
+        &Prepared::archive("CHART", &archive),
+        &RenderOptions::documented("CHART"),
+    ));
+    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    steps.push(export_step(&git, "COMMIT", &temp.join("tree.tar")));
+    steps.push(Step::new("package the commit there, and compare", "cmp").path_arg(&archive));
+    Ok(steps)
+}

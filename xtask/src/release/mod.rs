@@ -1,0 +1,30 @@
+//! What is changed, how it is versioned, and how it is published.
+
+#[cfg(feature = "release")]
+pub mod access;
+pub mod annotate;
+pub mod changed;
+pub mod commits;
+pub mod cosign;
+#[cfg(feature = "release")]
+pub mod dist;
+pub mod edit;
+pub mod git;
+pub mod helmignore;
+#[cfg(feature = "release")]
+pub mod http;
+#[cfg(feature = "release")]
+pub mod index;
+pub mod lock;
+#[cfg(feature = "release")]
+pub mod notes;
+pub mod openpgp;
+pub mod packer;
+pub mod provenance;
+#[cfg(feature = "release")]
+pub mod registry;
+pub mod sbom;
+#[cfg(feature = "release")]
+pub mod target;
+pub mod upgrading;
+pub mod version;

@@ -1,0 +1,79 @@
+//! How far a version moves.
+
+use clap::ValueEnum;
+use semver::{Prerelease, Version};
+use serde::Serialize;
+
+/// Which part of a version a change moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing that users must know.
+    Patch,
+    /// Something new.
+    Minor,
+    /// Something that users must act on.
+    Major,
+}
+
+/// The version after a change. Below 1.0.0 a breaking change moves the minor part (semver.org §4), as
+/// Helm's `^0.1.0` and `~0.1.0` expect; 1.0.0 is reached by an explicit `--level major` only.
+pub fn next(from: &Version, level: Level) -> Version {
+    let mut version = from.clone();
+    version.build = semver::BuildMetadata::EMPTY;
+    version.pre = Prerelease::EMPTY;
+    if !from.pre.is_empty() && moved(&Version::new(0, 0, 0), &version).is_some_and(|l| l >= level) {
+        // 1.0.0-rc.1 was on the way to 1.0.0 already.
+        return version;
+    }
+    match level {
+        Level::Major => Version::new(from.major + 1, 0, 0),
+        Level::Minor => Version::new(from.major, from.minor + 1, 0),
+        Level::Patch => Version::new(from.major, from.minor, from.patch + 1),
+    }
+}
+
+/// Below 1.0.0 a breaking change is a minor one.
+pub fn damped(from: &Version, level: Level) -> Level {
+    if from.major == 0 {
+        level.min(Level::Minor)
+    } else {
+        level
+    }
+}
+
+/// Which part differs from one version to a higher one; none if it isn't higher.
+pub fn moved(from: &Version, to: &Version) -> Option<Level> {
+    if to <= from {
+        return None;
+    }
+    Some(if to.major != from.major {
+        Level::Major
+    } else if to.minor != from.minor {
+        Level::Minor
+    } else {
+        Level::Patch
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_move_as_semver_says() {
+        for (from, level, to) in [
+            ("0.1.0", Level::Patch, "0.1.1"),
+            ("0.1.9", Level::Minor, "0.2.0"),
+            ("0.9.9", Level::Major, "1.0.0"),
+            ("1.2.3", Level::Major, "2.0.0"),
+            ("1.0.0-rc.1", Level::Major, "1.0.0"),
+            ("1.2.0-rc.1", Level::Minor, "1.2.0"),
+            ("1.2.3+build", Level::Patch, "1.2.4"),
+        ] {
+            assert_eq!(next(&from.parse().unwrap(), level).to_string(), to, "{from} {level:?}");
+        }
+        assert_eq!(damped(&Version::new(0, 3, 0), Level::Major), Level::Minor);
+        assert_eq!(moved(&Version::new(1, 0, 0), &Version::new(1, 0, 0)), None);
+    }
+}

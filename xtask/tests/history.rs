@@ -1,0 +1,267 @@
+//! `changed` and `bump` on throw-away git histories.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+#[path = "../../tests/tests/charts/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod charts;
+#[allow(dead_code, reason = "shared by the tests of releases")]
+mod keys;
+#[allow(dead_code, reason = "shared by the tests of releases")]
+mod repo;
+
+use repo::{Repo, clone, expect};
+
+const LEAF: &str = "charts/leaf/values.yaml";
+const TREE: &str = "charts/tree/values.yaml";
+
+/// `chart bump next`, with `-` for none, for every changed chart, then what was removed.
+fn shown(report: &serde_json::Value) -> String {
+    let mut lines = Vec::new();
+    for chart in report["charts"].as_array().unwrap() {
+        let text = |key: &str| chart[key].as_str().unwrap_or("-").to_owned();
+        lines.push(format!("{} {} {}", text("chart"), text("bump"), text("next_version")));
+    }
+    for name in report["removed"].as_array().unwrap() {
+        lines.push(format!("removed {}", name.as_str().unwrap()));
+    }
+    lines.join("; ")
+}
+
+/// A name, what happens after the release of 0.1.0, and what `changed` then says.
+type Case = (&'static str, fn(&Repo), &'static str);
+
+const CASES: &[Case] = &[
+    ("nothing", |_| {}, ""),
+    (
+        "a fix of the subchart reaches the umbrella",
+        |r| r.change(LEAF, "fix: a"),
+        "leaf patch 0.1.1; tree patch 0.1.1",
+    ),
+    (
+        "a feature",
+        |r| r.change(LEAF, "feat: a"),
+        "leaf minor 0.2.0; tree minor 0.2.0",
+    ),
+    (
+        "a breaking change below 1.0.0",
+        |r| r.change(LEAF, "feat!: a"),
+        "leaf minor 0.2.0; tree minor 0.2.0",
+    ),
+    ("umbrella only", |r| r.change(TREE, "feat: a"), "tree minor 0.2.0"),
+    (
+        "a message without convention is a patch",
+        |r| r.change(TREE, "Say more"),
+        "tree patch 0.1.1",
+    ),
+    (
+        "the highest of several wins",
+        |r| {
+            r.change(TREE, "feat: a");
+            r.change(TREE, "fix: b");
+        },
+        "tree minor 0.2.0",
+    ),
+    (
+        "test values are changed but not packaged",
+        |r| r.change("charts/tree/ci/off-values.yaml", "feat: a"),
+        "tree - -",
+    ),
+    ("outside the charts", |r| r.change("README.md", "feat!: a"), ""),
+    (
+        "a revert takes its commit back",
+        |r| {
+            r.change(TREE, "feat!: a");
+            r.git(&["revert", "--no-edit", "HEAD"]);
+        },
+        "",
+    ),
+    (
+        "a revert among others",
+        |r| {
+            r.change(LEAF, "feat: a");
+            r.git(&["revert", "--no-edit", "HEAD"]);
+            r.change(LEAF, "fix: b");
+        },
+        "leaf patch 0.1.1; tree patch 0.1.1",
+    ),
+    (
+        "a merged branch brings its commits",
+        |r| {
+            r.git(&["checkout", "-qb", "side"]);
+            r.change(TREE, "feat: a");
+            r.git(&["checkout", "-q", "main"]);
+            r.change(LEAF, "fix: b");
+            r.git(&["merge", "-q", "--no-ff", "-m", "Merge branch 'side'", "side"]);
+        },
+        "leaf patch 0.1.1; tree minor 0.2.0",
+    ),
+    (
+        "a renamed chart is a new one",
+        |r| {
+            r.git(&["mv", "charts/tree", "charts/wood"]);
+            let chart = r.read("charts/wood/Chart.yaml").replace("name: tree", "name: wood");
+            std::fs::write(r.dir.join("charts/wood/Chart.yaml"), chart).unwrap();
+            r.commit("feat: rename");
+        },
+        "wood - -; removed tree",
+    ),
+    (
+        "what is not committed yet is a patch",
+        |r| std::fs::write(r.dir.join(TREE), r.read(TREE) + "# x\n").unwrap(),
+        "tree patch 0.1.1",
+    ),
+];
+
+#[test]
+fn every_history_is_understood() {
+    for (name, happens, wanted) in CASES {
+        let repo = Repo::released();
+        happens(&repo);
+        assert_eq!(shown(&repo.json(&["changed"])), *wanted, "{name}");
+    }
+}
+
+#[test]
+fn a_branch_is_compared_with_where_it_left_the_default_branch() {
+    let repo = Repo::released();
+    repo.git(&["checkout", "-qb", "work"]);
+    repo.change(TREE, "feat: a");
+    repo.git(&["checkout", "-q", "main"]);
+    repo.change(LEAF, "feat!: not ours");
+    repo.git(&["checkout", "-q", "work"]);
+    let report = repo.json(&["changed"]);
+    assert_eq!(shown(&report), "tree minor 0.2.0");
+    assert_eq!(report["matrix"]["chart"][0], "tree");
+    // Renames on the branch name what went.
+    repo.git(&["mv", "charts/tree", "charts/wood"]);
+    let chart = repo.read("charts/wood/Chart.yaml").replace("name: tree", "name: wood");
+    std::fs::write(repo.dir.join("charts/wood/Chart.yaml"), chart).unwrap();
+    repo.commit("feat: rename");
+    assert_eq!(shown(&repo.json(&["changed"])), "wood - -; removed tree");
+}
+
+#[test]
+fn a_chart_that_was_never_released_is_new() {
+    let repo = Repo::unreleased();
+    let report = repo.json(&["changed"]);
+    assert_eq!(shown(&report), "leaf - -; tree - -");
+    assert_eq!(report["charts"][0]["needs_bump"], false);
+}
+
+#[test]
+fn a_shallow_clone_says_what_it_lacks_and_a_deep_enough_one_answers() {
+    let origin = Repo::released();
+    origin.git(&["checkout", "-qb", "work"]);
+    for n in 0..3 {
+        origin.change(TREE, &format!("feat: {n}"));
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let shallow = clone(&origin, &temp.path().join("a"), &["--depth", "1", "--no-single-branch"]);
+    for args in [
+        &["changed"][..],
+        &["changed", "--since", "origin/main"],
+        &["changed", "--since", "leaf-0.1.0"],
+    ] {
+        let shown = expect(&shallow.xtask(args), 4);
+        assert!(
+            shown.contains("can't decide what changed") && shown.contains("git fetch --unshallow"),
+            "{args:?}: {shown}"
+        );
+    }
+    let deep = clone(&origin, &temp.path().join("b"), &["--depth", "5", "--no-single-branch"]);
+    assert_eq!(
+        shown(&deep.json(&["changed", "--since", "origin/main"])),
+        "tree minor 0.2.0"
+    );
+    let shallow = clone(&origin, &temp.path().join("c"), &["--depth", "1", "--branch", "main"]);
+    expect(&shallow.xtask(&["changed"]), 0);
+}
+
+#[test]
+fn a_worktree_answers_like_its_checkout() {
+    let repo = Repo::released();
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("w");
+    repo.git(&["worktree", "add", "-q", "-b", "work", &dir.display().to_string()]);
+    let tree = Repo {
+        sample: charts::Sample::new(),
+        dir: dir.canonicalize().unwrap(),
+    };
+    tree.change(TREE, "fix: a");
+    assert_eq!(shown(&tree.json(&["changed"])), "tree patch 0.1.1");
+    assert_eq!(shown(&repo.json(&["changed"])), "");
+}
+
+#[test]
+fn an_unknown_commit_is_a_usage_error_and_no_checkout_one_of_the_environment() {
+    let repo = Repo::released();
+    assert!(expect(&repo.xtask(&["changed", "--since", "nowhere"]), 2).contains("no commit \"nowhere\""));
+    std::fs::remove_dir_all(repo.dir.join(".git")).unwrap();
+    assert!(expect(&repo.xtask(&["changed"]), 4).contains("no git checkout"));
+}
+
+#[test]
+fn bump_writes_versions_lock_and_notes_once_and_keeps_every_other_byte() {
+    let repo = Repo::released();
+    let chart = "apiVersion: v2 # odd\nname:   leaf\n# above\nversion:  0.1.0   # keep\n";
+    std::fs::write(repo.dir.join("charts/leaf/Chart.yaml"), chart).unwrap();
+    repo.change(LEAF, "feat: speak \"up\": now");
+    expect(&repo.xtask(&["changed", "--check"]), 1);
+    let dry = expect(&repo.xtask(&["--dry-run", "bump"]), 0);
+    assert!(
+        dry.contains("-version:  0.1.0   # keep\n+version:  0.2.0   # keep"),
+        "{dry}"
+    );
+    assert_eq!(repo.read("charts/leaf/Chart.yaml"), chart);
+
+    let raised = repo.json(&["bump"]);
+    assert_eq!(raised[0]["to"], "0.2.0");
+    let notes =
+        "annotations:\n  artifacthub.io/changes: |\n    - kind: added\n      description: \"speak \\\"up\\\": now\"\n";
+    assert_eq!(
+        repo.read("charts/leaf/Chart.yaml"),
+        chart.replace("0.1.0", "0.2.0") + notes
+    );
+    let tree = repo.read("charts/tree/Chart.yaml");
+    assert!(tree.contains("description: \"Depends on leaf 0.2.0\""), "{tree}");
+    assert!(!tree.contains("0.1.0"), "{tree}");
+
+    expect(&repo.xtask(&["changed", "--check"]), 0);
+    assert_eq!(repo.json(&["bump"]).as_array().unwrap().len(), 0);
+    repo.commit("chore: release");
+    assert_eq!(repo.json(&["bump"]).as_array().unwrap().len(), 0);
+    // What bump wrote is what helm accepts, Chart.lock included.
+    expect(&repo.xtask(&["template"]), 0);
+}
+
+#[test]
+fn a_level_raises_the_named_chart_and_what_depends_on_it() {
+    let repo = Repo::released();
+    repo.json(&["bump", "--chart", "tree", "--level", "major"]);
+    assert!(repo.read("charts/tree/Chart.yaml").contains("version: 1.0.0"));
+    assert!(repo.read("charts/leaf/Chart.yaml").contains("version: 0.1.0"));
+    repo.json(&["bump", "--chart", "leaf", "--level", "patch"]);
+    assert!(repo.read("charts/leaf/Chart.yaml").contains("version: 0.1.1"));
+    assert!(repo.read("charts/tree/Chart.yaml").contains("version: 1.0.1"));
+}
+
+#[test]
+fn a_chart_that_cannot_be_edited_for_sure_is_refused_and_no_file_is_written() {
+    for (chart, reason) in [
+        (
+            "apiVersion: v2\nname: tree\nversion: &v 0.1.0\ndescription: *v\n",
+            "anchor",
+        ),
+        ("apiVersion: v2\nname: tree\nversion: >-\n  0.1.0\n", "several lines"),
+    ] {
+        let repo = Repo::released();
+        std::fs::write(repo.dir.join("charts/tree/Chart.yaml"), chart).unwrap();
+        let shown = expect(&repo.xtask(&["bump", "--level", "minor"]), 1);
+        assert!(
+            shown.contains("charts/tree/Chart.yaml is not touched") && shown.contains(reason),
+            "{shown}"
+        );
+        assert_eq!(repo.git(&["status", "--porcelain"]), "M charts/tree/Chart.yaml");
+    }
+}

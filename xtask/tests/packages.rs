@@ -1,0 +1,335 @@
+//! What `package` writes beside the archives, and what the real helm says to its signatures.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+#[path = "../../tests/tests/charts/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod charts;
+#[allow(dead_code, reason = "shared by the tests of releases")]
+mod keys;
+#[allow(dead_code, reason = "shared by the tests of releases")]
+mod repo;
+
+use std::path::Path;
+
+use keys::{Recipe, USUAL};
+use pgp::composed::KeyType;
+use pgp::types::KeyVersion;
+use repo::{Repo, clone, expect, text, verify};
+
+const WORD: &str = "correct horse";
+
+#[test]
+fn all_that_is_not_a_signature_is_equal_in_another_clone_umask_time_zone_and_second() {
+    let here = Repo::released();
+    let temp = tempfile::tempdir().unwrap();
+    let there = clone(&here, &temp.path().join("other/place"), &[]);
+    expect(&here.xtask(&["package"]), 0);
+    // File times have whole seconds in archives: the second run is in another one.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let private = "find charts -type f -exec chmod 600 {} + && umask 077 && exec \"$0\" package";
+    let output = there
+        .command("sh")
+        .args(["-c", private, env!("CARGO_BIN_EXE_xtask")])
+        .env("TZ", "Asia/Tokyo")
+        .output()
+        .unwrap();
+    expect(&output, 0);
+    let mut files: Vec<_> = std::fs::read_dir(here.dir.join("dist")).unwrap().collect();
+    assert_eq!(files.len(), 7);
+    for file in files.drain(..).map(|file| file.unwrap().file_name()) {
+        let read = |repo: &Repo| std::fs::read(repo.dir.join("dist").join(&file)).unwrap();
+        assert!(read(&here) == read(&there), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_sums_cover_every_file_and_the_statement_names_commit_helm_and_digest() {
+    let repo = Repo::released();
+    let report = repo.json(&["package"]);
+    let output = repo
+        .command("sha256sum")
+        .args(["--check", "SHA256SUMS"])
+        .current_dir(repo.dir.join("dist"))
+        .output();
+    assert_eq!(expect(&output.unwrap(), 0).matches(": OK").count(), 6);
+    let read = |file: &str| serde_json::from_str::<serde_json::Value>(&repo.read(&format!("dist/{file}"))).unwrap();
+    let statement = read("tree-0.1.0.tgz.intoto.json");
+    let archive = &report["archives"][1];
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], archive["sha256"]);
+    let built = &statement["predicate"]["buildDefinition"];
+    assert_eq!(built["internalParameters"]["uncommittedChanges"], false);
+    assert_eq!(
+        built["resolvedDependencies"][1]["digest"]["gitCommit"],
+        repo.git(&["rev-parse", "HEAD"]).as_str()
+    );
+    let helm = format!("pkg:golang/helm.sh/helm/v4@v{}", report["helm"].as_str().unwrap());
+    assert_eq!(built["resolvedDependencies"][0]["uri"], helm.as_str());
+    let bill = read("tree-0.1.0.tgz.cdx.json");
+    assert_eq!(bill["components"][0]["purl"], "pkg:helm/leaf@0.1.0");
+    // What is not in a commit can't be rebuilt from one: the statement says so.
+    repo.sample.edit("charts/leaf/values.yaml", "hello", "bye");
+    repo.json(&["package"]);
+    let dirty = read("leaf-0.1.0.tgz.intoto.json");
+    let parameters = &dirty["predicate"]["buildDefinition"]["internalParameters"];
+    assert_eq!(parameters["uncommittedChanges"], true);
+}
+
+#[test]
+fn images_of_the_default_render_are_listed_with_their_digests() {
+    let repo = Repo::unreleased();
+    let digest = "a".repeat(64);
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n    - name: c\n      \
+         image: r.example/team/app:1.2@sha256:{digest}\n"
+    );
+    repo.sample.write("charts/leaf/templates/pod.yaml", &pod);
+    repo.commit("feat: pod");
+    repo.json(&["package"]);
+    for chart in ["leaf", "tree"] {
+        let bill: serde_json::Value =
+            serde_json::from_str(&repo.read(&format!("dist/{chart}-0.1.0.tgz.cdx.json"))).unwrap();
+        let components = bill["components"].as_array().unwrap();
+        let image = components.iter().find(|c| c["type"] == "container").unwrap();
+        assert_eq!(image["name"], "r.example/team/app");
+        assert_eq!(image["hashes"][0]["content"], digest.as_str());
+    }
+    let shown = repo.archived("leaf", "Chart.yaml");
+    assert!(shown.contains("artifacthub.io/images: |") && shown.contains("artifacthub.io/prerelease: \"false\""));
+}
+
+#[test]
+fn helm_4_accepts_what_was_signed_and_refuses_what_was_changed_since() {
+    verify::accepts_and_refuses(&charts::helm().program);
+}
+
+#[test]
+fn a_subkey_signs_where_the_primary_key_may_not() {
+    let repo = Repo::unreleased();
+    let recipe = Recipe {
+        signs: false,
+        signing_subkey: true,
+        passphrase: Some(WORD),
+        ..USUAL
+    };
+    let key = keys::make(&repo.dir, "key", &recipe);
+    std::fs::write(repo.dir.join("word"), format!("{WORD}\nsecond line\n")).unwrap();
+    let sign = [
+        "-v",
+        "package",
+        "--sign",
+        "--key-file",
+        "key.asc",
+        "--passphrase-file",
+        "word",
+    ];
+    let output = repo.xtask(&sign);
+    assert!(!expect(&output, 0).contains(WORD));
+    let helm = charts::helm().program;
+    expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &key.ring), 0);
+    // Without --sign the archive is new, and an old signature would only mislead.
+    expect(&repo.xtask(&["package"]), 0);
+    assert!(!repo.dir.join("dist/tree-0.1.0.tgz.prov").exists());
+}
+
+/// A name, how the key is made, the passphrase that is given, and what the error says.
+type BadKey = (&'static str, Recipe, Option<&'static str>, &'static str);
+
+#[test]
+fn each_unusable_key_has_its_own_message_and_leaves_no_file() {
+    let locked = || Recipe {
+        passphrase: Some(WORD),
+        ..USUAL
+    };
+    let cases: [BadKey; 4] = [
+        (
+            "wrong passphrase",
+            locked(),
+            Some("hurra"),
+            "the passphrase of the key key.asc is wrong",
+        ),
+        ("no passphrase", locked(), None, "is locked by a passphrase"),
+        (
+            "no signing key",
+            Recipe { signs: false, ..USUAL },
+            None,
+            "no part of the key key.asc is meant for signing",
+        ),
+        (
+            "too new",
+            Recipe {
+                version: KeyVersion::V6,
+                kind: KeyType::Ed25519,
+                ..USUAL
+            },
+            None,
+            "helm verifies version 4 only",
+        ),
+    ];
+    let repo = Repo::unreleased();
+    for (name, recipe, given, wanted) in cases {
+        keys::make(&repo.dir, "key", &recipe);
+        let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["package", "--sign", "--key-file", "key.asc"]);
+        if let Some(given) = given {
+            command.env("XTASK_PASSPHRASE", given);
+        }
+        let shown = expect(&command.output().unwrap(), 2);
+        assert!(shown.contains(wanted), "{name}: {shown}");
+        assert!(!shown.contains("hurra") && !shown.contains(WORD), "{name}: {shown}");
+        assert!(!repo.dir.join("dist").exists(), "{name}");
+    }
+    std::fs::write(repo.dir.join("public.asc"), "no key at all").unwrap();
+    for (args, wanted) in [
+        (&["--key-file", "missing.asc"][..], "the key missing.asc can't be read"),
+        (&["--key-file", "public.asc"], "public.asc holds no usable secret key"),
+        (&["--key-file", "key.gpg"], "only public keys"),
+        (&[], "--sign needs a key"),
+        (
+            &["--key-file", "key.asc", "--passphrase-file", "missing"],
+            "the passphrase file missing can't be read",
+        ),
+    ] {
+        let shown = expect(&repo.xtask(&[&["package", "--sign"], args].concat()), 2);
+        assert!(shown.contains(wanted), "{args:?}: {shown}");
+        assert!(!repo.dir.join("dist").exists());
+    }
+}
+
+#[test]
+fn local_dependencies_get_the_published_address_in_the_archive_only() {
+    let repo = Repo::unreleased();
+    let before = repo.read("charts/tree/Chart.yaml");
+    let shown = expect(&repo.xtask(&["package"]), 0);
+    assert!(
+        shown.contains("warning: file:// dependencies stay as they are"),
+        "{shown}"
+    );
+    assert!(
+        repo.archived("tree", "Chart.yaml")
+            .contains("repository: file://../leaf")
+    );
+    let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    // A port where nobody listens.
+    let output = command
+        .arg("package")
+        .env("XTASK_PUBLISHED_CHARTS", "oci://127.0.0.1:9/charts/")
+        .output()
+        .unwrap();
+    assert!(!expect(&output, 0).contains("warning"));
+    assert!(
+        repo.archived("tree", "Chart.yaml")
+            .contains("repository: oci://127.0.0.1:9/charts\n")
+    );
+    assert!(repo.archived("tree", "charts/leaf/Chart.yaml").contains("name: leaf"));
+    assert_eq!(repo.read("charts/tree/Chart.yaml"), before);
+    // helm compares Chart.lock with Chart.yaml before it asks the registry.
+    let out = tempfile::tempdir().unwrap();
+    let archive = repo.dir.join("dist/tree-0.1.0.tgz");
+    expect(
+        &repo
+            .command("tar")
+            .arg("xf")
+            .arg(archive)
+            .current_dir(out.path())
+            .output()
+            .unwrap(),
+        0,
+    );
+    let helm = charts::helm().program;
+    let mut build = repo.command(&helm.to_string_lossy());
+    build
+        .args(["dependency", "build", "--skip-refresh", "--plain-http"])
+        .arg(out.path().join("tree"));
+    let shown = text(&build.output().unwrap());
+    assert!(
+        shown.contains("127.0.0.1:9") && !shown.contains("out of sync"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn maintainers_and_the_signing_key_come_from_the_settings_and_another_key_is_refused() {
+    let repo = Repo::unreleased();
+    let key = keys::make(&repo.dir, "key", &USUAL);
+    keys::make(&repo.dir, "other", &USUAL);
+    let settings = format!(
+        "kube-version = \"1.34.4\"\nmaintainers = [{{ name = \"A team\", email = \"team@example.com\" }}]\n\
+         sign-key = {{ fingerprint = \"{}\", url = \"https://example.com/key.asc\" }}\n",
+        key.fingerprint
+    );
+    repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    let shown = expect(&repo.xtask(&["package", "--sign", "--key-file", "other.asc"]), 2);
+    assert!(shown.contains("which sign-key in Cargo.toml names"), "{shown}");
+    repo.json(&["package", "--sign", "--key-file", "key.asc"]);
+    let chart: serde_yaml::Value = serde_yaml::from_str(&repo.archived("leaf", "Chart.yaml")).unwrap();
+    let annotation = |name: &str| -> serde_yaml::Value {
+        let text = chart["annotations"][format!("artifacthub.io/{name}").as_str()]
+            .as_str()
+            .unwrap();
+        serde_yaml::from_str(text).unwrap()
+    };
+    assert_eq!(annotation("maintainers")[0]["email"], "team@example.com");
+    assert_eq!(annotation("signKey")["fingerprint"], key.fingerprint.as_str());
+    // What the chart says itself stays.
+    repo.sample.write(
+        "charts/leaf/Chart.yaml",
+        "apiVersion: v2\nname: leaf\nversion: 0.1.0\nannotations: {artifacthub.io/prerelease: \"true\"}\n",
+    );
+    repo.json(&["package"]);
+    assert!(
+        repo.archived("leaf", "Chart.yaml")
+            .contains("artifacthub.io/prerelease: \"true\"")
+    );
+}
+
+#[test]
+fn a_major_version_needs_its_entry_in_upgrading_md() {
+    let repo = Repo::unreleased();
+    repo.sample
+        .edit("charts/tree/Chart.yaml", "version: 0.1.0\ndep", "version: 1.2.0\ndep");
+    repo.commit("feat!: one");
+    let shown = expect(&repo.xtask(&["package"]), 1);
+    assert!(shown.contains("UPGRADING.md has no entry `## 1.0.0`") && shown.contains("charts/tree/UPGRADING.md"));
+    assert!(!repo.dir.join("dist").exists());
+    repo.sample.write(
+        "charts/tree/UPGRADING.md",
+        "# Upgrading\n\n## 1.0.0\n\nNothing to do.\n",
+    );
+    repo.commit("docs: upgrading");
+    expect(&repo.xtask(&["package"]), 0);
+}
+
+#[test]
+fn odd_chart_files_are_packaged_or_refused_but_never_changed() {
+    for (chart, wanted) in [
+        ("apiVersion: v2\r\nname: leaf # odd\r\nversion: 0.1.0\r\n", None),
+        (
+            "apiVersion: v2\nname: &n leaf\ndescription: *n\nversion: 0.1.0\nannotations: {a: b}\n",
+            None,
+        ),
+        (
+            "apiVersion: v2\nname: leaf\nversion: 0.1.0\nversion: 0.1.0\n",
+            Some("duplicate"),
+        ),
+    ] {
+        let repo = Repo::unreleased();
+        repo.sample.write("charts/leaf/Chart.yaml", chart);
+        repo.commit("fix: odd");
+        let shown = expect(&repo.xtask(&["package"]), i32::from(wanted.is_some()));
+        assert!(shown.contains(wanted.unwrap_or_default()), "{shown}");
+        assert_eq!(repo.dir.join("dist").exists(), wanted.is_none());
+        assert_eq!(repo.read("charts/leaf/Chart.yaml"), chart);
+    }
+}
+
+#[test]
+fn a_dependency_that_cannot_be_resolved_is_named() {
+    let repo = Repo::unreleased();
+    repo.sample
+        .edit("charts/tree/Chart.yaml", "file://../leaf", "file://../gone");
+    repo.commit("fix: gone");
+    let shown = expect(&repo.xtask(&["package"]), 1);
+    assert!(shown.contains("gone"), "{shown}");
+    assert!(!Path::new(&repo.dir.join("dist")).exists());
+}

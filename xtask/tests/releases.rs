@@ -1,0 +1,624 @@
+//! Releases with the tools that only they need: the real registry, helm 3, cosign and GnuPG.
+//!
+//! Not part of `cargo test`: `cargo xtask test --releases` runs it, and so does
+//! `cargo test -p xtask --test releases`.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+#[path = "../../tests/tests/charts/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod charts;
+#[allow(dead_code, reason = "shared by the tests of releases")]
+mod keys;
+mod registry;
+#[allow(dead_code, reason = "shared by the tests of releases")]
+mod repo;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use keys::USUAL;
+use registry::{Door, Options, PASSWORD, Registry, USER, tool};
+use repo::{Repo, expect, text, verify};
+
+const SECURE: Options = Options {
+    secure: true,
+    disk: None,
+};
+const OPEN: Options = Options {
+    secure: false,
+    disk: None,
+};
+
+#[test]
+fn helm_3_accepts_what_was_signed_and_refuses_what_was_changed_since() {
+    verify::accepts_and_refuses(&tool("helm3"));
+}
+
+/// gpg with a home of its own.
+fn gpg(home: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new("gpg");
+    command
+        .arg("--homedir")
+        .arg(home)
+        .args(["--batch", "--pinentry-mode", "loopback"])
+        .args(args);
+    command.output().expect("gpg must be installed: apt-get install gnupg")
+}
+
+fn gpg_home(repo: &Repo, algorithm: &str, passphrase: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    // A socket's path must be short.
+    let home = repo.dir.join("g");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let user = "test <test@example.com>";
+    expect(
+        &gpg(
+            &home,
+            &[
+                "--passphrase",
+                passphrase,
+                "--quick-gen-key",
+                user,
+                algorithm,
+                "sign",
+                "never",
+            ],
+        ),
+        0,
+    );
+    home
+}
+
+#[test]
+fn keys_that_gpg_made_sign_from_its_home_and_both_helms_accept_them() {
+    for algorithm in ["rsa2048", "ed25519"] {
+        let repo = Repo::unreleased();
+        let home = gpg_home(&repo, algorithm, PASSWORD);
+        let ring = repo.dir.join("ring.gpg");
+        expect(&gpg(&home, &["--output", &ring.display().to_string(), "--export"]), 0);
+        let mut sign = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        sign.args(["-v", "package", "--sign", "--gnupg-home", "g"])
+            .env("XTASK_PASSPHRASE", PASSWORD);
+        let shown = expect(&sign.output().unwrap(), 0);
+        assert!(!shown.contains(PASSWORD), "{shown}");
+        for helm in [charts::helm().program, tool("helm3")] {
+            expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &ring), 0);
+        }
+        let mut wrong = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        // gpg's agent remembers a passphrase.
+        expect(
+            &Command::new("gpgconf")
+                .arg("--homedir")
+                .arg(&home)
+                .args(["--kill", "gpg-agent"])
+                .output()
+                .unwrap(),
+            0,
+        );
+        wrong
+            .args(["package", "--sign", "--gnupg-home", "g"])
+            .env("XTASK_PASSPHRASE", "wrong");
+        let shown = expect(&wrong.output().unwrap(), 1);
+        assert!(shown.contains("gpg") && shown.contains("passphrase"), "{shown}");
+        let _ = Command::new("gpgconf")
+            .arg("--homedir")
+            .arg(&home)
+            .args(["--kill", "all"])
+            .output();
+    }
+}
+
+#[test]
+fn an_expired_key_is_refused_with_its_date() {
+    let repo = Repo::unreleased();
+    let home = gpg_home(&repo, "ed25519", "");
+    let user = "old <old@example.com>";
+    let old = [
+        "--faked-system-time",
+        "1600000000!",
+        "--passphrase",
+        "",
+        "--quick-gen-key",
+        user,
+        "ed25519",
+        "sign",
+        "1d",
+    ];
+    expect(&gpg(&home, &old), 0);
+    let key = repo.dir.join("old.asc").display().to_string();
+    expect(
+        &gpg(
+            &home,
+            &["--armor", "--output", &key, "--export-secret-keys", "old@example.com"],
+        ),
+        0,
+    );
+    let shown = expect(&repo.xtask(&["package", "--sign", "--key-file", "old.asc"]), 2);
+    assert!(shown.contains("expired at 2020-09-14"), "{shown}");
+    assert!(!repo.dir.join("dist").exists());
+    let _ = Command::new("gpgconf")
+        .arg("--homedir")
+        .arg(&home)
+        .args(["--kill", "all"])
+        .output();
+}
+
+/// A cosign key pair in the repository's folder.
+fn cosign_keys(repo: &Repo) {
+    let mut command = repo.command(&tool("cosign").to_string_lossy());
+    command.arg("generate-key-pair").env("COSIGN_PASSWORD", PASSWORD);
+    expect(&command.output().unwrap(), 0);
+}
+
+#[test]
+fn cosign_signs_an_archive_and_refuses_it_after_a_flipped_byte() {
+    let repo = Repo::unreleased();
+    cosign_keys(&repo);
+    let mut sign = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    sign.args(["-v", "package", "--cosign-key", "cosign.key"])
+        .env("COSIGN_PASSWORD", PASSWORD);
+    let shown = expect(&sign.output().unwrap(), 0);
+    assert!(
+        !shown.contains(PASSWORD) && shown.contains("COSIGN_PASSWORD='***'"),
+        "{shown}"
+    );
+    let archive = repo.dir.join("dist/tree-0.1.0.tgz");
+    let check = |repo: &Repo| {
+        let mut command = repo.command(&tool("cosign").to_string_lossy());
+        command.args([
+            "verify-blob",
+            "--key",
+            "cosign.pub",
+            "--private-infrastructure",
+            "--bundle",
+        ]);
+        command
+            .arg("dist/tree-0.1.0.tgz.sigstore.json")
+            .arg("dist/tree-0.1.0.tgz");
+        command.output().unwrap()
+    };
+    expect(&check(&repo), 0);
+    let mut bytes = std::fs::read(&archive).unwrap();
+    bytes[99] ^= 1;
+    std::fs::write(&archive, bytes).unwrap();
+    assert!(!check(&repo).status.success());
+    let mut wrong = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    wrong
+        .args(["package", "--cosign-key", "cosign.key", "--out", "o"])
+        .env("COSIGN_PASSWORD", "wrong");
+    let shown = expect(&wrong.output().unwrap(), 1);
+    assert!(
+        shown.contains("cosign-passphrase-file") && !repo.dir.join("o").exists(),
+        "{shown}"
+    );
+}
+
+/// What reaches a secure registry.
+fn access(registry: &Registry) -> Vec<String> {
+    let file = |name: &str| registry.dir.join(name).display().to_string();
+    let words = [
+        "--username",
+        USER,
+        "--password-file",
+        &file("password"),
+        "--ca-file",
+        &file("ca.pem"),
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+fn with<'a>(args: &[&'a str], more: &'a [String]) -> Vec<&'a str> {
+    args.iter().copied().chain(more.iter().map(String::as_str)).collect()
+}
+
+#[test]
+fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verified() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &SECURE);
+    let to = format!("oci://{}/team/charts", registry.host);
+    let repo = Repo::publishable(&to);
+    let key = keys::make(&repo.dir, "key", &USUAL);
+    cosign_keys(&repo);
+    repo.commit("chore: keys");
+    expect(&repo.xtask(&["package", "--sign", "--key-file", "key.asc"]), 0);
+    let access = access(&registry);
+    let xtask = |args: &[&str]| {
+        let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        command.args(args).args(&access).env("COSIGN_PASSWORD", PASSWORD);
+        command.output().unwrap()
+    };
+    let plan = expect(&xtask(&["release", "plan", "--to", &to]), 0);
+    assert!(
+        plan.contains("release    tree 0.1.0: nothing of it is published"),
+        "{plan}"
+    );
+    let push = [
+        "-v",
+        "release",
+        "push",
+        "--to",
+        &to,
+        "--tag",
+        "--cosign-key",
+        "cosign.key",
+    ];
+    let shown = expect(&xtask(&push), 0);
+    assert!(!shown.contains(PASSWORD), "{shown}");
+    for part in [
+        "pushed",
+        "attached tree-0.1.0.tgz.cdx.json",
+        "attached tree-0.1.0.tgz.intoto.json",
+        "signed with cosign",
+        "tagged tree-0.1.0",
+    ] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let again = expect(&xtask(&push), 0);
+    assert_eq!(again.matches(": nothing to do").count(), 2, "{again}");
+    assert!(expect(&xtask(&["release", "plan", "--to", &to]), 0).contains("nothing to do"));
+
+    // helm pulls and verifies it, installs it from its address, and finds the same bytes.
+    for helm in [charts::helm().program, tool("helm3")] {
+        let home = tempfile::tempdir().unwrap();
+        let run = |args: &[&str]| {
+            let mut command = Command::new(&helm);
+            command
+                .args(args)
+                .current_dir(home.path())
+                .env("HELM_CONFIG_HOME", home.path());
+            command
+                .env("HELM_CACHE_HOME", home.path())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap()
+        };
+        let login = ["--username", USER, "--password", PASSWORD, "--ca-file", &access[5]];
+        let ring = key.ring.display().to_string();
+        let chart = format!("{to}/tree");
+        let pull = [
+            &["pull", &chart, "--version", "0.1.0", "--verify", "--keyring", &ring][..],
+            &login,
+        ]
+        .concat();
+        expect(&run(&pull), 0);
+        let pulled = std::fs::read(home.path().join("tree-0.1.0.tgz")).unwrap();
+        assert!(pulled == std::fs::read(repo.dir.join("dist/tree-0.1.0.tgz")).unwrap());
+        let template = ["template", "t", &chart, "--version", "0.1.0"];
+        assert!(expect(&run(&[&template[..], &login].concat()), 0).contains("t-config"));
+    }
+
+    let reference = format!("{to}/tree:0.1.0");
+    let verify = [
+        "--format",
+        "json",
+        "release",
+        "verify",
+        &reference,
+        "--keyring",
+        "key.gpg",
+        "--cosign-pub",
+        "cosign.pub",
+    ];
+    let output = xtask(&verify);
+    expect(&output, 0);
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = &reports[0]["checks"];
+    assert_eq!(checks.as_array().unwrap().len(), 7);
+    for check in checks.as_array().unwrap() {
+        assert_eq!(check["verdict"], "passed", "{check}");
+    }
+    // Another key did not sign it.
+    let other = keys::make(&repo.dir, "other", &USUAL);
+    let shown = expect(
+        &xtask(&[
+            "release",
+            "verify",
+            &reference,
+            "--keyring",
+            &other.ring.display().to_string(),
+        ]),
+        1,
+    );
+    assert!(
+        shown.contains("FAILED   signature") && shown.contains("skipped  cosign"),
+        "{shown}"
+    );
+
+    // The same push makes the same manifest in another registry.
+    let temp = tempfile::tempdir().unwrap();
+    let second = Registry::start(temp.path(), &SECURE);
+    let there = format!("oci://{}/x", second.host);
+    let second_access = self::access(&second);
+    let push = |repo: &Repo, to: &str, access: &[String]| {
+        let output = repo.xtask(&with(&["--format", "json", "release", "push", "--to", to], access));
+        expect(&output, 0);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[1]["digest"].clone()
+    };
+    assert_eq!(push(&repo, &to, &access), push(&repo, &there, &second_access));
+}
+
+#[test]
+fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice() {
+    let (mut steps, mut finished) = (0, false);
+    let prepared = Repo::publishable("oci://charts.example.com/x");
+    keys::make(&prepared.dir, "key", &USUAL);
+    expect(&prepared.xtask(&["package", "--sign", "--key-file", "key.asc"]), 0);
+    while !finished {
+        let temp = tempfile::tempdir().unwrap();
+        let registry = Registry::start(temp.path(), &OPEN);
+        let door = Door::to(&registry);
+        let to = format!("oci://{}/x", door.host);
+        let push = [
+            "release",
+            "push",
+            "--to",
+            &to,
+            "--plain-http",
+            "--timeout",
+            "20",
+            "--tag",
+        ];
+        for tag in prepared.git(&["tag"]).lines() {
+            prepared.git(&["tag", "-d", tag]);
+        }
+        door.let_through(steps);
+        let mut child = prepared
+            .command(env!("CARGO_BIN_EXE_xtask"))
+            .args(push)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // At the first request that may not write any more, the process dies as by a power cut.
+        loop {
+            if door.is_shut() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break;
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success());
+                finished = true;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        door.let_through(usize::MAX);
+        let output = prepared.xtask(&[&["--format", "json"][..], &push].concat());
+        expect(&output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        for (chart, pushed) in ["leaf", "tree"].iter().zip(report.as_array().unwrap()) {
+            // One version, and one list of what is attached to it.
+            let list = pushed["digest"].as_str().unwrap().replace(':', "-");
+            assert_eq!(
+                registry.tags(&format!("x/{chart}")),
+                ["0.1.0".to_owned(), list.clone()],
+                "after {steps} writes"
+            );
+            let url = format!("http://{}/v2/x/{chart}/manifests/{list}", registry.host);
+            let output = Command::new("curl").args(["-sf", &url]).output().unwrap();
+            let index: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let mut kinds: Vec<_> = index["manifests"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|m| m["artifactType"].clone())
+                .collect();
+            kinds.sort_by_key(ToString::to_string);
+            assert_eq!(
+                kinds,
+                ["application/vnd.cyclonedx+json", "application/vnd.in-toto+json"],
+                "after {steps} writes"
+            );
+            assert_eq!(pushed["signed"], true);
+        }
+        assert_eq!(prepared.git(&["tag"]), "leaf-0.1.0\ntree-0.1.0");
+        assert!(expect(&prepared.xtask(&push), 0).matches(": nothing to do").count() == 2);
+        steps += 1;
+    }
+    // A chart alone has three blobs, a manifest and two attachments to write.
+    assert!(steps > 12, "only {steps} steps were cut off");
+}
+
+#[test]
+fn an_index_run_that_is_killed_at_any_moment_leaves_a_whole_index_and_is_completed_by_the_next() {
+    let repo = Repo::publishable("https://charts.example.com");
+    let index = ["release", "index", "site", "--url", "https://charts.example.com"];
+    let site = repo.dir.join("site");
+    let versions = || -> Vec<String> {
+        let Ok(text) = std::fs::read_to_string(site.join("index.yaml")) else {
+            return Vec::new();
+        };
+        let index: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        let list = index["entries"]["leaf"].as_sequence().unwrap();
+        let version = |entry: &serde_yaml::Value| entry["version"].as_str().unwrap().to_owned();
+        list.iter().map(version).collect()
+    };
+    let mut published: Vec<String> = Vec::new();
+    for n in 1..=12u64 {
+        if n > 1 {
+            repo.raise(&format!("0.{}.0", n - 1), &format!("0.{n}.0"));
+        }
+        expect(&repo.xtask(&["package"]), 0);
+        let mut run = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        let mut child = run
+            .args(index)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Each time a little later; which step that meets is left to chance, what must hold is not.
+        std::thread::sleep(Duration::from_millis(30 * n));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = versions();
+        assert!(
+            published.iter().all(|version| left.contains(version)),
+            "{left:?} lost some of {published:?}"
+        );
+        expect(&repo.xtask(&index), 0);
+        published.insert(0, format!("0.{n}.0"));
+        assert_eq!(versions(), published);
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: name its kubeconfig in XTASK_TEST_KUBECONFIG"]
+fn both_helms_install_from_the_registry_on_a_cluster() {
+    let kubeconfig = std::env::var("XTASK_TEST_KUBECONFIG").expect("XTASK_TEST_KUBECONFIG must be set");
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &OPEN);
+    let to = format!("oci://{}/x", registry.host);
+    let repo = Repo::publishable(&to);
+    expect(&repo.xtask(&["package"]), 0);
+    expect(&repo.xtask(&["release", "push", "--to", &to, "--plain-http"]), 0);
+    for (n, helm) in [charts::helm().program, tool("helm3")].into_iter().enumerate() {
+        let namespace = format!("release-test-{}-{n}", std::process::id());
+        let run = |args: &[&str]| {
+            let mut command = Command::new(&helm);
+            command
+                .args(args)
+                .args(["--namespace", &namespace])
+                .env("KUBECONFIG", &kubeconfig);
+            command.output().unwrap()
+        };
+        let chart = format!("{to}/tree");
+        expect(
+            &run(&[
+                "install",
+                "t",
+                &chart,
+                "--version",
+                "0.1.0",
+                "--plain-http",
+                "--create-namespace",
+            ]),
+            0,
+        );
+        let status = expect(&run(&["status", "t"]), 0);
+        let manifest = expect(&run(&["get", "manifest", "t"]), 0);
+        expect(&run(&["uninstall", "t"]), 0);
+        assert!(
+            status.contains("deployed") && manifest.contains("t-config"),
+            "{status}{manifest}"
+        );
+    }
+}
+
+/// A name, what reaches the registry, and what the error says.
+type Refusal<'a> = (&'a str, Vec<String>, &'a str);
+
+#[test]
+fn each_way_a_registry_can_fail_has_its_own_message() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &SECURE);
+    let repo = Repo::publishable("oci://charts.example.com/x");
+    expect(&repo.xtask(&["package"]), 0);
+    let right = access(&registry);
+    std::fs::write(temp.path().join("wrong"), "wrong-word\n").unwrap();
+    let mut wrong = right.clone();
+    wrong[3] = temp.path().join("wrong").display().to_string();
+    let missing = right[..2].to_vec();
+    let no_file: Vec<_> = right.iter().map(|word| word.replace("ca.pem", "gone.pem")).collect();
+    let cases: [Refusal; 5] = [
+        ("wrong password", wrong, "refuses these credentials"),
+        ("nobody", right[4..].to_vec(), "refuses these credentials"),
+        ("no password", missing, "there is no password for bot"),
+        ("unknown authority", right[..4].to_vec(), "is not trusted"),
+        ("no certificates", no_file, "gone.pem can't be read"),
+    ];
+    let to = format!("oci://{}/x", registry.host);
+    for (name, access, wanted) in cases {
+        let output = repo.xtask(&with(&["-v", "release", "push", "--to", &to], &access));
+        let shown = text(&output);
+        assert!(!output.status.success() && shown.contains(wanted), "{name}: {shown}");
+        assert!(
+            shown.contains("  try: ") && !shown.contains("wrong-word"),
+            "{name}: {shown}"
+        );
+        assert_eq!(registry.tags("x/leaf"), [""; 0], "{name}");
+    }
+    drop(registry);
+    let shown = expect(&repo.xtask(&with(&["release", "push", "--to", &to], &right)), 4);
+    assert!(shown.contains("can't be reached"), "{shown}");
+
+    // It takes the connection and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("oci://{}/x", listener.local_addr().unwrap());
+    let shown = expect(
+        &repo.xtask(&["release", "push", "--to", &silent, "--plain-http", "--timeout", "1"]),
+        4,
+    );
+    assert!(shown.contains("gave no answer in 1 s"), "{shown}");
+    let shown = expect(&repo.xtask(&["release", "push", "--to", "https://x"]), 2);
+    assert!(shown.contains("https://x is no address of a registry"), "{shown}");
+}
+
+#[test]
+fn a_registry_whose_disk_fills_up_in_the_middle_is_named_and_the_push_completed_with_more_space() {
+    let temp = tempfile::tempdir().unwrap();
+    // Room for the small chart and not for the large one.
+    let full = Registry::start(
+        temp.path(),
+        &Options {
+            secure: false,
+            disk: Some(400),
+        },
+    );
+    let repo = Repo::publishable("oci://charts.example.com/x");
+    let noise = Command::new("head")
+        .args(["-c", "600000", "/dev/urandom"])
+        .output()
+        .unwrap()
+        .stdout;
+    std::fs::write(repo.dir.join("charts/tree/noise.bin"), noise).unwrap();
+    repo.commit("feat: large");
+    expect(&repo.xtask(&["package"]), 0);
+    let push = |host: &str| repo.xtask(&["release", "push", "--to", &format!("oci://{host}/x"), "--plain-http"]);
+    let shown = expect(&push(&full.host), 4);
+    assert!(shown.contains("the registry did not take tree-0.1.0.tgz"), "{shown}");
+    assert!(!shown.contains("TMPDIR"), "{shown}");
+    let again = expect(&push(&full.host), 4);
+    assert!(again.contains("tree-0.1.0.tgz"), "{again}");
+    drop(full);
+    let temp = tempfile::tempdir().unwrap();
+    let roomy = Registry::start(temp.path(), &OPEN);
+    expect(&push(&roomy.host), 0);
+    assert!(roomy.tags("x/tree").contains(&"0.1.0".to_owned()));
+}
+
+#[test]
+fn what_must_not_be_published_is_refused_before_anything_is_pushed() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &OPEN);
+    let to = format!("oci://{}/x", registry.host);
+    let push = ["release", "push", "--to", &to, "--plain-http"];
+    let repo = Repo::publishable(&to);
+    expect(&repo.xtask(&["package"]), 0);
+    expect(&repo.xtask(&push), 0);
+    let tags = registry.tags("x/leaf");
+    repo.change("charts/leaf/values.yaml", "fix: a");
+    expect(&repo.xtask(&["package"]), 0);
+    assert!(
+        expect(&repo.xtask(&push), 1).contains("leaf 0.1.0 is published already with other files: no version bump")
+    );
+    repo.raise("0.1.0", "0.0.9");
+    expect(&repo.xtask(&["package"]), 0);
+    assert!(expect(&repo.xtask(&push), 1).contains("leaf 0.0.9 is lower than the published 0.1.0"));
+    repo.raise("0.0.9", "0.2.0");
+    repo.git(&["tag", "tree-0.2.0", "HEAD~1"]);
+    expect(&repo.xtask(&["package"]), 0);
+    assert!(expect(&repo.xtask(&push), 1).contains("the tag tree-0.2.0 is at"));
+    repo.git(&["tag", "-d", "tree-0.2.0"]);
+    repo.sample.edit("charts/leaf/values.yaml", "hello", "bye");
+    expect(&repo.xtask(&["package"]), 0);
+    assert!(expect(&repo.xtask(&push), 1).contains("leaf-0.2.0.tgz was made from a dirty tree"));
+    assert_eq!(registry.tags("x/leaf"), tags);
+    repo.commit("fix: b");
+    expect(&repo.xtask(&["package"]), 0);
+    expect(&repo.xtask(&push), 0);
+    assert!(registry.tags("x/leaf").contains(&"0.2.0".to_owned()));
+}
