@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_yaml::Value;
 
-use super::{DOCUMENTED, Lab, documented, stack_values};
+use super::{Lab, documented_command, stack_values};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::run::Env;
 use crate::render::set;
@@ -109,12 +109,7 @@ fn test_values(env: &Env) -> Result<Value> {
 /// The documented command.
 async fn test(env: &Env, lab: &Lab<'_>) -> Result<(Output, f64)> {
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
-    let commands = documented(&readme)?;
-    let command = commands
-        .iter()
-        .find(|c| c.starts_with("helm test tempo-stack --namespace"));
-    let command = command.with_context(|| format!("the README documents no helm test in {DOCUMENTED}"))?;
-    let words = lab.own(command.split_whitespace().skip(1).map(str::to_owned).collect());
+    let words = lab.own(documented_command(&readme, &["helm test tempo-stack", "--namespace"])?);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = lab.try_run(lab.helm(&words)?).await?;
     let seconds = (output.elapsed.as_secs_f64() * 10.0).round() / 10.0;

@@ -11,7 +11,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 
 use super::super::Access;
-use super::{Lab, deliver, found, helm_command, stack_values};
+use super::{Lab, deliver, documented_command, found, stack_values};
 use crate::e2e::corpus::Sample;
 use crate::e2e::run::Env;
 
@@ -115,7 +115,7 @@ async fn again(env: &Env, lab: &Lab<'_>, release: &str, what: &str, sample: &Sam
 async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
     let values = stack_values(env, VALUES)?;
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
-    let words = lab.own(helm_command(&readme, "helm install team-b ./tempo-stack")?);
+    let words = lab.own(documented_command(&readme, &["helm install team-b ./tempo-stack"])?);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     lab.run(lab.helm_with(&words, &values)?).await?;
     let elsewhere = Lab::open(env, "lifecycle").await?;

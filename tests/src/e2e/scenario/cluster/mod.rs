@@ -172,13 +172,13 @@ fn commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// The documented helm command that begins like this, as arguments.
-fn helm_command(readme: &Path, begins: &str) -> Result<Vec<String>> {
+/// The first documented command that has all of these parts, as the arguments of its program.
+fn documented_command(readme: &Path, parts: &[&str]) -> Result<Vec<String>> {
     let all = documented(readme)?;
     let command = all
         .iter()
-        .find(|command| command.starts_with(begins))
-        .with_context(|| format!("{} documents no command {begins:?}", readme.display()))?;
+        .find(|command| parts.iter().all(|part| command.contains(part)))
+        .with_context(|| format!("{} documents no command with {parts:?}", readme.display()))?;
     Ok(command.split_whitespace().skip(1).map(str::to_owned).collect())
 }
 
