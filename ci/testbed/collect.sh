@@ -19,6 +19,8 @@ take() {
   local owner
   owner=$(dpkg-query -S "$target" 2>/dev/null || dpkg-query -S "${target#/usr}" 2>/dev/null || true)
   owner=${owner%%:*}
+  # Made by the package's script, so that dpkg knows no owner.
+  [[ $target != /etc/ssl/certs/* ]] || owner=ca-certificates
   [ -z "$owner" ] || packages[${owner%%,*}]=1
   if [ -L "$target" ]; then
     # One hop at a time: Debian's alternatives are links to links.

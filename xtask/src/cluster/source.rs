@@ -1,6 +1,6 @@
 //! Where a cluster's images come from: a registry, or the offline test bed.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use semver::Version;
 use serde::Serialize;
@@ -98,15 +98,17 @@ const KEPT: &str = "as the cluster was made";
 /// only where the answer matters.
 pub fn choose(
     wish: Wish,
-    pulled: &Pulled,
+    pulled: &[Pulled],
     offer: Offer,
     can_pull: impl FnOnce(&str) -> Result<String, String>,
 ) -> Result<Choice> {
-    let kubernetes = wish.kubernetes.unwrap_or(&pulled.kubernetes);
-    let node = match (wish.node_image, wish.kubernetes) {
+    let default = pulled.first().context("no node image is pinned")?;
+    let kubernetes = wish.kubernetes.unwrap_or(&default.kubernetes);
+    let pinned = pulled.iter().find(|node| node.kubernetes == *kubernetes);
+    let node = match (wish.node_image, pinned) {
         (Some(image), _) => image.to_owned(),
-        (None, Some(version)) if *version != pulled.kubernetes => format!("kindest/node:v{version}"),
-        _ => pulled.node.clone(),
+        (None, Some(pinned)) => pinned.node.clone(),
+        (None, None) => format!("kindest/node:v{kubernetes}"),
     };
     let pull = |why: String| Choice {
         source: Source::Pull,
@@ -167,10 +169,10 @@ mod tests {
         kubernetes: Option<&str>,
         registry: Result<String, String>,
     ) -> Result<Choice> {
-        let pulled = Pulled {
-            kubernetes: Version::new(1, 37, 0),
-            node: "kindest/node:v1.37.0@sha256:0".into(),
-        };
+        let pulled = [37, 36].map(|minor| Pulled {
+            kubernetes: Version::new(1, minor, 0),
+            node: format!("kindest/node:v1.{minor}.0@sha256:{minor}"),
+        });
         let version = kubernetes.map(|v| Version::parse(v).unwrap());
         let wish = Wish {
             images,
@@ -189,7 +191,7 @@ mod tests {
     fn where_a_registry_answers_the_pinned_node_is_pulled() {
         let choice = decide(Images::Auto, None, Ok("the registry answers".into())).unwrap();
         assert_eq!(choice.source, Source::Pull);
-        assert!(choice.node.contains("@sha256:"));
+        assert_eq!(choice.node, "kindest/node:v1.37.0@sha256:37");
     }
 
     #[test]
@@ -215,7 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_pulled_by_its_tag() {
+    fn another_version_is_pulled_by_its_digest_where_that_is_pinned_else_by_its_tag() {
+        let pinned = decide(Images::Pull, Some("1.36.0"), Err("never asked".into())).unwrap();
+        assert_eq!(pinned.node, "kindest/node:v1.36.0@sha256:36");
         let choice = decide(Images::Pull, Some("1.33.7"), Err("never asked".into())).unwrap();
         assert_eq!(choice.node, "kindest/node:v1.33.7");
     }

@@ -17,7 +17,7 @@ use crate::testbed::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label};
 /// A slow mirror and a busy machine take less than this.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// Packages of a minimal bookworm with ours, twice: retrieved, then unpacked and configured.
-const BOOTSTRAP_LINES: u64 = 700;
+const BOOTSTRAP_LINES: u64 = 540;
 /// The name of the root's image, before its tag.
 pub const REPOSITORY: &str = "tempo-stack/debian";
 /// Takes files out of the root, run inside it.

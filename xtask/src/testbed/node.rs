@@ -26,7 +26,9 @@ const FILES: [&str; 4] = [
     "10-bridge.conflist",
     "refuse-unknown-services.service",
 ];
-const BUILDER_LABEL: &str = "tempo-stack.testbed.builder=node";
+/// The container in which the node is put together. It is known by its name: a label would go into the
+/// image, and from there to every node of a cluster.
+const BUILDER: &str = "tempo-stack-testbed-builder";
 const KIND_MODULE: &str = "sigs.k8s.io/kind";
 /// kind's files for its base image.
 const KIND_FILES: &str = "images/base/files";
@@ -75,7 +77,8 @@ pub fn build(testbed: &Testbed, debian: &Debian) -> Result<()> {
     progress.advance("saving the images of Kubernetes");
     let images = save_images(testbed, work.path())?;
     progress.advance("starting a container");
-    remove_builders(&testbed.docker)?;
+    // What a killed run left.
+    testbed.docker.remove(&removal(BUILDER))?;
     let builder = Container::start(testbed, debian)?;
     progress.advance("copying");
     builder.copy(&overlay, "/overlay.tar")?;
@@ -220,15 +223,8 @@ fn save_images(testbed: &Testbed, work: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Containers that a killed run left.
-fn remove_builders(docker: &Docker) -> Result<()> {
-    let filter = format!("label={BUILDER_LABEL}");
-    let list = Docker::step("look for leftovers", ["ps", "--all", "--quiet", "--filter", &filter]);
-    let listed = docker.run(&list)?.stdout;
-    for id in listed.split_whitespace() {
-        docker.run(&Docker::step("remove a leftover", ["rm", "--force", "--volumes", id]))?;
-    }
-    Ok(())
+fn removal(container: &str) -> Step {
+    Docker::step("remove the builder", ["rm", "--force", "--volumes", container])
 }
 
 /// The container in which the node is put together; it goes when this is dropped.
@@ -244,8 +240,8 @@ impl Container {
             ["run", "--detach", "--privileged", "--network", "none"],
         )
         .args([
-            "--label",
-            BUILDER_LABEL,
+            "--name",
+            BUILDER,
             "--entrypoint",
             "/bin/sleep",
             &debian.image,
@@ -289,8 +285,7 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         // A runner of its own: this also happens after Ctrl-C.
-        let step = Docker::step("remove the builder", ["rm", "--force", "--volumes", &self.id]);
-        let _ = Runner::new(Cancel::default(), false).try_run(&step);
+        let _ = Runner::new(Cancel::default(), false).try_run(&removal(&self.id));
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Recipe {
     pub node: Vec<Entry>,
     /// Images that are loaded into a running cluster.
     pub workloads: Vec<Entry>,
-    /// The node image where a registry answers.
-    pub pulled: Pulled,
+    /// The node images where a registry answers; the first is the default.
+    pub pulled: Vec<Pulled>,
 }
 
 /// See [`Recipe`].
@@ -88,6 +88,7 @@ impl Recipe {
         let path = folder.join("testbed.yaml");
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let recipe: Recipe = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
+        anyhow::ensure!(!recipe.pulled.is_empty(), "{}: pulled is empty", path.display());
         for entry in recipe.node.iter().chain(&recipe.workloads) {
             let unknown = entry.parts.iter().find(|part| !recipe.debian.parts.contains_key(*part));
             if let Some(part) = unknown {
@@ -121,6 +122,13 @@ mod tests {
         let cancel = stack_tests::step::Cancel::default();
         let runner = stack_tests::step::Runner::new(cancel, false);
         let toolbox = stack_tests::tools::Toolbox::read(&root, "/nowhere".into(), runner, true).unwrap();
+        for pulled in &recipe.pulled {
+            assert!(
+                pulled
+                    .node
+                    .starts_with(&format!("kindest/node:v{}@sha256:", pulled.kubernetes))
+            );
+        }
         for entry in recipe.node.iter().chain(&recipe.workloads) {
             assert!(!entry.short_name().is_empty());
             match &entry.tool {
@@ -134,7 +142,7 @@ mod tests {
     fn a_part_that_nobody_defined_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let text = "repository: r\ndebian: {suite: s, packages: [], parts: {}}\nnode: []\nworkloads: [{tool: t, parts: [p]}]\n\
-            pulled: {kubernetes: 1.0.0, node: n}\n";
+            pulled: [{kubernetes: 1.0.0, node: n}]\n";
         std::fs::write(dir.path().join("testbed.yaml"), text).unwrap();
         let error = Recipe::read(dir.path()).unwrap_err();
         assert!(error.to_string().contains("unknown part p"), "{error}");

@@ -19,7 +19,7 @@ use crate::ctx::Ctx;
 #[command(after_help = "Example:\n  cargo xtask cluster up --format json")]
 pub struct UpArgs {
     /// Where images come from; `auto` takes the test bed where no registry answers.
-    #[arg(long, value_enum, env = "XTASK_IMAGES", default_value_t = Images::Auto)]
+    #[arg(long, value_enum, env = "XTASK_CLUSTER_IMAGES", default_value_t = Images::Auto)]
     images: Images,
     /// The Kubernetes version, in full [default: what ci/testbed/testbed.yaml says].
     #[arg(long, value_name = "VERSION", env = "XTASK_KUBERNETES")]
