@@ -67,7 +67,7 @@ pub struct E2eArgs {
     #[arg(
         long = "image",
         value_name = "NAME=IMAGE",
-        env = "XTASK_IMAGE",
+        env = "XTASK_IMAGES",
         value_delimiter = ','
     )]
     images: Vec<String>,
