@@ -205,11 +205,16 @@ mod tests {
     use super::*;
 
     fn sleeper(run: &Path) -> std::process::Child {
-        std::process::Command::new("sleep")
+        let child = std::process::Command::new("sleep")
             .arg("600")
             .env(MARKER, run)
             .spawn()
-            .unwrap()
+            .unwrap();
+        // The kernel lets the parent go on before the new program's environment can be read.
+        while !marked(run).contains(&(child.id() as i32)) {
+            std::thread::yield_now();
+        }
+        child
     }
 
     #[test]

@@ -112,6 +112,16 @@ impl Env {
         lock(&self.stacks).insert(number, stack);
     }
 
+    /// Hands over what was adopted in a namespace: it is about to go. Evidence is gathered first if a
+    /// check failed.
+    pub async fn release(&self, namespace: &str) -> Result<()> {
+        if self.recorder.failed() {
+            self.gather().await?;
+        }
+        lock(&self.stacks).retain(|_, stack| stack.namespace() != namespace);
+        Ok(())
+    }
+
     /// Stops a stack that the scenario is done with. Its evidence is gathered first if a check failed.
     pub async fn finish(&self, stack: Arc<dyn Stack>) -> Result<()> {
         if self.recorder.failed() {

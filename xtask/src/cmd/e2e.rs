@@ -23,6 +23,7 @@ use stack_tests::render::RenderOptions;
 use stack_tests::run_dir;
 use stack_tests::step::Step;
 
+use crate::cluster::DEFAULT_NAME;
 use crate::ctx::{Ctx, planned_chart};
 
 /// Logs, blocks and queues of the scenarios that run at the same time stay under this.
@@ -47,6 +48,9 @@ pub struct E2eArgs {
     /// Where the stack runs.
     #[arg(long, value_enum, env = "XTASK_BACKEND", default_value_t = BackendName::Local)]
     backend: BackendName,
+    /// The name of our cluster, for `--backend kind`; it is brought up if need be.
+    #[arg(long, value_name = "NAME", env = "XTASK_CLUSTER", default_value = DEFAULT_NAME)]
+    cluster: String,
     /// The kubeconfig context of an existing cluster, for `--backend context`.
     #[arg(
         long,

@@ -5,32 +5,36 @@ use stack_tests::e2e::backend::cluster::{Images, Target};
 use stack_tests::failure::{Failure, Kind};
 
 use super::{BackendName, E2eArgs};
+use crate::cluster::{Cluster, Wanted};
 use crate::ctx::Ctx;
 
-/// The name of our kind cluster; kind puts `kind-` before it in the context.
-const CLUSTER: &str = "tempo-stack";
-
-/// The cluster of the command line; for `--backend kind` ours, where the command line says nothing else.
+/// The cluster that the command line means: for `--backend kind` ours, which is brought up if need be.
 pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<(Target, Images)> {
     let mut images = Images::default();
-    for image in &args.images {
-        images.set(image)?;
-    }
-    let (context, kubeconfig) = match (&args.context, args.backend) {
-        (Some(context), _) => (context.clone(), args.kubeconfig.clone()),
-        (None, BackendName::Kind) => {
-            let own = ctx.toolbox.cache().join("cluster").join(CLUSTER).join("kubeconfig");
-            let file = args.kubeconfig.clone().unwrap_or(own);
-            if !file.is_file() {
-                let what = format!("no kind cluster of ours is up: there is no {}", file.display());
-                return Err(Failure::err(Kind::Environment, what, "run `cargo xtask cluster up`"));
+    let target = match (args.backend, &args.context) {
+        (BackendName::Kind, _) => {
+            let running = Cluster::named(ctx, &args.cluster)?.up(&Wanted::default())?;
+            ctx.say(format!("cluster {} {}", running.name, running.done));
+            for (name, image) in running.images {
+                images.set(&format!("{name}={image}"))?;
             }
-            (format!("kind-{CLUSTER}"), Some(file))
+            Target {
+                kubeconfig: Some(running.kubeconfig),
+                context: running.context,
+            }
         }
-        (None, _) => {
+        (_, Some(context)) => Target {
+            kubeconfig: args.kubeconfig.clone(),
+            context: context.clone(),
+        },
+        (_, None) => {
             let what = "--backend context needs --context NAME";
             return Err(Failure::err(Kind::Usage, what, "see `kubectl config get-contexts`"));
         }
     };
-    Ok((Target { kubeconfig, context }, images))
+    // What the command line says wins.
+    for image in &args.images {
+        images.set(image)?;
+    }
+    Ok((target, images))
 }

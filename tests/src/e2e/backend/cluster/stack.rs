@@ -407,7 +407,8 @@ impl Stack for ClusterStack {
     async fn evidence(&self, folder: &Path) -> Result<Option<String>> {
         bundle::write(&self.connection, self.namespace.name(), Some(&self.release), folder).await?;
         for part in &self.parts {
-            if let Some(cause) = self.look(part).await? {
+            // What is gone or can't be asked has no cause to tell; the files say so.
+            if let Ok(Some(cause)) = self.look(part).await {
                 let said = self.said(&cause).await;
                 return Ok(Some(format!(
                     "{}: {}: {}{said}",

@@ -92,7 +92,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let detail = ready.err().map(|error| format!("{error:#}")).unwrap_or_default();
     env.recorder
         .check("without a fault it starts", detail.is_empty(), detail);
-    lab.namespace.remove().await
+    lab.close().await
 }
 
 /// The bundle of a failure holds what a maintainer asks for.

@@ -367,6 +367,10 @@ async fn admitted(env: &Env, lab: &Lab<'_>) -> Result<()> {
             let mut object = manifest.parse::<DynamicObject>()?;
             // The namespaces of the scenarios don't exist here.
             object.metadata.namespace = Some(namespace.to_owned());
+            // A class of the user's, which admission of a bare pod wants to see.
+            if let Some(spec) = object.data.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
+                spec.remove("priorityClassName");
+            }
             asked += 1;
             if let Err(error) = api.patch(&manifest.name, &params, &Patch::Apply(&object)).await {
                 refused.push(format!("{} of {}: {error}", manifest.id(), scenario.scenario.name));

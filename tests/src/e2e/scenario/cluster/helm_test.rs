@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_yaml::Value;
 
-use super::{DOCUMENTED, Lab, documented, stack_values};
+use super::{Lab, documented_command, stack_values};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::run::Env;
 use crate::render::set;
@@ -31,34 +31,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     env.recorder
         .check("a test that passed leaves no pod", pods.is_empty(), format!("{pods:?}"));
 
-    let patience = format!("helmTest.timeoutSeconds={PATIENCE}");
-    lab.run(lab.helm(&[
-        "upgrade",
-        RELEASE,
-        "./tempo-stack",
-        "--reuse-values",
-        "--set",
-        &patience,
-    ])?)
-    .await?;
-    for (component, says) in [
-        (Component::Tempo, "but Tempo at http://tempo."),
-        (Component::OtelCollector, "does not take a span"),
-    ] {
-        stack.stop_pod(component).await?;
-        let (output, seconds) = test(env, &lab).await?;
-        let all = format!("{}{}", output.stdout, output.stderr);
-        let told = all.contains(says) && all.contains("The last answer: wget: ") && all.contains("kubectl get pods");
-        env.recorder.measure(
-            format!("without {component} it fails and says so"),
-            seconds,
-            "s",
-            !output.success() && told,
-            all.lines().find(|line| line.contains("FAILED")).unwrap_or_default(),
-        );
-        stack.start_pod(component).await?;
-        stack.wait_ready(Duration::from_secs(90)).await?;
-    }
+    broken(env, &lab, stack.as_ref()).await?;
     let (output, seconds) = test(env, &lab).await?;
     env.recorder.measure(
         "a failed test can be run again",
@@ -77,7 +50,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
                 "--set",
                 "helmTest.image.registry=registry.example",
                 "--set",
-                "helmTest.image.repository=other/busybox",
+                "helmTest.image.repository=other/busybox,helmTest.image.digest=",
                 "--set-string",
                 "helmTest.image.tag=1",
             ],
@@ -87,6 +60,39 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     env.recorder
         .check("its image can be replaced", rendered.stdout.contains(other), other);
     env.finish(stack).await
+}
+
+/// Without one of its programs the stack fails the test, and the test says which.
+async fn broken(env: &Env, lab: &Lab<'_>, stack: &dyn Stack) -> Result<()> {
+    let patience = format!("helmTest.timeoutSeconds={PATIENCE}");
+    lab.run(lab.helm(&[
+        "upgrade",
+        RELEASE,
+        "./tempo-stack",
+        "--reuse-values",
+        "--set",
+        &patience,
+    ])?)
+    .await?;
+    for (component, says) in [
+        (Component::Tempo, "but Tempo at http://tempo."),
+        (Component::OtelCollector, "does not take a span"),
+    ] {
+        stack.stop_pod(component).await?;
+        let (output, seconds) = test(env, lab).await?;
+        let all = format!("{}{}", output.stdout, output.stderr);
+        let told = all.contains(says) && all.contains("The last answer: wget: ") && all.contains("kubectl get pods");
+        env.recorder.measure(
+            format!("without {component} it fails and says so"),
+            seconds,
+            "s",
+            !output.success() && told,
+            all.lines().find(|line| line.contains("FAILED")).unwrap_or_default(),
+        );
+        stack.start_pod(component).await?;
+        stack.wait_ready(Duration::from_secs(90)).await?;
+    }
+    Ok(())
 }
 
 /// The values of this run, with the helper image as that of the test.
@@ -109,12 +115,7 @@ fn test_values(env: &Env) -> Result<Value> {
 /// The documented command.
 async fn test(env: &Env, lab: &Lab<'_>) -> Result<(Output, f64)> {
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
-    let commands = documented(&readme)?;
-    let command = commands
-        .iter()
-        .find(|c| c.starts_with("helm test tempo-stack --namespace"));
-    let command = command.with_context(|| format!("the README documents no helm test in {DOCUMENTED}"))?;
-    let words = lab.own(command.split_whitespace().skip(1).map(str::to_owned).collect());
+    let words = lab.own(documented_command(&readme, &["helm test tempo-stack", "--namespace"])?);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = lab.try_run(lab.helm(&words)?).await?;
     let seconds = (output.elapsed.as_secs_f64() * 10.0).round() / 10.0;

@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use regex::Regex;
 use serde_yaml::Value;
 
-use super::{DOCUMENTED, Lab, READY, cluster, deliver, helm_command, stack_values};
+use super::{DOCUMENTED, Lab, READY, cluster, deliver, documented_command, stack_values};
 use crate::e2e::backend::cluster::{ClusterStack, Shell};
 use crate::e2e::backend::{Bucket, Component, Stack};
 use crate::e2e::ports::is_free;
@@ -35,9 +35,9 @@ static ADDRESS: LazyLock<Option<Regex>> =
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let charts = env.workspace.root().join("charts");
     let readme = charts.join("tempo-stack/README.md");
-    let command = helm_command(
+    let command = documented_command(
         &readme,
-        "helm install tempo-stack ./tempo-stack --namespace observability",
+        &["helm install tempo-stack ./tempo-stack", "--create-namespace"],
     )?;
     let Some(lab) = observability(env).await? else {
         env.recorder.skip(
@@ -48,11 +48,14 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     };
     let shell = cluster(env)?.shell().await?;
     plain(env, &lab, &command, &readme, &shell).await?;
-    lab.namespace.remove().await?;
+    lab.close().await?;
 
-    let command = helm_command(
+    let command = documented_command(
         &readme,
-        "helm install tempo-stack ./tempo-stack --namespace observability --create-namespace --values",
+        &[
+            "helm install tempo-stack ./tempo-stack",
+            "--values tempo-stack/values-s3-example.yaml",
+        ],
     )?;
     bucket(env, &command).await?;
     umbrella(env, &charts.join("observability/README.md"), &shell).await?;
@@ -295,10 +298,10 @@ async fn umbrella(env: &Env, readme: &Path, shell: &Shell) -> Result<()> {
     let Some(lab) = observability(env).await? else {
         anyhow::bail!("namespace {DOCUMENTED} is there again although it was removed");
     };
-    let build = helm_command(readme, "helm dependency build ./observability")?;
+    let build = documented_command(readme, &["helm dependency build ./observability"])?;
     let words: Vec<&str> = build.iter().map(String::as_str).collect();
     lab.run(lab.helm(&words)?).await?;
-    let command = helm_command(readme, "helm install observability ./observability")?;
+    let command = documented_command(readme, &["helm install observability ./observability"])?;
     let mut values = Value::Mapping(Default::default());
     set(&mut values, &["tempo-stack"], stack_values(env, "{}")?);
     let (output, begun) = install(env, &lab, what, &command, &values).await?;

@@ -11,7 +11,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 
 use super::super::Access;
-use super::{Lab, deliver, found, helm_command, stack_values};
+use super::{Lab, deliver, documented_command, found, stack_values};
 use crate::e2e::corpus::Sample;
 use crate::e2e::run::Env;
 
@@ -45,7 +45,7 @@ async fn comes_and_goes(env: &Env) -> Result<()> {
     lab.run(lab.helm_with(&other, &values)?).await?;
     again(env, &lab, "other", "another release with existingClaim", &sample).await?;
     side_by_side(env, &lab).await?;
-    lab.namespace.remove().await
+    lab.close().await
 }
 
 async fn uninstall(lab: &Lab<'_>, release: &str) -> Result<()> {
@@ -115,7 +115,7 @@ async fn again(env: &Env, lab: &Lab<'_>, release: &str, what: &str, sample: &Sam
 async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
     let values = stack_values(env, VALUES)?;
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
-    let words = lab.own(helm_command(&readme, "helm install team-b ./tempo-stack")?);
+    let words = lab.own(documented_command(&readme, &["helm install team-b ./tempo-stack"])?);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     lab.run(lab.helm_with(&words, &values)?).await?;
     let elsewhere = Lab::open(env, "lifecycle").await?;
@@ -145,7 +145,7 @@ async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
             detail,
         );
     }
-    elsewhere.namespace.remove().await
+    elsewhere.close().await
 }
 
 /// Helm 3 installs and upgrades, and helm 4 upgrades what helm 3 installed.
@@ -191,5 +191,5 @@ async fn both_helms(env: &Env) -> Result<()> {
     uninstall(&lab, RELEASE).await?;
     lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
     again(env, &lab, RELEASE, "helm 3 after an uninstallation by helm 4", &sample).await?;
-    lab.namespace.remove().await
+    lab.close().await
 }

@@ -53,6 +53,12 @@ impl<'a> Lab<'a> {
         })
     }
 
+    /// Removes the namespace, once evidence is gathered where a check failed.
+    async fn close(&self) -> Result<()> {
+        self.env.release(self.namespace.name()).await?;
+        self.namespace.remove().await
+    }
+
     /// The folder with copies of both charts, the umbrella's with its dependencies.
     fn charts(&self) -> Result<PathBuf> {
         let folder = self.cluster.umbrella().dir.parent();
@@ -166,13 +172,13 @@ fn commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// The documented helm command that begins like this, as arguments.
-fn helm_command(readme: &Path, begins: &str) -> Result<Vec<String>> {
+/// The first documented command that has all of these parts, as the arguments of its program.
+fn documented_command(readme: &Path, parts: &[&str]) -> Result<Vec<String>> {
     let all = documented(readme)?;
     let command = all
         .iter()
-        .find(|command| command.starts_with(begins))
-        .with_context(|| format!("{} documents no command {begins:?}", readme.display()))?;
+        .find(|command| parts.iter().all(|part| command.contains(part)))
+        .with_context(|| format!("{} documents no command with {parts:?}", readme.display()))?;
     Ok(command.split_whitespace().skip(1).map(str::to_owned).collect())
 }
 

@@ -123,7 +123,11 @@ async fn killed(env: &Env, lab: &Lab<'_>, sample: &Sample) -> Result<()> {
     let refused = !next.success() && next.stderr.contains("another operation");
     let said = next.stderr.lines().last().unwrap_or_default().to_owned();
     env.recorder.check("the next upgrade is refused", refused, said);
+    recovered(env, lab, sample).await
+}
 
+/// The documented command brings the release back, and upgrades work again.
+async fn recovered(env: &Env, lab: &Lab<'_>, sample: &Sample) -> Result<()> {
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
     let recovery: Vec<String> = documented(&readme)?
         .into_iter()
