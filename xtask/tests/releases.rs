@@ -476,33 +476,26 @@ fn both_helms_install_from_the_registry_on_a_cluster() {
     expect(&repo.xtask(&["package"]), 0);
     expect(&repo.xtask(&["release", "push", "--to", &to, "--plain-http"]), 0);
     for (n, helm) in [charts::helm().program, tool("helm3")].into_iter().enumerate() {
-        let namespace = format!("release-test-{}-{n}", std::process::id());
+        // In the namespace that every cluster has: nothing but the release has to go afterwards.
+        let release = format!("release-test-{}-{n}", std::process::id());
         let run = |args: &[&str]| {
             let mut command = Command::new(&helm);
             command
                 .args(args)
-                .args(["--namespace", &namespace])
+                .args(["--namespace", "default"])
                 .env("KUBECONFIG", &kubeconfig);
             command.output().unwrap()
         };
         let chart = format!("{to}/tree");
         expect(
-            &run(&[
-                "install",
-                "t",
-                &chart,
-                "--version",
-                "0.1.0",
-                "--plain-http",
-                "--create-namespace",
-            ]),
+            &run(&["install", &release, &chart, "--version", "0.1.0", "--plain-http"]),
             0,
         );
-        let status = expect(&run(&["status", "t"]), 0);
-        let manifest = expect(&run(&["get", "manifest", "t"]), 0);
-        expect(&run(&["uninstall", "t"]), 0);
+        let status = expect(&run(&["status", &release]), 0);
+        let manifest = expect(&run(&["get", "manifest", &release]), 0);
+        expect(&run(&["uninstall", &release]), 0);
         assert!(
-            status.contains("deployed") && manifest.contains("t-config"),
+            status.contains("deployed") && manifest.contains(&format!("{release}-config")),
             "{status}{manifest}"
         );
     }
