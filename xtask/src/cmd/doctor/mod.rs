@@ -18,7 +18,7 @@ use crate::ctx::Ctx;
 /// Cold builds of all tools, with their modules and compiled packages.
 const TOOL_SPACE: u64 = 6 * 1024 * 1024 * 1024;
 /// The compiled workspace and the folders of runs.
-const TARGET_SPACE: u64 = 3 * 1024 * 1024 * 1024;
+const TARGET_SPACE: u64 = 5 * 1024 * 1024 * 1024;
 const GIB: f64 = (1024 * 1024 * 1024) as f64;
 /// What `cargo xtask up` listens on.
 const UP_PORTS: [(u16, &str); 8] = [
