@@ -13,6 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::progress::say;
+use crate::step::Cancel;
+
 /// The variable that marks the processes of a run; its value is the run folder.
 pub const MARKER: &str = "TEMPO_STACK_RUN";
 
@@ -20,6 +23,8 @@ pub const MARKER: &str = "TEMPO_STACK_RUN";
 const PREFIX: &str = "tempo-stack-";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner.json";
+/// How often a lock that another process holds is tried.
+const LOCK_PERIOD: Duration = Duration::from_millis(200);
 
 /// Who runs a run folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,24 @@ impl Drop for RunDir {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// A lock file, held as long as what is returned lives; while another process holds it, waits. `what`
+/// says what its holder does.
+pub fn lock(path: &Path, what: &str, quiet: bool, cancel: &Cancel) -> Result<File> {
+    let dir = path.parent().context("a lock has a folder")?;
+    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    let mut waits = false;
+    while file.try_lock().is_err() {
+        if !waits && !quiet {
+            say(format_args!("waiting for another run that {what}"));
+        }
+        waits = true;
+        cancel.check()?;
+        std::thread::sleep(LOCK_PERIOD);
+    }
+    Ok(file)
 }
 
 /// The folder without symbolic links: the marker must be the same text whichever way the folder is reached.

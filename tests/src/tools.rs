@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use crate::disk;
 use crate::failure::{Failure, Kind};
-use crate::progress::{Progress, say};
-use crate::run_dir::{MARKER, RunDir};
+use crate::progress::Progress;
+use crate::run_dir::{self, MARKER, RunDir};
 use crate::step::{Runner, Step};
 
 /// A cold build of the largest tool stays under this, in modules and compiled packages.
@@ -434,17 +434,8 @@ impl Toolbox {
 
     fn lock(&self, tool: &Tool) -> Result<File> {
         let path = self.cache.join("tools").join(&tool.name).join("lock");
-        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-        let mut waited = false;
-        while file.try_lock().is_err() {
-            if !waited && !self.quiet {
-                say(format_args!("waiting for another run that builds {}", tool.name));
-            }
-            waited = true;
-            self.runner.cancel().check()?;
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(file)
+        let what = format!("builds {}", tool.name);
+        run_dir::lock(&path, &what, self.quiet, self.runner.cancel())
     }
 
     fn build(&self, tool: &Tool, go: &Go, target: &Path) -> Result<()> {

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::builder::FalseyValueParser;
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::progress;
 use stack_tests::render::{Helm, Prepared};
+use stack_tests::run_dir;
 use stack_tests::step::{Cancel, Runner, Step};
 use stack_tests::tools::{Origin, Toolbox};
 use stack_tests::workspace::{Chart, Workspace};
@@ -181,19 +181,7 @@ impl Ctx {
 
     /// A lock file, held as long as what is returned lives; `what` says what its holder does.
     pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
-        let dir = path.parent().context("a lock has a folder")?;
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
-        let mut waits = false;
-        while file.try_lock().is_err() {
-            if !waits {
-                self.say(format!("waiting for another run that {what}"));
-            }
-            waits = true;
-            self.runner.cancel().check()?;
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(file)
+        run_dir::lock(path, what, self.args.quiet, self.runner.cancel())
     }
 
     /// Where `command` leaves its files.

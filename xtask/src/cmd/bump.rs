@@ -1,7 +1,6 @@
 //! `cargo xtask bump`: the next versions, written into Chart.yaml with every comment kept.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,8 +8,8 @@ use clap::{Args, ValueEnum};
 use semver::Version;
 use serde::Serialize;
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::generated;
 use stack_tests::workspace::Chart;
-use tempfile::NamedTempFile;
 
 use crate::ctx::Ctx;
 use crate::release::changed::{Changed, History};
@@ -271,13 +270,7 @@ impl Texts {
 
     fn write(&self) -> Result<()> {
         for (file, (_, text)) in self.files.iter().filter(|(_, (before, after))| before != after) {
-            let writing = || format!("writing {}", file.display());
-            let dir = file.parent().context("a file has a folder")?;
-            let mut temp = NamedTempFile::new_in(dir).with_context(writing)?;
-            temp.write_all(text.as_bytes()).with_context(writing)?;
-            let mode = std::fs::metadata(file).with_context(writing)?.permissions();
-            temp.as_file().set_permissions(mode).with_context(writing)?;
-            temp.persist(file).with_context(writing)?;
+            generated::replace(file, text)?;
         }
         Ok(())
     }
