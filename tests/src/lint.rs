@@ -263,11 +263,18 @@ fn rendered_checks(
     report
         .findings
         .extend(configurations(tools, subject, &mut report.judgements)?);
+    let render_for = |version: &str| {
+        let helm = Helm {
+            kube_version: version.to_owned(),
+            ..tools.helm.clone()
+        };
+        render_again(&helm, chart, options, &Variation::default())
+    };
     report.findings.extend(schema_check::judge(
         subject,
+        &render_for,
         &tools.kubeconform,
         workspace.root(),
-        kube_version,
         runner,
     )?);
     report
@@ -429,7 +436,7 @@ pub fn rule_list() -> Vec<(String, String)> {
         ),
         (
             schema_check::RULE,
-            "every object fits the Kubernetes API's schema, strictly",
+            "every object fits the schema of each committed version of the Kubernetes API, strictly",
         ),
         (
             "kube-score/…",

@@ -1,7 +1,7 @@
 //! Rendered objects against the schemas of the Kubernetes API, strictly and without a network.
 //!
 //! The schemas are ours: derived from the API server's own OpenAPI file (`api/openapi-spec/swagger.json`
-//! of the Go module `k8s.io/kubernetes`, pinned by ci/schemas/go.mod), cut to the kinds that the
+//! of the Go module `k8s.io/kubernetes`, pinned by the go.mod of each version), cut to the kinds that the
 //! charts render and committed below ci/schemas. kubeconform compares.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use semver::Version;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, kind_of};
 use crate::manifest::Manifest;
 use crate::rules::{Finding, Problem, Subject};
 use crate::step::{Runner, Step};
@@ -40,6 +41,28 @@ const DEFINITIONS: &str = "definitions.json";
 /// Where the committed schemas are: `ci/schemas` below the workspace.
 pub fn folder(root: &Path) -> PathBuf {
     root.join("ci/schemas")
+}
+
+/// Where the schemas of a version of Kubernetes are, with the module files that pin them.
+pub fn version_folder(root: &Path, version: &str) -> PathBuf {
+    folder(root).join(format!("v{version}"))
+}
+
+/// The versions of Kubernetes whose schemas are committed, lowest first.
+pub fn versions(root: &Path) -> Result<Vec<String>> {
+    let folder = folder(root);
+    let mut versions = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let name = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .file_name();
+        let version = name
+            .to_str()
+            .and_then(|name| Version::parse(name.strip_prefix('v')?).ok());
+        versions.extend(version);
+    }
+    versions.sort();
+    Ok(versions.iter().map(Version::to_string).collect())
 }
 
 /// The schemas of the kinds that the charts render: file name and content.
@@ -172,11 +195,14 @@ fn convert(schema: &Value) -> Value {
 /// The kubeconform step for objects on standard input.
 pub fn step(kubeconform: &Installed, root: &Path, kube_version: &str) -> Result<Step> {
     let folder = folder(root);
-    if !folder.join(format!("v{kube_version}")).is_dir() {
+    if !version_folder(root, kube_version).is_dir() {
         return Err(Failure::err(
             Kind::Usage,
             format!("no schemas of Kubernetes {kube_version} in ci/schemas"),
-            format!("require k8s.io/kubernetes v{kube_version} in ci/schemas/go.mod and run `cargo xtask schemas`"),
+            format!(
+                "those here: {}; `cargo xtask schemas --help` says how to add one",
+                versions(root)?.join(", ")
+            ),
         ));
     }
     let location = |file: &str| format!("{}/{file}", folder.display());
@@ -207,15 +233,52 @@ struct Resource {
     msg: String,
 }
 
-/// What the API schemas have against a scenario.
+/// What the API schemas of all committed versions of Kubernetes have against a scenario.
+///
+/// `render` gives the scenario's objects for a version. A scenario that doesn't render for one of them is
+/// a finding; a program that can't be run is an error.
 pub fn judge(
     subject: &Subject,
+    render: &dyn Fn(&str) -> Result<Vec<Manifest>>,
     kubeconform: &Installed,
     root: &Path,
-    kube_version: &str,
     runner: &Runner,
 ) -> Result<Vec<Finding>> {
-    let step = step(kubeconform, root, kube_version)?;
+    let versions = versions(root)?;
+    let mut found: BTreeMap<Finding, Vec<&str>> = BTreeMap::new();
+    for version in &versions {
+        let findings = match render(version) {
+            Ok(manifests) => {
+                let subject = Subject {
+                    manifests: &manifests,
+                    ..*subject
+                };
+                judge_version(&subject, step(kubeconform, root, version)?, runner)?
+            }
+            Err(error) if kind_of(&error) == Kind::Findings => vec![Finding {
+                file: format!("charts/{}/Chart.yaml", subject.chart.name()),
+                line: None,
+                rule: RULE.into(),
+                message: format!("{}: does not render: {error:#}", subject.scenario),
+                remedy: "make the scenario render for every version that kubeVersion allows".into(),
+            }],
+            Err(error) => return Err(error.context(format!("Kubernetes {version}"))),
+        };
+        for finding in findings {
+            found.entry(finding).or_default().push(version);
+        }
+    }
+    let named = found.into_iter().map(|(mut finding, of)| {
+        if of.len() < versions.len() {
+            finding.message += &format!(" (Kubernetes {})", of.join(", "));
+        }
+        finding
+    });
+    Ok(named.collect())
+}
+
+/// What kubeconform finds in a scenario's objects.
+fn judge_version(subject: &Subject, step: Step, runner: &Runner) -> Result<Vec<Finding>> {
     let text: Vec<&str> = subject
         .manifests
         .iter()

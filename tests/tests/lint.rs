@@ -122,7 +122,14 @@ fn checked(change: Change) -> (Vec<Finding>, Vec<Finding>) {
     let (tools, runner) = (tools(), &helm().runner);
     let root = workspace();
     (
-        schema_check::judge(&subject, &tools.kubeconform, root.root(), KUBE_VERSION, runner).unwrap(),
+        schema_check::judge(
+            &subject,
+            &|_| Ok(manifests.clone()),
+            &tools.kubeconform,
+            root.root(),
+            runner,
+        )
+        .unwrap(),
         kube_score::judge(&subject, &tools.kube_score, KUBE_VERSION, runner).unwrap(),
     )
 }
@@ -205,13 +212,49 @@ fn what_kube_score_calls_critical_is_found() {
 }
 
 #[test]
-fn the_schemas_are_of_the_version_that_charts_are_rendered_for() {
-    let module = std::fs::read_to_string(schema_check::folder(workspace().root()).join("go.mod")).unwrap();
+fn a_field_that_only_later_versions_know_is_found_with_the_versions_that_would_drop_it() {
+    let path = "/spec/template/spec/hostnameOverride";
+    let (schema, _) = checked(set("Deployment", "tempo", path, "tempo"));
+    let message = &only(&schema, "api-schema").message;
     assert!(
-        module.contains(&format!("k8s.io/kubernetes v{KUBE_VERSION}\n")),
-        "{module}"
+        message.contains("hostnameOverride")
+            && message.ends_with("(Kubernetes 1.29.15, 1.30.14, 1.31.14, 1.32.13, 1.33.13)"),
+        "{message}"
     );
-    let error = schema_check::step(&tools().kubeconform, workspace().root(), "1.0.0").unwrap_err();
+}
+
+#[test]
+fn a_chart_that_refuses_a_version_whose_schemas_are_here_is_found() {
+    let chart = LintChart::prepare(helm(), stack()).unwrap();
+    let file = chart.prepared.dir.join("Chart.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(">=1.29.0-0", ">=1.30.0-0")).unwrap();
+    let scenarios = chart.chart.scenarios().unwrap();
+    let scenario = scenarios.into_iter().find(|s| s.name == "default").unwrap();
+    let report = lint::scenario(&tools(), &workspace(), &chart, &scenario).unwrap();
+    let message = &only(&report.findings, "api-schema").message;
+    assert!(
+        message.contains("incompatible with Kubernetes") && message.ends_with("(Kubernetes 1.29.15)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn there_are_schemas_of_all_versions_from_the_oldest_that_charts_allow() {
+    let root = workspace();
+    let versions = schema_check::versions(root.root()).unwrap();
+    assert!(versions.contains(&KUBE_VERSION.to_owned()), "{versions:?}");
+    let minors: Vec<u64> = versions
+        .iter()
+        .map(|v| v.split('.').nth(1).unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(minors, (29..=37).collect::<Vec<_>>());
+    for version in &versions {
+        let module = schema_check::version_folder(root.root(), version).join("go.mod");
+        let text = std::fs::read_to_string(&module).unwrap();
+        assert!(text.contains(&format!("k8s.io/kubernetes v{version}\n")), "{text}");
+    }
+    let error = schema_check::step(&tools().kubeconform, root.root(), "1.0.0").unwrap_err();
     assert!(
         stack_tests::failure::remedy_of(&error)
             .unwrap()

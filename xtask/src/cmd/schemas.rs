@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 use stack_tests::failure::{Failure, Kind};
+use stack_tests::progress::Progress;
 use stack_tests::schema_check;
 use stack_tests::step::Step;
 
@@ -18,12 +19,17 @@ const MODULE: &str = "k8s.io/kubernetes";
 
 /// Derives the Kubernetes API schemas below ci/schemas.
 ///
-/// Reads api/openapi-spec/swagger.json of the Go module k8s.io/kubernetes, which ci/schemas/go.mod
-/// pins and go.sum verifies, keeps the kinds that the charts render and writes them without prose,
-/// with closed objects. Needs Go, and the network where the module isn't downloaded yet; `lint`
-/// needs neither.
+/// For each folder ci/schemas/v<version> reads api/openapi-spec/swagger.json of the Go module
+/// k8s.io/kubernetes, which the folder's go.mod pins and go.sum verifies, keeps the kinds that the charts
+/// render and writes them without prose, with closed objects. Needs Go, and the network where a module
+/// isn't downloaded yet; `lint` needs neither.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cargo xtask schemas --check")]
+#[command(
+    after_help = "Examples:\n  cargo xtask schemas --check\n\nAnother version of Kubernetes:\n  \
+                  mkdir ci/schemas/v1.38.0 && cd ci/schemas/v1.38.0\n  \
+                  go mod init tempo-stack/ci/schemas && go mod edit -require k8s.io/kubernetes@v1.38.0\n  \
+                  go mod download k8s.io/kubernetes && cargo xtask schemas"
+)]
 pub struct SchemasArgs {
     /// Change nothing; fail if a committed file is not what would be written.
     #[arg(long)]
@@ -32,41 +38,60 @@ pub struct SchemasArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &SchemasArgs) -> Result<()> {
-    let folder = schema_check::folder(ctx.workspace.root());
-    let step = download(&folder);
+    let root = ctx.workspace.root();
+    let versions = schema_check::versions(root)?;
     if ctx.args.dry_run {
-        return ctx.print_plan(&[step]);
+        let steps: Vec<Step> = versions
+            .iter()
+            .map(|version| download(&schema_check::version_folder(root, version)))
+            .collect();
+        return ctx.print_plan(&steps);
     }
-    let output = ctx.runner.run(&step)?;
+    let mut changed = Vec::new();
+    let mut total = 0;
+    let mut progress = Progress::start("deriving schemas", versions.len() as u64, ctx.args.quiet);
+    for version in &versions {
+        let folder = schema_check::version_folder(root, version);
+        let files = derived(ctx, &folder, version)?;
+        let differing = differences(&folder, &files)?;
+        if !args.check && !differing.is_empty() {
+            write(&folder, &files, &differing)?;
+        }
+        total += files.len();
+        changed.extend(differing);
+        progress.advance(version);
+    }
+    drop(progress);
+    if args.check {
+        return judge(ctx, &changed, total);
+    }
+    let line = format!(
+        "{total} schemas of {} Kubernetes versions, {} changed",
+        versions.len(),
+        changed.len()
+    );
+    ctx.conclude(&serde_json::json!({"schemas": total, "changed": changed}), line)
+}
+
+/// The schemas that a version's folder should hold: file name and content.
+fn derived(ctx: &Ctx, folder: &Path, version: &str) -> Result<BTreeMap<String, String>> {
+    let output = ctx.runner.run(&download(folder))?;
     let module: Module = serde_json::from_str(&output.stdout).context("reading what `go mod download` printed")?;
-    let version = module.version.trim_start_matches('v');
-    if version != ctx.kube_version {
+    if module.version.strip_prefix('v') != Some(version) {
         return Err(Failure::err(
             Kind::Usage,
             format!(
-                "ci/schemas/go.mod requires Kubernetes {version}, charts are rendered for {}",
-                ctx.kube_version
+                "{} requires Kubernetes {}",
+                folder.join("go.mod").display(),
+                module.version
             ),
-            "make ci/schemas/go.mod and kube-version in Cargo.toml agree",
+            "require the version that the folder is named for",
         ));
     }
     let file = module.dir.join("api/openapi-spec/swagger.json");
     let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     let openapi = serde_json::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
-    let files = schema_check::derive(&openapi)?;
-    let target = folder.join(&module.version);
-    let changed = differences(&target, &files)?;
-    if args.check {
-        return judge(ctx, &changed, files.len());
-    }
-    write(&target, &files)?;
-    let line = format!(
-        "{} schemas in {}, {} changed",
-        files.len(),
-        ctx.workspace.shown(&target),
-        changed.len()
-    );
-    ctx.conclude(&serde_json::json!({"schemas": files.len(), "changed": changed}), line)
+    schema_check::derive(&openapi).with_context(|| format!("in {}", file.display()))
 }
 
 /// What `go mod download -json` prints.
@@ -88,7 +113,7 @@ fn download(folder: &Path) -> Step {
         .hint("install Go and run it where the module proxy can be reached")
 }
 
-/// The files that are missing, different or orphaned.
+/// The files that are missing, different or orphaned, beside the module files.
 fn differences(folder: &Path, files: &BTreeMap<String, String>) -> Result<Vec<PathBuf>> {
     let mut changed: Vec<PathBuf> = files
         .iter()
@@ -96,13 +121,11 @@ fn differences(folder: &Path, files: &BTreeMap<String, String>) -> Result<Vec<Pa
         .filter(|(path, text)| std::fs::read_to_string(path).ok().as_ref() != Some(text))
         .map(|(path, _)| path)
         .collect();
-    if folder.is_dir() {
-        for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-            let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-            if name.is_some_and(|name| !files.contains_key(&name)) {
-                changed.push(path);
-            }
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+        if name.is_some_and(|name| name.ends_with(".json") && !files.contains_key(&name)) {
+            changed.push(path);
         }
     }
     Ok(changed)
@@ -121,16 +144,15 @@ fn judge(ctx: &Ctx, changed: &[PathBuf], total: usize) -> Result<()> {
         .collect();
     Err(Failure::err(
         Kind::Findings,
-        format!("not what ci/schemas/go.mod gives: {}", names.join(", ")),
+        format!("not what the go.mod beside it gives: {}", names.join(", ")),
         "run `cargo xtask schemas` and commit the result",
     ))
 }
 
-fn write(folder: &Path, files: &BTreeMap<String, String>) -> Result<()> {
-    if folder.is_dir() {
-        std::fs::remove_dir_all(folder).with_context(|| format!("clearing {}", folder.display()))?;
+fn write(folder: &Path, files: &BTreeMap<String, String>, differing: &[PathBuf]) -> Result<()> {
+    for path in differing.iter().filter(|path| path.exists()) {
+        std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     for (name, text) in files {
         let path = folder.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
