@@ -100,7 +100,11 @@ impl Env {
 
     /// Starts a stack; it may not be ready yet.
     pub async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
-        let stack = self.backend.start(spec).await?;
+        let spec = StackSpec {
+            evidence: Some(self.evidence_of(&spec.namespace)),
+            ..spec.clone()
+        };
+        let stack = self.backend.start(&spec).await?;
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         lock(&self.stacks).insert(number, stack.clone());
         Ok(stack)
@@ -110,6 +114,11 @@ impl Env {
     pub fn adopt(&self, stack: Arc<dyn Stack>) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         lock(&self.stacks).insert(number, stack);
+    }
+
+    /// Where what explains a failure in a namespace goes, of which there is no stack to ask.
+    pub fn evidence_of(&self, namespace: &str) -> PathBuf {
+        self.artifacts.join(namespace)
     }
 
     /// Hands over what was adopted in a namespace: it is about to go. Evidence is gathered first if a

@@ -37,7 +37,8 @@ pub const RUN_SPACE: u64 = 1024 * 1024 * 1024;
 /// In a cluster helm installs into namespaces of their own, which go with the scenario; what the cluster
 /// held before stays as it was. Images that it can't pull are named with --image.
 ///
-/// Files: target/xtask/e2e/<scenario>/ holds the evidence of each failed scenario.
+/// Files: target/xtask/e2e/<scenario>/ holds the evidence of each failed scenario, target/xtask/e2e/cluster/
+/// the logs of our cluster and of its nodes if one failed there.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask e2e\n  cargo xtask e2e --scenario roundtrip --scenario restart\n  \
@@ -170,6 +171,9 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
     };
     ctx.print(&report, summary(&report))?;
     write_reports(args, &report)?;
+    if report.failed > 0 && args.backend == BackendName::Kind && !ctx.runner.cancel().is_cancelled() {
+        target::logs(ctx, args)?;
+    }
     ctx.runner.cancel().check()?;
     judge(&report, &ctx.artifacts("e2e"), seed)
 }

@@ -6,7 +6,7 @@ pub mod local;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub struct StackSpec {
     /// Whether ports that `values` doesn't set are chosen free (a backend that shares the machine's
     /// ports) or stay the chart's.
     pub free_ports: bool,
+    /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
+    pub evidence: Option<PathBuf>,
 }
 
 impl StackSpec {
@@ -83,6 +85,7 @@ impl StackSpec {
             values,
             objects: String::new(),
             free_ports: true,
+            evidence: None,
         }
     }
 }

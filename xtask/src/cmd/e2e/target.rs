@@ -38,3 +38,14 @@ pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<(Target, Images)> {
     }
     Ok((target, images))
 }
+
+/// Keeps the logs of our cluster, its nodes' too: a scenario failed in it.
+pub fn logs(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
+    let folder = ctx.artifacts("e2e").join("cluster");
+    let missing = Cluster::named(ctx, &args.cluster)?.logs(&folder)?;
+    ctx.say(format!("logs of cluster {} in {}", args.cluster, folder.display()));
+    for line in missing {
+        ctx.say(format!("missing: {line}"));
+    }
+    Ok(())
+}

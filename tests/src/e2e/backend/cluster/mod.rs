@@ -250,6 +250,26 @@ impl ClusterBackend {
         values
     }
 
+    /// Writes down what explains a failure in a namespace, whether or not its release came to be.
+    pub async fn evidence(&self, namespace: &Namespace, release: Option<&str>, folder: &Path) -> Result<()> {
+        bundle::write(self.connection(), namespace.name(), release, folder).await
+    }
+
+    async fn install(&self, spec: &StackSpec, namespace: &Arc<Namespace>) -> Result<ClusterStack> {
+        self.create(namespace.name(), &spec.objects).await?;
+        let mut values = self.values(spec);
+        let render = self.render(spec, namespace.name(), values.clone()).await?;
+        if !self.0.monitors {
+            set(&mut values, &[SUBCHART, "serviceMonitor", "enabled"], false.into());
+        }
+        let values = serde_yaml::to_string(&values).context("writing the values")?;
+        let installed = self
+            .connection()
+            .install(&spec.release, self.umbrella(), namespace.name(), values);
+        installed.await?;
+        ClusterStack::attach(self, namespace.clone(), &spec.release, render).await
+    }
+
     async fn render(&self, spec: &StackSpec, namespace: &str, values: Value) -> Result<Render> {
         let options = RenderOptions {
             release: spec.release.clone(),
@@ -311,19 +331,11 @@ impl Backend for ClusterBackend {
 
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
         let namespace = self.namespace(&spec.namespace).await?;
-        self.create(namespace.name(), &spec.objects).await?;
-        let mut values = self.values(spec);
-        let render = self.render(spec, namespace.name(), values.clone()).await?;
-        if !self.0.monitors {
-            set(&mut values, &[SUBCHART, "serviceMonitor", "enabled"], false.into());
+        let installed = self.install(spec, &namespace).await;
+        if let (Err(_), Some(folder)) = (&installed, &spec.evidence) {
+            self.evidence(&namespace, Some(&spec.release), folder).await?;
         }
-        let values = serde_yaml::to_string(&values).context("writing the values")?;
-        let installed = self
-            .connection()
-            .install(&spec.release, self.umbrella(), namespace.name(), values);
-        installed.await?;
-        let stack = ClusterStack::attach(self, namespace, &spec.release, render).await?;
-        Ok(Arc::new(stack))
+        Ok(Arc::new(installed?))
     }
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {

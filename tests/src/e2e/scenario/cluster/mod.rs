@@ -90,8 +90,15 @@ impl<'a> Lab<'a> {
         words.into_iter().map(own).collect()
     }
 
+    /// Runs a command that must succeed. Where it doesn't, there may be no release to gather evidence of
+    /// later: it is gathered here.
     async fn run(&self, step: Step) -> Result<Output> {
-        self.cluster.connection().run(step).await
+        let ran = self.cluster.connection().run(step).await;
+        if ran.is_err() && !self.env.cancel.is_cancelled() {
+            let folder = self.env.evidence_of(self.namespace.name());
+            self.cluster.evidence(&self.namespace, None, &folder).await?;
+        }
+        ran
     }
 
     async fn try_run(&self, step: Step) -> Result<Output> {
