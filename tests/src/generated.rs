@@ -1,13 +1,13 @@
 //! Files that a command writes and that are committed: compared with what it would write now, or rewritten.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use similar::TextDiff;
-use tempfile::NamedTempFile;
+
+use crate::whole_file::{self, Mode};
 
 /// How many lines of a difference are shown: enough to recognise it, `git diff` shows the rest.
 const DIFF_LINES: usize = 40;
@@ -94,7 +94,7 @@ pub fn write(wanted: &[Generated], owned: &[PathBuf]) -> Result<Vec<Difference>>
     for difference in &differences {
         let path = &difference.path;
         match wanted.iter().find(|file| &file.path == path) {
-            Some(file) => replace(path, &file.text)?,
+            Some(file) => whole_file::write(path, &file.text, Mode::Kept)?,
             None => std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?,
         }
     }
@@ -102,29 +102,6 @@ pub fn write(wanted: &[Generated], owned: &[PathBuf]) -> Result<Vec<Difference>>
         remove_empty_folders(dir)?;
     }
     Ok(differences)
-}
-
-/// Replaces a file in one step, so that a reader sees the old text or the new one and an interrupted
-/// run leaves no half of it.
-pub fn replace(path: &Path, text: &str) -> Result<()> {
-    let dir = path.parent().context("a generated file is in a folder")?;
-    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    let writing = || format!("writing {}", path.display());
-    let mut temp = NamedTempFile::new_in(dir).with_context(writing)?;
-    temp.write_all(text.as_bytes()).with_context(writing)?;
-    set_permissions(temp.as_file(), path).with_context(writing)?;
-    temp.persist(path).with_context(writing)?;
-    Ok(())
-}
-
-/// Those of the old file; 0644 for a new one, because a temporary file starts with 0600 and git with 0644.
-fn set_permissions(file: &std::fs::File, old: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let permissions = match std::fs::metadata(old) {
-        Ok(metadata) => metadata.permissions(),
-        Err(_) => std::fs::Permissions::from_mode(0o644),
-    };
-    file.set_permissions(permissions)
 }
 
 fn short_diff(old: &str, new: &str) -> String {
@@ -239,7 +216,7 @@ mod tests {
         let dir = committed();
         let file = dir.path().join("changed");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        replace(&file, "x").unwrap();
+        write(&wanted(dir.path()), &[]).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     }
 

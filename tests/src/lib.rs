@@ -27,6 +27,7 @@ pub mod schema_check;
 pub mod step;
 pub mod tools;
 pub mod values;
+pub mod whole_file;
 pub mod workload;
 pub mod workspace;
 

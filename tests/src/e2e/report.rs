@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
 use crate::progress::say;
+use crate::whole_file::{self, Mode};
 
 /// How a check or a scenario ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -127,7 +128,7 @@ impl Report {
     /// Writes the report as JSON.
     pub fn write_json(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("writing JSON")?;
-        write_whole(file, &(text + "\n"))
+        whole_file::write(file, text + "\n", Mode::Everybody)
     }
 
     /// Writes the report as JUnit XML: a suite a scenario, a case a check.
@@ -149,7 +150,8 @@ impl Report {
             }
             report.add_test_suite(suite);
         }
-        write_whole(file, &report.to_string().context("writing JUnit XML")?)
+        let text = report.to_string().context("writing JUnit XML")?;
+        whole_file::write(file, text, Mode::Everybody)
     }
 }
 
@@ -163,25 +165,8 @@ pub fn make_way(file: &Path) -> Result<()> {
             "name a file",
         ));
     }
-    write_whole(file, "")
+    whole_file::write(file, "", Mode::Everybody)
         .and_then(|()| std::fs::remove_file(file).with_context(|| format!("removing {}", file.display())))
-}
-
-/// Writes a file so that readers see the old or the new content, never half of it.
-fn write_whole(file: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let parent = file
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let mut temp =
-        tempfile::NamedTempFile::new_in(parent).with_context(|| format!("writing to {}", parent.display()))?;
-    temp.write_all(text.as_bytes())
-        .with_context(|| format!("writing {}", file.display()))?;
-    temp.persist(file)
-        .with_context(|| format!("writing {}", file.display()))?;
-    Ok(())
 }
 
 fn rounded(duration: Duration) -> f64 {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use semver::Version;
 use serde::Serialize;
 use stack_tests::failure::{Failure, Kind};
-use stack_tests::generated;
+use stack_tests::whole_file::{self, Mode};
 use stack_tests::workspace::Chart;
 
 use crate::ctx::Ctx;
@@ -270,7 +270,7 @@ impl Texts {
 
     fn write(&self) -> Result<()> {
         for (file, (_, text)) in self.files.iter().filter(|(_, (before, after))| before != after) {
-            generated::replace(file, text)?;
+            whole_file::write(file, text, Mode::Kept)?;
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! `cargo xtask package`: the charts as archives, the same bytes each time, signed where asked.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,8 +11,8 @@ use stack_tests::render::{Prepared, RenderOptions};
 use stack_tests::scenarios;
 use stack_tests::step::Step;
 use stack_tests::tools::Origin;
+use stack_tests::whole_file::{self, Mode};
 use stack_tests::workspace::Chart;
-use tempfile::NamedTempFile;
 
 use crate::archive;
 use crate::ctx::{Ctx, TEMP, planned_chart};
@@ -394,10 +393,7 @@ fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
         }
         let mut beside = Vec::new();
         for file in chart.papers.iter().chain(&chart.signatures) {
-            put(
-                &std::fs::read(file).with_context(|| format!("reading {}", file.display()))?,
-                &place(file)?,
-            )?;
+            copy(file, &place(file)?)?;
             beside.push(place(file)?);
         }
         let file = place(&chart.archive)?;
@@ -411,10 +407,7 @@ fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
                 std::fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
             }
         }
-        put(
-            &std::fs::read(&chart.archive).with_context(|| format!("reading {}", chart.archive.display()))?,
-            &file,
-        )?;
+        copy(&chart.archive, &file)?;
         archives.push(Archive {
             chart: chart.chart.clone(),
             version: chart.version.to_string(),
@@ -424,18 +417,12 @@ fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
             beside,
         });
     }
-    put(sums.concat().as_bytes(), &out.join(SUMS))?;
+    whole_file::write(&out.join(SUMS), sums.concat(), Mode::Everybody)?;
     Ok(archives)
 }
 
-/// Writes a file that others may read, in one step.
-pub fn put(bytes: &[u8], file: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let writing = || format!("writing {}", file.display());
-    let mut temp = NamedTempFile::new_in(file.parent().context("a file has a folder")?).with_context(writing)?;
-    temp.write_all(bytes).with_context(writing)?;
-    let readable = std::fs::Permissions::from_mode(0o644);
-    temp.as_file().set_permissions(readable).with_context(writing)?;
-    temp.persist(file).with_context(writing)?;
-    Ok(())
+/// Copies a file that everybody may read.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    whole_file::write(to, bytes, Mode::Everybody)
 }

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::step::Step;
+use stack_tests::whole_file::{self, Mode};
 
 use crate::cmd::package::secret;
 
@@ -83,21 +84,13 @@ impl Access {
     /// Writes the given credentials where only this user can read them, for programs that take no
     /// secret but in their arguments. Nothing is written where none are given.
     pub fn write_login(&self, host: &str, dir: &Path) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
         let Some(login) = self.login(host)?.filter(|_| self.username.is_some()) else {
             return Ok(());
         };
         let token = STANDARD.encode(format!("{}:{}", login.username, login.password));
         let config = json!({"auths": {host: {"auth": token}}});
         let file = dir.join("config.json");
-        let writing = || format!("writing {}", file.display());
-        let mut temp = tempfile::NamedTempFile::new_in(dir).with_context(writing)?;
-        // A temporary file is its owner's only, from its first byte on.
-        std::io::Write::write_all(&mut temp, config.to_string().as_bytes()).with_context(writing)?;
-        let own = std::fs::Permissions::from_mode(0o600);
-        temp.as_file().set_permissions(own).with_context(writing)?;
-        temp.persist(&file).with_context(writing)?;
-        Ok(())
+        whole_file::write(&file, config.to_string(), Mode::Owner)
     }
 
     /// A helm step with the credentials that [`Access::write_login`] wrote.

@@ -1,7 +1,6 @@
 //! The index of a static chart repository: entries are added, never lost or changed.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use semver::Version;
 use serde_yaml::{Mapping, Value};
 use stack_tests::failure::{Failure, Kind};
 use stack_tests::step::Cancel;
-use tempfile::NamedTempFile;
+use stack_tests::whole_file::{self, Mode};
 
 /// The index's file name (helm.sh/docs/topics/chart_repository).
 pub const FILE: &str = "index.yaml";
@@ -227,10 +226,7 @@ pub fn update<T>(dir: &Path, cancel: &Cancel, mut change: impl FnMut(&mut Index)
             return Ok((result, false));
         }
         let writing = || format!("writing {shown}");
-        let mut temp = NamedTempFile::new_in(dir).with_context(writing)?;
-        temp.write_all(index.text()?.as_bytes()).with_context(writing)?;
-        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        temp.as_file().set_permissions(readable).with_context(writing)?;
+        let temp = whole_file::prepare(&file, index.text()?, Mode::Everybody)?;
         temp.as_file().sync_all().with_context(writing)?;
         if read_text(dir)? == before {
             temp.persist(&file).with_context(writing)?;

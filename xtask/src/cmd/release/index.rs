@@ -14,8 +14,10 @@ use stack_tests::step::Step;
 use stack_tests::tools::Origin;
 
 use super::dist;
+use stack_tests::whole_file::{self, Mode};
+
 use crate::archive;
-use crate::cmd::package::put;
+use crate::cmd::package::copy;
 use crate::ctx::{Ctx, TEMP};
 use crate::release::dist::{self as packages, Candidate};
 use crate::release::git::Git;
@@ -120,7 +122,7 @@ fn metadata(ctx: &Ctx, args: &IndexArgs) -> Result<bool> {
     if std::fs::read(&to).is_ok_and(|there| there == wanted) {
         return Ok(false);
     }
-    put(&wanted, &to)?;
+    whole_file::write(&to, wanted, Mode::Everybody)?;
     Ok(true)
 }
 
@@ -184,8 +186,7 @@ fn merge(
     for candidate in new {
         for file in [candidate.archive.clone()].iter().chain(&candidate.companions()) {
             let name = file.file_name().context("a file has a name")?;
-            let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            put(&bytes, &args.dir.join(name))?;
+            copy(file, &args.dir.join(name))?;
         }
         let entry = entries
             .iter()

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
+use stack_tests::whole_file::{self, Mode};
 
-use crate::cmd::package::put;
 use crate::ctx::Ctx;
 use crate::release::changed::History;
 use crate::release::git::Git;
@@ -64,7 +64,7 @@ pub fn run(ctx: &Ctx, args: &NotesArgs) -> Result<()> {
         };
         let new = notes::changelog(&old, &report.notes);
         if new != old {
-            put(new.as_bytes(), file)?;
+            whole_file::write(file, new, Mode::Kept)?;
         }
     }
     let text = |r: &Report| format!("## {} {}\n\n{}", r.notes.chart, r.notes.version, r.notes.text);
