@@ -1,5 +1,6 @@
 //! `faults`: five ways in which a start fails in a cluster, and the one line that says why.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -83,6 +84,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
         bundle(env, stack.as_ref()).await?;
         env.finish(stack).await?;
     }
+    refused(env).await?;
     // Without a fault it starts: what was reported was the fault.
     let lab = Lab::open(env, "no-fault").await?;
     let values = super::stack_values(env, "{}")?;
@@ -95,25 +97,52 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     lab.close().await
 }
 
-/// The bundle of a failure holds what a maintainer asks for.
+/// An installation that the API server refuses ends in helm's own words, and leaves a bundle too.
+async fn refused(env: &Env) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let above_the_limit = "{tempo-stack: {tempo: {resources: {requests: {cpu: '100'}}}}}";
+    let spec = StackSpec {
+        evidence: Some(folder.path().to_path_buf()),
+        ..StackSpec::new(values(above_the_limit)?)
+    };
+    let line = match env.backend.start(&spec).await {
+        Ok(stack) => {
+            stack.shut_down().await?;
+            "it was installed".to_owned()
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    let said = line.contains("cpu limit");
+    env.recorder.check("an object that the API server refuses", said, line);
+    complete(env, folder.path());
+    Ok(())
+}
+
+/// The bundle of a failure.
 async fn bundle(env: &Env, stack: &dyn Stack) -> Result<()> {
     let folder = tempfile::tempdir()?;
     stack.evidence(folder.path()).await?;
+    complete(env, folder.path());
+    Ok(())
+}
+
+/// A bundle holds what a maintainer asks for.
+fn complete(env: &Env, folder: &Path) {
     let missing: Vec<&str> = [
         "events.txt",
         "pods.yaml",
         "claims.yaml",
         "nodes.txt",
+        "helm-status.txt",
         "helm-values.yaml",
         "helm-manifest.yaml",
     ]
     .into_iter()
-    .filter(|file| std::fs::read_to_string(folder.path().join(file)).map_or(true, |text| text.starts_with("# not")))
+    .filter(|file| std::fs::read_to_string(folder.join(file)).map_or(true, |text| text.starts_with("# not")))
     .collect();
     env.recorder.check(
         "its bundle is complete",
         missing.is_empty(),
         format!("missing: {missing:?}"),
     );
-    Ok(())
 }
