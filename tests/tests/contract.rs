@@ -10,7 +10,7 @@ use common::{helm, workspace};
 use serde_yaml::Value;
 use stack_tests::manifest::Manifest;
 use stack_tests::program::{Program, ProgramKind, programs};
-use stack_tests::render::{Prepared, RenderOptions};
+use stack_tests::render::{Helm, Prepared, RenderOptions};
 use stack_tests::workload::workload;
 
 fn chart(name: &str) -> &'static Prepared {
@@ -179,6 +179,39 @@ fn each_receiver_that_is_off_takes_its_listener_and_its_ports_with_it() {
                 manifest.id()
             );
         }
+    }
+}
+
+#[test]
+fn a_collector_outlasts_the_stop_of_tempo_unless_its_queue_stays_or_kubernetes_cannot_wait() {
+    let queue_on_claim = "otelCollector: {queue: {persistence: {enabled: true}}}";
+    for (kube_version, values, sleep, grace) in [
+        ("1.34.4", "{}", Some(90), 120),
+        ("1.30.0", "{}", Some(90), 120),
+        ("1.29.15", "{}", None, 30),
+        ("1.34.4", "tempo: {terminationGracePeriodSeconds: 100}", Some(160), 190),
+        ("1.34.4", "otelCollector: {preStopSleepSeconds: 7}", Some(7), 37),
+        ("1.34.4", "otelCollector: {preStopSleepSeconds: 0}", None, 30),
+        ("1.34.4", queue_on_claim, None, 30),
+    ] {
+        let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(values).unwrap());
+        let helm = Helm {
+            kube_version: kube_version.into(),
+            ..helm().clone()
+        };
+        let manifests = helm.template(chart("tempo-stack"), &options).unwrap().manifests;
+        let mut workloads = manifests.iter().filter_map(|m| workload(m).unwrap());
+        let pod = workloads
+            .find(|w| w.containers[0].spec.name == "otel-collector")
+            .unwrap();
+        let pre_stop = pod.containers[0].spec.lifecycle.clone().and_then(|l| l.pre_stop);
+        let found = pre_stop.and_then(|handler| handler.sleep).map(|sleep| sleep.seconds);
+        let found_grace = pod.spec().termination_grace_period_seconds.unwrap();
+        assert_eq!(
+            (found, found_grace),
+            (sleep, grace),
+            "Kubernetes {kube_version}, {values}"
+        );
     }
 }
 

@@ -1,4 +1,21 @@
 {{/*
+Seconds that a Collector goes on between the removal of its pod and the stop signal; empty: none.
+A pod that keeps its queue on a claim leaves it to its successor at once, and before 1.30 Kubernetes can't
+wait without a program in the image.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.otelCollector.preStopSleep" -}}
+{{- $seconds := .Values.otelCollector.preStopSleepSeconds -}}
+{{- if kindIs "invalid" $seconds -}}
+{{- $seconds = add 60 (int .Values.tempo.terminationGracePeriodSeconds) -}}
+{{- end -}}
+{{- $able := semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version -}}
+{{- if and $able (not (include "tempo-stack.otelCollector.stateful" .)) (gt (int $seconds) 0) -}}
+{{- int $seconds -}}
+{{- end -}}
+{{- end }}
+
+{{/*
 The Collector's pod, which is the same in the Deployment and the StatefulSet.
 Only the queue's volume differs: the StatefulSet brings it as a claim.
 Parameter: root context.
@@ -6,7 +23,8 @@ Parameter: root context.
 {{- define "tempo-stack.otelCollector.podTemplate" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
-{{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname -}}
+{{- $sleep := include "tempo-stack.otelCollector.preStopSleep" . -}}
+{{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname "preStopSleep" $sleep -}}
 {{- $checksums := dict "config" (include "tempo-stack.otelCollector.config" .) -}}
 metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
@@ -38,6 +56,12 @@ spec:
         tcpSocket:
           port: health
         {{- include "tempo-stack.probeTiming" $collector.probes.liveness | nindent 8 }}
+      {{- with $sleep }}
+      lifecycle:
+        preStop:
+          sleep:
+            seconds: {{ . }}
+      {{- end }}
       resources:
         {{- include "tempo-stack.resources" (dict "resources" $collector.resources "emptyDirBytes" (include "tempo-stack.otelCollector.queueVolumeBytes" .)) | nindent 8 }}
       securityContext:

@@ -4,7 +4,7 @@ Parts of a pod that both components share.
 
 {{/*
 Everything of a pod spec beside containers and volumes.
-Parameters: ctx, component (label), values (the component's), fullname.
+Parameters: ctx, component (label), values (the component's), fullname, preStopSleep (seconds as text, empty: none).
 */}}
 {{- define "tempo-stack.podSettings" -}}
 {{- $component := .component -}}
@@ -13,7 +13,8 @@ Parameters: ctx, component (label), values (the component's), fullname.
 serviceAccountName: {{ include "tempo-stack.serviceAccountName" (dict "serviceAccount" $values.serviceAccount "fullname" .fullname) | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-terminationGracePeriodSeconds: {{ int $values.terminationGracePeriodSeconds }}
+{{- /* Kubernetes counts what runs before the stop signal as well. */}}
+terminationGracePeriodSeconds: {{ add (int $values.terminationGracePeriodSeconds) (int .preStopSleep) }}
 {{- with ($ctx.Values.global).imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}

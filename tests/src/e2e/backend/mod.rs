@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use serde_yaml::Value;
 
 use self::cluster::ClusterBackend;
-use crate::render::Render;
+use crate::render::{Render, set};
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,13 @@ impl StackSpec {
             evidence: None,
         }
     }
+}
+
+/// Makes pods stop soon, in values of the chart `tempo-stack`: a Tempo that was queried stops only when
+/// its grace period ends, and a Collector whose pod is removed waits for as long as Tempo may be away.
+pub fn stop_soon(stack: &mut Value) {
+    set(stack, &["tempo", "terminationGracePeriodSeconds"], 5.into());
+    set(stack, &["otelCollector", "preStopSleepSeconds"], 0.into());
 }
 
 /// Where the ports of the stack's Services are reached from here, by component and port name.

@@ -35,11 +35,11 @@ pub use self::image::{Image, Images};
 pub use self::inside::Printed;
 pub use self::judge::Stage;
 pub use self::namespace::Namespace;
-pub use self::part::Part;
+pub use self::part::{Kind as PartKind, Part};
 pub use self::shell::Shell;
 pub use self::stack::ClusterStack;
 use self::store::S3Pod;
-use super::{Backend, Bucket, ObjectStore, Stack, StackSpec};
+use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, stop_soon};
 use crate::manifest::parse_all;
 use crate::render::{Helm, Prepared, Render, RenderOptions, merge, set};
 use crate::run_dir::RunDir;
@@ -47,8 +47,6 @@ use crate::step::Cancel;
 
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
-/// A Tempo that was queried stops only when the grace period ends, in seconds.
-const GRACE_OF_TEMPO: u32 = 5;
 /// Ports that a scenario may choose for a Service: each has an address of its own.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// The type that the Prometheus operator brings.
@@ -239,11 +237,7 @@ impl ClusterBackend {
     /// What this cluster needs set, under what the scenario sets.
     fn values(&self, spec: &StackSpec) -> Value {
         let mut stack = self.images().values();
-        set(
-            &mut stack,
-            &["tempo", "terminationGracePeriodSeconds"],
-            GRACE_OF_TEMPO.into(),
-        );
+        stop_soon(&mut stack);
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
         merge(&mut values, spec.values.clone());

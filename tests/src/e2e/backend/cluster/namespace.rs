@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, PersistentVolume, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -104,8 +105,9 @@ impl Namespace {
         if self.removed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        ask_to_remove(self.connection.client(), &self.name).await?;
         let begun = Instant::now();
+        self.stop_pods(begun).await?;
+        ask_to_remove(self.connection.client(), &self.name).await?;
         let namespaces: Api<ApiNamespace> = self.connection.global();
         let volumes: Api<PersistentVolume> = self.connection.global();
         loop {
@@ -132,6 +134,32 @@ impl Namespace {
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
+    }
+
+    /// Stops all pods and waits for their end: a namespace that is removed with pods in it is looked at again
+    /// only after half of the longest grace period among them.
+    async fn stop_pods(&self, begun: Instant) -> Result<()> {
+        let (background, all) = (DeleteParams::background(), ListParams::default());
+        let pods: Api<Pod> = self.connection.api(&self.name);
+        // Before the workloads, whose removal would give each pod all of its time: a kubelet that has begun to
+        // wait before a stop doesn't hear of a shorter one.
+        let soon = DeleteParams::default().grace_period(GRACE);
+        pods.delete_collection(&soon, &all).await.context("removing pods")?;
+        let deployments: Api<Deployment> = self.connection.api(&self.name);
+        let sets: Api<StatefulSet> = self.connection.api(&self.name);
+        let removed = deployments.delete_collection(&background, &all).await;
+        removed.context("removing Deployments")?;
+        let removed = sets.delete_collection(&background, &all).await;
+        removed.context("removing StatefulSets")?;
+        while begun.elapsed() < GONE {
+            if pods.list(&all).await.context("listing pods")?.items.is_empty() {
+                break;
+            }
+            // What the workloads made in between.
+            pods.delete_collection(&soon, &all).await.context("removing pods")?;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        Ok(())
     }
 
     fn holds(&self, volume: &PersistentVolume) -> bool {
@@ -165,15 +193,16 @@ impl Drop for Namespace {
 }
 
 async fn ask_to_remove(client: kube::Client, name: &str) -> Result<()> {
-    let namespaces: Api<ApiNamespace> = Api::all(client.clone());
+    // The pods first, as in `Namespace::stop_pods`, and then those that were made in between.
+    let pods: Api<Pod> = Api::namespaced(client.clone(), name);
+    let soon = DeleteParams::default().grace_period(GRACE);
+    let _ = pods.delete_collection(&soon, &ListParams::default()).await;
+    let namespaces: Api<ApiNamespace> = Api::all(client);
     match namespaces.delete(name, &DeleteParams::background()).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("removing namespace {name}")),
     }
-    let pods: Api<Pod> = Api::namespaced(client, name);
-    let soon = DeleteParams::default().grace_period(GRACE);
-    // The namespace's own removal deletes them too, only later.
     let _ = pods.delete_collection(&soon, &ListParams::default()).await;
     Ok(())
 }

@@ -24,7 +24,9 @@ use self::materialise::{Folders, Materialiser};
 use self::plan::{Plan, PodPlan};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
-use super::{Backend, Bucket, Component, Endpoints, Memory, ObjectStore, Stack, StackSpec, Stop, peak_memory};
+use super::{
+    Backend, Bucket, Component, Endpoints, Memory, ObjectStore, Stack, StackSpec, Stop, peak_memory, stop_soon,
+};
 use crate::e2e::diagnostics;
 use crate::e2e::ports::{Ports, is_free};
 use crate::failure::{Failure, Kind};
@@ -149,8 +151,7 @@ impl LocalBackend {
                 self.programs[tool].version.to_string().into(),
             );
         }
-        // A Tempo that was queried stops only when the grace period ends.
-        set(&mut stack, &["tempo", "terminationGracePeriodSeconds"], 5.into());
+        stop_soon(&mut stack);
         let chosen = if spec.free_ports {
             SERVICE_PORTS.to_vec()
         } else {

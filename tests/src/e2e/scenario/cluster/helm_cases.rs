@@ -14,7 +14,7 @@ use kube::discovery::ApiResource;
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::{Lab, READY, deliver, stack_values};
+use super::{Lab, READY, deliver, quick_values};
 use crate::e2e::backend::Stack;
 use crate::e2e::run::Env;
 use crate::manifest::{Manifest, parse_all};
@@ -52,7 +52,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "helm-cases").await?;
-    let values = stack_values(env, "{tempo: {terminationGracePeriodSeconds: 5}}")?;
+    let values = quick_values(env, "{}")?;
     admitted(env, &lab).await?;
     missing_type(env, &lab, &values).await?;
     typing_mistake(env, &lab, &values).await?;

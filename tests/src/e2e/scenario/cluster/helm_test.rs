@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_yaml::Value;
 
-use super::{Lab, documented_command, stack_values};
+use super::{Lab, documented_command, quick_values};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::run::Env;
 use crate::render::set;
@@ -97,7 +97,7 @@ async fn broken(env: &Env, lab: &Lab<'_>, stack: &dyn Stack) -> Result<()> {
 
 /// The values of this run, with the helper image as that of the test.
 fn test_values(env: &Env) -> Result<Value> {
-    let mut values = stack_values(env, "{tempo: {terminationGracePeriodSeconds: 5}}")?;
+    let mut values = quick_values(env, "{}")?;
     let image = &super::cluster(env)?.images().helper;
     for (field, text) in [
         ("registry", Some(&image.registry)),

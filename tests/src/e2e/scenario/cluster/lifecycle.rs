@@ -1,9 +1,9 @@
 //! `lifecycle`: what stays when a release goes, what comes back with it, and releases side by side.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
@@ -11,13 +11,14 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 
 use super::super::Access;
-use super::{Lab, deliver, documented_command, found, stack_values};
+use super::{Lab, cluster, deliver, documented_command, found, quick_values};
 use crate::e2e::corpus::Sample;
 use crate::e2e::run::Env;
+use crate::render::Helm;
+use crate::scenarios::{Rendered, render_all};
+use crate::schema_check;
 
 const RELEASE: &str = "tempo-stack";
-/// Tempo stops at once when its release goes: it was queried, and would use all of a longer time.
-const VALUES: &str = "{tempo: {terminationGracePeriodSeconds: 5}}";
 /// What a namespace holds without any release.
 const NAMESPACES_OWN: [&str; 2] = ["ConfigMap/kube-root-ca.crt", "ServiceAccount/default"];
 
@@ -29,7 +30,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
 
 async fn comes_and_goes(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "lifecycle").await?;
-    let values = stack_values(env, VALUES)?;
+    let values = quick_values(env, "{}")?;
     let install = ["install", RELEASE, "./tempo-stack"];
     lab.run(lab.helm_with(&install, &values)?).await?;
     let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 0).await?;
@@ -113,7 +114,7 @@ async fn again(env: &Env, lab: &Lab<'_>, release: &str, what: &str, sample: &Sam
 
 /// A second release in the namespace, as the README says, and one in another namespace.
 async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
-    let values = stack_values(env, VALUES)?;
+    let values = quick_values(env, "{}")?;
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
     let words = lab.own(documented_command(&readme, &["helm install team-b ./tempo-stack"])?);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -155,8 +156,9 @@ async fn both_helms(env: &Env) -> Result<()> {
         .await
         .context("finding helm 3")??
         .path;
+    same_renders(env, &helm3).await?;
     let lab = Lab::open(env, "helm3").await?;
-    let values = serde_yaml::to_string(&stack_values(env, VALUES)?).context("writing the values")?;
+    let values = serde_yaml::to_string(&quick_values(env, "{}")?).context("writing the values")?;
     let third = |args: &[&str]| {
         let step = lab.cluster.connection().helm_of(&helm3, format!("helm 3 {}", args[0]));
         let step = step
@@ -192,4 +194,43 @@ async fn both_helms(env: &Env) -> Result<()> {
     lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
     again(env, &lab, RELEASE, "helm 3 after an uninstallation by helm 4", &sample).await?;
     lab.close().await
+}
+
+/// Helm 3 renders every scenario as helm 4 does, for the oldest and for the newest Kubernetes.
+async fn same_renders(env: &Env, helm3: &Path) -> Result<()> {
+    let charts = env.workspace.charts()?;
+    let versions = schema_check::versions(env.workspace.root())?;
+    let (Some(oldest), Some(newest)) = (versions.first(), versions.last()) else {
+        bail!("ci/schemas holds no version of Kubernetes");
+    };
+    for version in [oldest, newest] {
+        let fourth = Helm {
+            kube_version: version.clone(),
+            ..cluster(env)?.helm().clone()
+        };
+        let third = Helm {
+            program: helm3.to_path_buf(),
+            ..fourth.clone()
+        };
+        let charts = charts.clone();
+        let render = move || anyhow::Ok((render_all(&third, &charts)?, render_all(&fourth, &charts)?));
+        let (third, fourth) = tokio::task::spawn_blocking(render).await.context("rendering")??;
+        // Helm 4 ends each object with an empty line.
+        let objects = |rendered: &Rendered| -> Vec<String> {
+            let manifests = rendered.render.manifests.iter();
+            manifests.map(|m| m.text.trim_end().to_owned()).collect()
+        };
+        let pairs = third.iter().zip(&fourth);
+        let differing: Vec<String> = pairs
+            .filter(|(a, b)| objects(a) != objects(b))
+            .map(|(a, _)| format!("{}/{}", a.chart.name(), a.scenario.name))
+            .collect();
+        let detail = format!("of {} scenarios: {differing:?}", fourth.len());
+        env.recorder.check(
+            format!("helm 3 renders as helm 4 does for Kubernetes {version}"),
+            differing.is_empty() && third.len() == fourth.len() && !fourth.is_empty(),
+            detail,
+        );
+    }
+    Ok(())
 }

@@ -19,8 +19,8 @@ use anyhow::{Context, Result};
 use serde_yaml::Value;
 
 use super::Access;
-use crate::e2e::backend::Stack;
 use crate::e2e::backend::cluster::{ClusterBackend, ClusterStack, Namespace};
+use crate::e2e::backend::{Stack, stop_soon};
 use crate::e2e::corpus::{Corpus, Sample};
 use crate::e2e::door::Door;
 use crate::e2e::run::Env;
@@ -127,6 +127,14 @@ fn cluster(env: &Env) -> Result<&ClusterBackend> {
 /// The values of chart `tempo-stack` that a scenario sets, over the images of this run.
 fn stack_values(env: &Env, yaml: &str) -> Result<Value> {
     let mut values = cluster(env)?.images().values();
+    crate::render::merge(&mut values, super::values(yaml)?);
+    Ok(values)
+}
+
+/// The same over images and pods that stop soon.
+fn quick_values(env: &Env, yaml: &str) -> Result<Value> {
+    let mut values = stack_values(env, "{}")?;
+    stop_soon(&mut values);
     crate::render::merge(&mut values, super::values(yaml)?);
     Ok(values)
 }

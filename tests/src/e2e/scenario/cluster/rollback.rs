@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Lab, READY, deliver, documented, found, stack_values};
+use super::{Lab, READY, deliver, documented, found, quick_values};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::corpus::Sample;
 use crate::e2e::run::Env;
@@ -22,7 +22,7 @@ const PENDING: Duration = Duration::from_secs(30);
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "rollback").await?;
-    let values = stack_values(env, "{tempo: {terminationGracePeriodSeconds: 5}}")?;
+    let values = quick_values(env, "{}")?;
     lab.run(lab.helm_with(&["install", RELEASE, "./tempo-stack"], &values)?)
         .await?;
     let stack = lab.ready(RELEASE).await?;

@@ -1,7 +1,8 @@
 //! `upgrade`: from the last charts to these, under load.
 //!
 //! With the queue on a claim nothing that was acknowledged may be missing. With the queue on an
-//! emptyDir the README promises only what Tempo already had: the loss is reported, not judged.
+//! emptyDir the same holds where the Collector waits for Tempo before it stops, which needs Kubernetes 1.30;
+//! elsewhere the README promises only what Tempo already had: the loss is reported, not judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde_yaml::Value;
 use super::super::{Access, drained, judge_ledger};
 use super::baseline::{self, Baseline};
 use super::{Lab, READY, cluster, deliver, found, stack_values};
-use crate::e2e::backend::cluster::ClusterStack;
+use crate::e2e::backend::cluster::{ClusterStack, PartKind};
 use crate::e2e::backend::{Component, Stack};
 use crate::e2e::corpus::Sample;
 use crate::e2e::ledger::Ledger;
@@ -29,24 +30,21 @@ const RATE: u32 = 500;
 /// How helm treats the values of the last revision.
 const MODES: [&str; 3] = ["--reset-values", "--reuse-values", "--reset-then-reuse-values"];
 
-/// Where the queue of the Collector is, and what the README promises for it.
+/// Where the queue of the Collector is.
 #[derive(Clone, Copy)]
 struct Queue {
     what: &'static str,
     values: &'static str,
-    keeps_all: bool,
 }
 
 const QUEUES: [Queue; 2] = [
     Queue {
         what: "queue on a claim",
         values: "{tempo: {terminationGracePeriodSeconds: 5}, otelCollector: {queue: {persistence: {enabled: true}}}}",
-        keeps_all: true,
     },
     Queue {
         what: "emptyDir queue",
         values: "{tempo: {terminationGracePeriodSeconds: 5}}",
-        keeps_all: false,
     },
 ];
 
@@ -92,6 +90,10 @@ async fn upgrades(env: &Env, from: &Baseline, queue: Queue, seed: u64) -> Result
         revision += 1;
         old_trace(env, &lab, queue, mode, &sample).await?;
     }
+    // From these charts too: a pod stops as the charts say that it came from.
+    let step = upgrade(&lab, MODES[0], &values)?;
+    under_load(env, &lab, queue, "these charts again", step, seed + MODES.len() as u64).await?;
+    revision += 1;
     let history = lab
         .run(lab.helm(&["history", RELEASE, "--output", "yaml"])?)
         .await?
@@ -119,8 +121,8 @@ fn upgrade(lab: &Lab<'_>, mode: &str, values: &Value) -> Result<Step> {
     Ok(step.args(rolled.iter().flat_map(|set| ["--set", set.as_str()])))
 }
 
-async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, mode: &str, step: Step, seed: u64) -> Result<()> {
-    let what = format!("{}, {mode}", queue.what);
+async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Step, seed: u64) -> Result<()> {
+    let what = format!("{}, {how}", queue.what);
     let stack = lab.cluster.attach(&lab.namespace, RELEASE).await?;
     let access = Access::new(stack.as_ref())?;
     let plan = Plan {
@@ -143,8 +145,9 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, mode: &str, step: St
         format!("{after:?}"),
     );
     drained(env, new.as_ref()).await?;
+    let keeps_all = keeps_all(stack.as_ref())?;
     // What may be lost is not waited for as long.
-    let patience = if queue.keeps_all { READ } else { PAUSE * 5 };
+    let patience = if keeps_all { READ } else { PAUSE * 5 };
     read_back(&access.tempo, &mut ledger, patience, &env.cancel).await?;
     let gap = f64::from(ledger.longest_gap_ms());
     env.recorder.measure(
@@ -154,11 +157,18 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, mode: &str, step: St
         true,
         "",
     );
-    if queue.keeps_all {
+    if keeps_all {
         return judge_ledger(env, &what, &ledger);
     }
     report(env, &what, &ledger);
     Ok(())
+}
+
+/// Whether the README promises that nothing is lost with the Collector's pod: its queue is on a claim, or
+/// it waits for Tempo before it stops.
+fn keeps_all(stack: &ClusterStack) -> Result<bool> {
+    let part = stack.part(Component::OtelCollector)?;
+    Ok(part.kind == PartKind::StatefulSet || part.container.lifecycle.is_some())
 }
 
 fn report(env: &Env, what: &str, ledger: &Ledger) {
