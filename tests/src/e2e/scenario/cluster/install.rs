@@ -1,6 +1,7 @@
 //! `install`: the documented commands, word for word, and what they promise.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -196,7 +197,8 @@ async fn pasted(env: &Env, lab: &Lab<'_>, notes: &str) -> Result<()> {
         );
         return Ok(());
     };
-    if !on_path("kubectl") || !on_path("curl") || !is_free(FORWARDED) {
+    let path = tokio::task::block_in_place(|| path_with_kubectl(env))?;
+    if !found_in(&path, "kubectl") || !found_in(&path, "curl") || !is_free(FORWARDED) {
         let reason = format!("needs kubectl and curl on PATH, and port {FORWARDED} free");
         env.recorder.skip(what, reason);
         return Ok(());
@@ -210,6 +212,7 @@ async fn pasted(env: &Env, lab: &Lab<'_>, notes: &str) -> Result<()> {
     let step = Step::new("the notes' commands", "sh")
         .args(["-c", &script])
         .env("KUBECONFIG", kubeconfig.display().to_string())
+        .env("PATH", path.to_string_lossy())
         .timeout(Duration::from_secs(60));
     let output = lab.try_run(step).await?;
     let ok = output.success() && output.stdout.contains("\"traces\"");
@@ -218,9 +221,16 @@ async fn pasted(env: &Env, lab: &Lab<'_>, notes: &str) -> Result<()> {
     Ok(())
 }
 
-fn on_path(program: &str) -> bool {
+/// PATH, led by the folder of the kubectl that was built for the test bed's node, where there is one.
+fn path_with_kubectl(env: &Env) -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let pinned = env.toolbox.find_pinned("kubectl")?;
+    let folder = pinned.and_then(|tool| tool.path.parent().map(Path::to_path_buf));
+    std::env::join_paths(folder.into_iter().chain(std::env::split_paths(&path))).context("making a PATH")
+}
+
+fn found_in(path: &OsStr, program: &str) -> bool {
+    std::env::split_paths(path).any(|folder| folder.join(program).is_file())
 }
 
 /// No role, no binding, no token.
