@@ -170,12 +170,19 @@ pub fn helm_lint_step(helm: &Helm, chart: &Prepared, scenario: &Scenario) -> Ste
 pub fn plan(tools: &Tools, workspace: &Workspace, chart: &Chart, scenario: &Scenario) -> Result<Vec<Step>> {
     let helm = &tools.helm;
     let prepared = Prepared::archive(chart.name(), &chart.dir);
-    Ok(vec![
+    let mut steps = vec![
         helm_lint_step(helm, &prepared, scenario),
         helm.template_step(&prepared, &options(chart, scenario)),
-        schema_check::step(&tools.kubeconform, workspace.root(), &helm.kube_version)?,
         kube_score::step(&tools.kube_score, &helm.kube_version),
-    ])
+    ];
+    for version in schema_check::versions(workspace.root())? {
+        steps.push(
+            helm.for_kubernetes(&version)
+                .template_step(&prepared, &options(chart, scenario)),
+        );
+        steps.push(schema_check::step(&tools.kubeconform, workspace.root(), &version)?);
+    }
+    Ok(steps)
 }
 
 /// Runs every check on one scenario. Fails where a program can't be run, not where it finds something.
@@ -264,11 +271,12 @@ fn rendered_checks(
         .findings
         .extend(configurations(tools, subject, &mut report.judgements)?);
     let render_for = |version: &str| {
-        let helm = Helm {
-            kube_version: version.to_owned(),
-            ..tools.helm.clone()
-        };
-        render_again(&helm, chart, options, &Variation::default())
+        render_again(
+            &tools.helm.for_kubernetes(version),
+            chart,
+            options,
+            &Variation::default(),
+        )
     };
     report.findings.extend(schema_check::judge(
         subject,

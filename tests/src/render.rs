@@ -69,6 +69,14 @@ pub struct Helm {
 }
 
 impl Helm {
+    /// The same helm, rendering for another version of Kubernetes.
+    pub fn for_kubernetes(&self, kube_version: &str) -> Helm {
+        Helm {
+            kube_version: kube_version.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// A helm step that can't see the user's repositories or plugins.
     pub fn step(&self, name: impl Into<String>) -> Step {
         Step::new(name, &self.program).timeout(Duration::from_secs(60))

@@ -48,7 +48,7 @@ pub fn version_folder(root: &Path, version: &str) -> PathBuf {
     folder(root).join(format!("v{version}"))
 }
 
-/// The versions of Kubernetes whose schemas are committed, lowest first.
+/// The versions of Kubernetes whose schemas are committed, lowest first; an error where there are none.
 pub fn versions(root: &Path) -> Result<Vec<String>> {
     let folder = folder(root);
     let mut versions = Vec::new();
@@ -60,6 +60,13 @@ pub fn versions(root: &Path) -> Result<Vec<String>> {
             .to_str()
             .and_then(|name| Version::parse(name.strip_prefix('v')?).ok());
         versions.extend(version);
+    }
+    if versions.is_empty() {
+        return Err(Failure::err(
+            Kind::Usage,
+            format!("{} holds no schemas of Kubernetes", folder.display()),
+            "`cargo xtask schemas --help` says how to add a version",
+        ));
     }
     versions.sort();
     Ok(versions.iter().map(Version::to_string).collect())

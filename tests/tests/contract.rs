@@ -10,7 +10,7 @@ use common::{helm, workspace};
 use serde_yaml::Value;
 use stack_tests::manifest::Manifest;
 use stack_tests::program::{Program, ProgramKind, programs};
-use stack_tests::render::{Helm, Prepared, RenderOptions};
+use stack_tests::render::{Prepared, RenderOptions};
 use stack_tests::workload::workload;
 
 fn chart(name: &str) -> &'static Prepared {
@@ -195,10 +195,7 @@ fn a_collector_outlasts_the_stop_of_tempo_unless_its_queue_stays_or_kubernetes_c
         ("1.34.4", queue_on_claim, None, 30),
     ] {
         let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(values).unwrap());
-        let helm = Helm {
-            kube_version: kube_version.into(),
-            ..helm().clone()
-        };
+        let helm = helm().for_kubernetes(kube_version);
         let manifests = helm.template(chart("tempo-stack"), &options).unwrap().manifests;
         let mut workloads = manifests.iter().filter_map(|m| workload(m).unwrap());
         let pod = workloads

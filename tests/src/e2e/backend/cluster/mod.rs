@@ -325,11 +325,17 @@ impl Backend for ClusterBackend {
 
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
         let namespace = self.namespace(&spec.namespace).await?;
-        let installed = self.install(spec, &namespace).await;
-        if let (Err(_), Some(folder)) = (&installed, &spec.evidence) {
-            self.evidence(&namespace, Some(&spec.release), folder).await?;
+        let error = match self.install(spec, &namespace).await {
+            Ok(stack) => return Ok(Arc::new(stack)),
+            Err(error) => error,
+        };
+        let Some(folder) = &spec.evidence else {
+            return Err(error);
+        };
+        match self.evidence(&namespace, Some(&spec.release), folder).await {
+            Ok(()) => Err(error),
+            Err(also) => Err(error.context(format!("evidence can't be written: {also:#}"))),
         }
-        Ok(Arc::new(installed?))
     }
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {

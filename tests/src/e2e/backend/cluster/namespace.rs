@@ -106,7 +106,8 @@ impl Namespace {
             return Ok(());
         }
         let begun = Instant::now();
-        self.stop_pods(begun).await?;
+        // What this can't do, the namespace's own removal does, only later.
+        let _ = self.stop_pods(begun).await;
         ask_to_remove(self.connection.client(), &self.name).await?;
         let namespaces: Api<ApiNamespace> = self.connection.global();
         let volumes: Api<PersistentVolume> = self.connection.global();

@@ -52,7 +52,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "helm-cases").await?;
-    let values = quick_values(env, "{}")?;
+    let values = quick_values(env)?;
     admitted(env, &lab).await?;
     missing_type(env, &lab, &values).await?;
     typing_mistake(env, &lab, &values).await?;

@@ -97,7 +97,7 @@ async fn broken(env: &Env, lab: &Lab<'_>, stack: &dyn Stack) -> Result<()> {
 
 /// The values of this run, with the helper image as that of the test.
 fn test_values(env: &Env) -> Result<Value> {
-    let mut values = quick_values(env, "{}")?;
+    let mut values = quick_values(env)?;
     let image = &super::cluster(env)?.images().helper;
     for (field, text) in [
         ("registry", Some(&image.registry)),

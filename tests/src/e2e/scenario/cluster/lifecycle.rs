@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
@@ -30,7 +30,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
 
 async fn comes_and_goes(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "lifecycle").await?;
-    let values = quick_values(env, "{}")?;
+    let values = quick_values(env)?;
     let install = ["install", RELEASE, "./tempo-stack"];
     lab.run(lab.helm_with(&install, &values)?).await?;
     let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 0).await?;
@@ -114,7 +114,7 @@ async fn again(env: &Env, lab: &Lab<'_>, release: &str, what: &str, sample: &Sam
 
 /// A second release in the namespace, as the README says, and one in another namespace.
 async fn side_by_side(env: &Env, lab: &Lab<'_>) -> Result<()> {
-    let values = quick_values(env, "{}")?;
+    let values = quick_values(env)?;
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
     let words = lab.own(documented_command(&readme, &["helm install team-b ./tempo-stack"])?);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -158,7 +158,7 @@ async fn both_helms(env: &Env) -> Result<()> {
         .path;
     same_renders(env, &helm3).await?;
     let lab = Lab::open(env, "helm3").await?;
-    let values = serde_yaml::to_string(&quick_values(env, "{}")?).context("writing the values")?;
+    let values = serde_yaml::to_string(&quick_values(env)?).context("writing the values")?;
     let third = |args: &[&str]| {
         let step = lab.cluster.connection().helm_of(&helm3, format!("helm 3 {}", args[0]));
         let step = step
@@ -200,14 +200,8 @@ async fn both_helms(env: &Env) -> Result<()> {
 async fn same_renders(env: &Env, helm3: &Path) -> Result<()> {
     let charts = env.workspace.charts()?;
     let versions = schema_check::versions(env.workspace.root())?;
-    let (Some(oldest), Some(newest)) = (versions.first(), versions.last()) else {
-        bail!("ci/schemas holds no version of Kubernetes");
-    };
-    for version in [oldest, newest] {
-        let fourth = Helm {
-            kube_version: version.clone(),
-            ..cluster(env)?.helm().clone()
-        };
+    for version in versions.first().into_iter().chain(versions.last()) {
+        let fourth = cluster(env)?.helm().for_kubernetes(version);
         let third = Helm {
             program: helm3.to_path_buf(),
             ..fourth.clone()

@@ -96,7 +96,9 @@ impl<'a> Lab<'a> {
         let ran = self.cluster.connection().run(step).await;
         if ran.is_err() && !self.env.cancel.is_cancelled() {
             let folder = self.env.evidence_of(self.namespace.name());
-            self.cluster.evidence(&self.namespace, None, &folder).await?;
+            if let Err(error) = self.cluster.evidence(&self.namespace, None, &folder).await {
+                self.env.recorder.tell(format!("evidence can't be written: {error:#}"));
+            }
         }
         ran
     }
@@ -131,11 +133,10 @@ fn stack_values(env: &Env, yaml: &str) -> Result<Value> {
     Ok(values)
 }
 
-/// The same over images and pods that stop soon.
-fn quick_values(env: &Env, yaml: &str) -> Result<Value> {
+/// Values of chart `tempo-stack` for pods that stop soon, over the images of this run.
+fn quick_values(env: &Env) -> Result<Value> {
     let mut values = stack_values(env, "{}")?;
     stop_soon(&mut values);
-    crate::render::merge(&mut values, super::values(yaml)?);
     Ok(values)
 }
 

@@ -22,7 +22,7 @@ const PENDING: Duration = Duration::from_secs(30);
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "rollback").await?;
-    let values = quick_values(env, "{}")?;
+    let values = quick_values(env)?;
     lab.run(lab.helm_with(&["install", RELEASE, "./tempo-stack"], &values)?)
         .await?;
     let stack = lab.ready(RELEASE).await?;
