@@ -62,7 +62,7 @@ const OTLP_GRPC_OF_TEMPO: &[&str] = &["tempo", "service", "ports", "otlpGrpc"];
 const HOPELESS_CRASHES: u32 = 2;
 
 /// What the local backend can't prove, and why.
-const UNPROVEN: [(&str, &str); 4] = [
+const UNPROVEN: [(&str, &str); 5] = [
     (
         "security contexts",
         "processes run as this user: uid, capabilities, seccomp and the read-only root are not applied",
@@ -78,6 +78,10 @@ const UNPROVEN: [(&str, &str); 4] = [
     (
         "resource limits",
         "memory is compared with the rendered limit, not held to it by the kernel",
+    ),
+    (
+        "lifecycle hooks",
+        "a program is told to stop at once: the wait of the Collector before it is switched off",
     ),
 ];
 
