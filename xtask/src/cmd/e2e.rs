@@ -183,6 +183,10 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
     let runs = runs_dir(ctx);
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
+    // Before the scenarios, whose time a build would use up.
+    for tool in args.backend.tools() {
+        ctx.toolbox.get(tool)?;
+    }
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
     let runtime = runtime()?;
