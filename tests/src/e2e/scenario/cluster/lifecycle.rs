@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
@@ -14,11 +15,14 @@ use super::super::Access;
 use super::{Lab, cluster, deliver, documented_command, found, quick_values};
 use crate::e2e::corpus::Sample;
 use crate::e2e::run::Env;
+use crate::e2e::wait::{Look, wait_for};
 use crate::render::Helm;
 use crate::scenarios::{Rendered, render_all};
 use crate::schema_check;
 
 const RELEASE: &str = "tempo-stack";
+/// A Tempo that was told to stop ends within this on a busy node.
+const ENDED: Duration = Duration::from_secs(60);
 /// What a namespace holds without any release.
 const NAMESPACES_OWN: [&str; 2] = ["ConfigMap/kube-root-ca.crt", "ServiceAccount/default"];
 
@@ -35,12 +39,12 @@ async fn comes_and_goes(env: &Env) -> Result<()> {
     lab.run(lab.helm_with(&install, &values)?).await?;
     let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 0).await?;
 
-    uninstall(&lab, RELEASE).await?;
+    uninstall(env, &lab, RELEASE).await?;
     let claim = only_the_claim(env, &lab).await?;
     lab.run(lab.helm_with(&install, &values)?).await?;
     again(env, &lab, RELEASE, "a reinstallation", &sample).await?;
 
-    uninstall(&lab, RELEASE).await?;
+    uninstall(env, &lab, RELEASE).await?;
     let set = format!("tempo.persistence.existingClaim={claim}");
     let other = ["install", "other", "./tempo-stack", "--set", &set];
     lab.run(lab.helm_with(&other, &values)?).await?;
@@ -49,8 +53,22 @@ async fn comes_and_goes(env: &Env) -> Result<()> {
     lab.close().await
 }
 
-async fn uninstall(lab: &Lab<'_>, release: &str) -> Result<()> {
+/// Uninstalls and waits until Tempo has ended, as the README says: helm waits for objects, not for their
+/// pods, and the next Tempo on the volume would find files that the last one is still removing.
+async fn uninstall(env: &Env, lab: &Lab<'_>, release: &str) -> Result<()> {
     lab.run(lab.helm(&["uninstall", release, "--wait"])?).await?;
+    let pods: Api<Pod> = lab.cluster.connection().api(lab.namespace.name());
+    let tempo = format!("app.kubernetes.io/instance={release},app.kubernetes.io/component=tempo");
+    let tempo = ListParams::default().labels(&tempo);
+    wait_for("the end of Tempo's pod", ENDED, &env.cancel, || async {
+        let left = pods.list(&tempo).await.context("listing pods")?.items.len();
+        Ok(if left > 0 {
+            Look::NotYet(format!("{left} pods"))
+        } else {
+            Look::Found(())
+        })
+    })
+    .await?;
     Ok(())
 }
 
@@ -190,7 +208,7 @@ async fn both_helms(env: &Env) -> Result<()> {
         &sample,
     )
     .await?;
-    uninstall(&lab, RELEASE).await?;
+    uninstall(env, &lab, RELEASE).await?;
     lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
     again(env, &lab, RELEASE, "helm 3 after an uninstallation by helm 4", &sample).await?;
     lab.close().await
