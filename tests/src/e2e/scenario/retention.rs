@@ -1,12 +1,12 @@
 //! `retention`: traces go when their time is up, and so do their blocks; younger ones stay.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::{Access, values};
 use crate::e2e::backend::{Component, Stack};
-use crate::e2e::corpus::{Corpus, Sample};
+use crate::e2e::corpus::{Corpus, Sample, now_unix_nano};
 use crate::e2e::door::Door;
 use crate::e2e::metrics::Scrape;
 use crate::e2e::run::Env;
@@ -150,9 +150,7 @@ fn age(sample: &Sample) -> Result<Duration> {
     let scopes = sample.traces.resource_spans.iter().flat_map(|r| &r.scope_spans);
     let ends = scopes.flat_map(|s| &s.spans).map(|span| span.end_time_unix_nano);
     let end = Duration::from_nanos(ends.max().context("a sample has spans")?).as_secs();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("reading the clock")?;
+    let now = Duration::from_nanos(now_unix_nano()?);
     Ok(now.saturating_sub(Duration::from_secs(end)))
 }
 
