@@ -1,35 +1,15 @@
-//! What proves the tempo-stack charts.
+//! What proves the tempo-stack charts: real traces through the real stack.
 //!
-//! Data flows one way: [`workspace`] finds charts and scenarios, [`render`] runs the real helm and
-//! parses its output once into [`manifest`]s, [`golden`], [`rules`] and [`config_check`] judge them,
-//! and `e2e` runs them and sends real traces through.
-//! Programs are [`step`]s; the pinned ones come from [`tools`].
+//! One direction: a [`scenario`] asks its [`env`](run::Env) for a stack of a [`backend`], a [`client`]
+//! sends what the [`model`] describes and reads it back, the model says what is lost or changed, and
+//! [`run`] gathers the verdicts into a [`report`].
 
-pub mod artifact_hub;
-pub mod config_check;
-pub mod disk;
-pub mod door;
-pub mod failure;
-pub mod generated;
-pub mod golden;
-pub mod kube_score;
-pub mod lint;
-pub mod manifest;
-pub mod pod_security;
-pub mod program;
-pub mod progress;
-pub mod quantity;
-pub mod render;
-pub mod rules;
-pub mod run_dir;
-pub mod scenarios;
-pub mod schema_check;
-pub mod step;
-pub mod tools;
-pub mod values;
-pub mod whole_file;
-pub mod workload;
-pub mod workspace;
-
-#[cfg(feature = "e2e")]
-pub mod e2e;
+pub mod backend;
+pub mod client;
+pub mod diagnostics;
+pub mod model;
+pub mod ports;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod wait;

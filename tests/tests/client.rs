@@ -1,25 +1,25 @@
 //! The clients of the end-to-end harness against the real Tempo and Collector.
-#![cfg(feature = "e2e")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod stack;
 
 use std::time::Duration;
 
+use kit::step::Cancel;
+use stack_tests::client::load::{Load, Plan};
+use stack_tests::client::malformed::{self, Class, Input, PER_CLASS};
+use stack_tests::client::readback::read_back;
+use stack_tests::client::send::Sender;
+use stack_tests::model::compare::compare;
+use stack_tests::model::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample, now_unix_nano};
+use stack_tests::model::door::Door;
+use stack_tests::model::expect::expected;
+use stack_tests::model::id::{SpanId, TraceId};
+use stack_tests::model::ledger::Ledger;
+use stack_tests::model::outcome::Outcome;
+use stack_tests::wait::{Look, wait_for};
+
 use stack::{PATIENCE, Stack};
-use stack_tests::e2e::compare::compare;
-use stack_tests::e2e::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample, now_unix_nano};
-use stack_tests::e2e::door::Door;
-use stack_tests::e2e::expect::expected;
-use stack_tests::e2e::id::{SpanId, TraceId};
-use stack_tests::e2e::ledger::Ledger;
-use stack_tests::e2e::load::{Load, Plan};
-use stack_tests::e2e::malformed::{self, Class, Input, PER_CLASS};
-use stack_tests::e2e::readback::read_back;
-use stack_tests::e2e::send::Sender;
-use stack_tests::e2e::transport::Outcome;
-use stack_tests::e2e::wait::{Look, wait_for};
-use stack_tests::step::Cancel;
 
 const SEED: u64 = 20;
 

@@ -1,24 +1,15 @@
-//! What every command is handed: where the workspace is and how to speak.
+//! What every command is handed: the project, and how to speak.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use charts::project::{Options, Project};
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::progress;
-use stack_tests::render::{Helm, Prepared};
-use stack_tests::run_dir;
-use stack_tests::step::{Cancel, Runner, Step};
-use stack_tests::tools::{Origin, Toolbox};
-use stack_tests::workspace::{Chart, Workspace};
-
-/// The temporary folder of a plan: no plan makes one.
-pub const TEMP: &str = "TEMP";
+use kit::step::{Cancel, Step};
+use serde::Serialize;
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
@@ -49,162 +40,34 @@ pub enum Format {
     Json,
 }
 
-/// `[workspace.metadata.xtask]` in Cargo.toml.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Metadata {
-    kube_version: String,
-    #[serde(default)]
-    published_charts: Option<String>,
-    #[serde(default)]
-    maintainers: Vec<Maintainer>,
-    #[serde(default)]
-    sign_key: Option<SignKey>,
-}
-
-/// Someone to ask about a chart, as Artifact Hub shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Maintainer {
-    /// A name.
-    pub name: String,
-    /// An address.
-    pub email: String,
-}
-
-/// The public key that archives are signed with, as Artifact Hub shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignKey {
-    /// The primary key's fingerprint in hexadecimal digits.
-    pub fingerprint: String,
-    /// Where the public key is found.
-    pub url: String,
-}
-
-/// Settings of packages and releases.
-#[derive(Debug, Clone, Default)]
-pub struct Publication {
-    /// Where the charts are found once they are published: `oci://…` or `https://…`.
-    pub charts: Option<String>,
-    /// Whom to ask.
-    pub maintainers: Vec<Maintainer>,
-    /// What signs.
-    pub sign_key: Option<SignKey>,
-}
-
 /// Built once by a command, passed down.
 #[derive(Debug, Clone)]
 pub struct Ctx {
-    /// The workspace.
-    pub workspace: Workspace,
-    /// Runs programs.
-    pub runner: Runner,
-    /// The pinned tools.
-    pub toolbox: Toolbox,
-    /// The Kubernetes version that charts are rendered for.
-    pub kube_version: String,
-    /// How packages and releases are made.
-    pub publication: Publication,
+    project: Project,
     /// The global options.
     pub args: GlobalArgs,
 }
 
-impl Ctx {
-    /// Reads the workspace. Precedence of settings: flag, `XTASK_*` variable, `[workspace.metadata.xtask]`.
-    pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
-        Ctx::at(Workspace::find()?, args, cancel)
-    }
+impl Deref for Ctx {
+    type Target = Project;
 
-    fn at(workspace: Workspace, args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
-        let metadata = read_metadata(&workspace)?;
-        let runner = Runner::new(cancel, args.verbose > 0);
-        let toolbox = Toolbox::read(workspace.root(), Toolbox::default_cache()?, runner.clone(), args.quiet)?;
-        let kube_version = std::env::var("XTASK_KUBE_VERSION").unwrap_or(metadata.kube_version);
-        let charts = std::env::var("XTASK_PUBLISHED_CHARTS")
-            .ok()
-            .or(metadata.published_charts);
-        let publication = Publication {
-            charts: charts
-                .map(|url| url.trim_end_matches('/').to_owned())
-                .filter(|url| !url.is_empty()),
-            maintainers: metadata.maintainers,
-            sign_key: metadata.sign_key,
+    fn deref(&self) -> &Project {
+        &self.project
+    }
+}
+
+impl Ctx {
+    /// Reads the workspace.
+    pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
+        let options = Options {
+            verbose: args.verbose > 0,
+            quiet: args.quiet,
+            artifacts: args.artifacts.clone(),
         };
         Ok(Ctx {
-            workspace,
-            runner,
-            toolbox,
-            kube_version,
-            publication,
+            project: Project::find(options, cancel)?,
             args,
         })
-    }
-
-    /// The same run in another checkout, with that one's settings and pins.
-    pub fn in_checkout(&self, root: &Path) -> Result<Ctx> {
-        Ctx::at(Workspace::at(root), self.args.clone(), self.runner.cancel().clone())
-    }
-
-    /// A helm from PATH or the pinned one.
-    pub fn helm(&self) -> Result<Helm> {
-        Ok(self.helm_at(self.toolbox.get("helm")?.path))
-    }
-
-    /// A helm at a known place.
-    pub fn helm_at(&self, program: PathBuf) -> Helm {
-        Helm {
-            program,
-            kube_version: self.kube_version.clone(),
-            runner: self.runner.clone(),
-        }
-    }
-
-    /// A helm for a plan: what is found, or the name of what would be built first.
-    pub fn planned_helm(&self, only: Option<Origin>) -> Result<Helm> {
-        let found = self.toolbox.find("helm")?;
-        let found = found.filter(|tool| only.is_none_or(|origin| tool.origin == origin));
-        Ok(self.helm_at(found.map_or_else(|| "helm".into(), |tool| tool.path)))
-    }
-
-    /// The steps that build those of these tools that are missing.
-    pub fn planned_builds(&self, names: &[&str]) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
-        for name in names {
-            if self.toolbox.find(name)?.is_none() {
-                let output = self.toolbox.cache().join("tools").join(name);
-                steps.push(self.toolbox.build_step(self.toolbox.tool(name)?, &output));
-            }
-        }
-        Ok(steps)
-    }
-
-    /// A lock file, held as long as what is returned lives; `what` says what its holder does.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
-        run_dir::lock(path, what, self.args.quiet, self.runner.cancel())
-    }
-
-    /// Where `command` leaves its files.
-    pub fn artifacts(&self, command: &str) -> PathBuf {
-        match &self.args.artifacts {
-            Some(dir) => dir.clone(),
-            None => self.target_dir().join("xtask").join(command),
-        }
-    }
-
-    /// Cargo's target folder.
-    pub fn target_dir(&self) -> PathBuf {
-        std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).map_or_else(
-            || self.workspace.root().join("target"),
-            |dir| self.workspace.root().join(dir),
-        )
-    }
-
-    /// A line for people about what goes on, on standard error; silent with `--quiet`.
-    pub fn say(&self, line: impl AsRef<str>) {
-        if !self.args.quiet {
-            progress::say(line.as_ref());
-        }
     }
 
     /// Prints `value` if `--format json` is on, else `text`.
@@ -252,48 +115,4 @@ pub fn print_line(text: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("writing to standard output"),
     }
-}
-
-/// A chart's copy in the temporary folder of a plan, and the step that makes it whole if it needs one.
-pub fn planned_chart(helm: &Helm, chart: &Chart) -> (Prepared, Option<Step>) {
-    let folder = Path::new(TEMP).join(chart.name());
-    let build = !chart.metadata.dependencies.is_empty();
-    let build = build.then(|| helm.dependency_build_step(chart.name(), &folder));
-    (Prepared::archive(chart.name(), folder), build)
-}
-
-fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(&cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(workspace.root())
-        .output()
-        .map_err(|error| {
-            let what = format!("{cargo} can't be run: {error}");
-            Failure::err(
-                Kind::Tool,
-                what,
-                "install Rust (https://rustup.rs) or add cargo to PATH",
-            )
-        })?;
-    let bad = |why: String| {
-        Failure::err(
-            Kind::Usage,
-            format!("[workspace.metadata.xtask] in Cargo.toml can't be read: {why}"),
-            "mend Cargo.toml",
-        )
-    };
-    if !output.status.success() {
-        return Err(bad(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    #[derive(Deserialize)]
-    struct CargoMetadata {
-        metadata: WorkspaceMetadata,
-    }
-    #[derive(Deserialize)]
-    struct WorkspaceMetadata {
-        xtask: Metadata,
-    }
-    let parsed: CargoMetadata = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
-    Ok(parsed.metadata.xtask)
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use charts::generated::{self, Departure, Difference, Generated};
+use kit::failure::{Failure, Kind};
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::generated::{self, Departure, Difference, Generated};
 
 use crate::ctx::Ctx;
 

@@ -1,29 +1,17 @@
 //! Automation of the tempo-stack charts: `cargo xtask --help`.
 
-#![cfg_attr(
-    not(feature = "release"),
-    allow(dead_code, reason = "what only `release` needs is compiled in any case")
-)]
-
-mod archive;
-#[cfg(feature = "e2e")]
-mod claim;
-mod cluster;
 mod cmd;
 mod ctx;
-#[cfg(feature = "e2e")]
-mod endpoints;
 mod generated;
-mod release;
-mod testbed;
+mod local;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use stack_tests::failure::{Failure, kind_of, remedy_of};
-use stack_tests::progress::say;
-use stack_tests::step::Cancel;
+use kit::failure::{Failure, kind_of, remedy_of};
+use kit::progress::say;
+use kit::step::Cancel;
 
 use crate::ctx::{Ctx, Format, GlobalArgs};
 
@@ -53,19 +41,14 @@ enum Command {
     Docs(cmd::docs::DocsArgs),
     Schemas(cmd::schemas::SchemasArgs),
     Test(cmd::test::TestArgs),
-    #[cfg(feature = "e2e")]
     E2e(cmd::e2e::E2eArgs),
-    #[cfg(feature = "e2e")]
     Up(cmd::up::UpArgs),
-    #[cfg(feature = "e2e")]
     Down(cmd::down::DownArgs),
-    #[cfg(feature = "e2e")]
     Status(cmd::status::StatusArgs),
     Cluster(cmd::cluster::ClusterArgs),
     Changed(cmd::changed::ChangedArgs),
     Bump(cmd::bump::BumpArgs),
     Package(cmd::package::PackageArgs),
-    #[cfg(feature = "release")]
     Release(cmd::release::ReleaseArgs),
 }
 
@@ -108,19 +91,14 @@ fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
         Command::Docs(args) => cmd::docs::run(&ctx, args),
         Command::Schemas(args) => cmd::schemas::run(&ctx, args),
         Command::Test(args) => cmd::test::run(&ctx, args),
-        #[cfg(feature = "e2e")]
         Command::E2e(args) => cmd::e2e::run(&ctx, args),
-        #[cfg(feature = "e2e")]
         Command::Up(args) => cmd::up::run(&ctx, args),
-        #[cfg(feature = "e2e")]
         Command::Down(args) => cmd::down::run(&ctx, args),
-        #[cfg(feature = "e2e")]
         Command::Status(args) => cmd::status::run(&ctx, args),
         Command::Cluster(args) => cmd::cluster::run(&ctx, args),
         Command::Changed(args) => cmd::changed::run(&ctx, args),
         Command::Bump(args) => cmd::bump::run(&ctx, args),
         Command::Package(args) => cmd::package::run(&ctx, args),
-        #[cfg(feature = "release")]
         Command::Release(args) => cmd::release::run(&ctx, args),
     }
 }

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#[path = "../../tests/tests/charts/mod.rs"]
+#[path = "../charts/tests/sample/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
-mod charts;
+mod sample;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use charts::Sample;
+use sample::Sample;
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
@@ -190,7 +190,7 @@ fn the_umbrellas_archive_carries_its_dependency_and_renders_alone() {
     let alone = tempfile::tempdir().unwrap();
     let file = alone.path().join("tree.tgz");
     std::fs::rename(sample.path("o/tree-0.1.0.tgz"), &file).unwrap();
-    let output = Command::new(charts::helm().program)
+    let output = Command::new(sample::helm().program)
         .args(["template", "tree", "tree.tgz"])
         .current_dir(alone.path())
         .output()

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#[path = "../../tests/tests/charts/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the library")]
-mod charts;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod keys;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;
+#[path = "../charts/tests/sample/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod sample;
 
 use repo::{Repo, clone, expect};
 
@@ -185,7 +185,7 @@ fn a_worktree_answers_like_its_checkout() {
     let dir = temp.path().join("w");
     repo.git(&["worktree", "add", "-q", "-b", "work", &dir.display().to_string()]);
     let tree = Repo {
-        sample: charts::Sample::new(),
+        sample: sample::Sample::new(),
         dir: dir.canonicalize().unwrap(),
     };
     tree.change(TREE, "fix: a");

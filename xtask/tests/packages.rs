@@ -2,19 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#[path = "../../tests/tests/charts/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the library")]
-mod charts;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod keys;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;
+#[path = "../charts/tests/sample/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod sample;
 
 use std::path::Path;
 
-use keys::{Recipe, USUAL};
 use pgp::composed::KeyType;
 use pgp::types::KeyVersion;
+
+use keys::{Recipe, USUAL};
 use repo::{Repo, clone, expect, text, verify};
 
 const WORD: &str = "correct horse";
@@ -100,7 +101,7 @@ fn images_of_the_default_render_are_listed_with_their_digests() {
 
 #[test]
 fn helm_4_accepts_what_was_signed_and_refuses_what_was_changed_since() {
-    verify::accepts_and_refuses(&charts::helm().program);
+    verify::accepts_and_refuses(&sample::helm().program);
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_subkey_signs_where_the_primary_key_may_not() {
     ];
     let output = repo.xtask(&sign);
     assert!(!expect(&output, 0).contains(WORD));
-    let helm = charts::helm().program;
+    let helm = sample::helm().program;
     expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &key.ring), 0);
     // A key in the environment signs nothing by itself.
     let mut unsigned = repo.command(env!("CARGO_BIN_EXE_xtask"));
@@ -240,7 +241,7 @@ fn local_dependencies_get_the_published_address_in_the_archive_only() {
             .unwrap(),
         0,
     );
-    let helm = charts::helm().program;
+    let helm = sample::helm().program;
     let mut build = repo.command(&helm.to_string_lossy());
     build
         .args(["dependency", "build", "--skip-refresh", "--plain-http"])

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#[path = "../../tests/tests/charts/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the library")]
-mod charts;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod keys;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;
+#[path = "../charts/tests/sample/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod sample;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,7 +79,7 @@ fn a_published_chart_is_pulled_and_verified_by_helm_and_publishing_twice_changes
     assert!(files(&site) == before);
 
     let ring = key.ring.display().to_string();
-    let mut pull = repo.command(&charts::helm().program.to_string_lossy());
+    let mut pull = repo.command(&sample::helm().program.to_string_lossy());
     pull.args([
         "pull",
         "tree",

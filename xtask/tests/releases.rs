@@ -5,14 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-#[path = "../../tests/tests/charts/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests of the library")]
-mod charts;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod keys;
 mod registry;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;
+#[path = "../charts/tests/sample/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod sample;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -84,7 +84,7 @@ fn keys_that_gpg_made_sign_from_its_home_and_both_helms_accept_them() {
             .env("XTASK_PASSPHRASE", PASSWORD);
         let shown = expect(&sign.output().unwrap(), 0);
         assert!(!shown.contains(PASSWORD), "{shown}");
-        for helm in [charts::helm().program, tool("helm3")] {
+        for helm in [sample::helm().program, tool("helm3")] {
             expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &ring), 0);
         }
         let mut wrong = repo.command(env!("CARGO_BIN_EXE_xtask"));
@@ -261,7 +261,7 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
     assert!(expect(&xtask(&["release", "plan", "--to", &to]), 0).contains("nothing to do"));
 
     // helm pulls and verifies it, installs it from its address, and finds the same bytes.
-    for helm in [charts::helm().program, tool("helm3")] {
+    for helm in [sample::helm().program, tool("helm3")] {
         let home = tempfile::tempdir().unwrap();
         let run = |args: &[&str]| {
             let mut command = Command::new(&helm);
@@ -475,7 +475,7 @@ fn both_helms_install_from_the_registry_on_a_cluster() {
     let repo = Repo::publishable(&to);
     expect(&repo.xtask(&["package"]), 0);
     expect(&repo.xtask(&["release", "push", "--to", &to, "--plain-http"]), 0);
-    for (n, helm) in [charts::helm().program, tool("helm3")].into_iter().enumerate() {
+    for (n, helm) in [sample::helm().program, tool("helm3")].into_iter().enumerate() {
         // In the namespace that every cluster has: nothing but the release has to go afterwards.
         let release = format!("release-test-{}-{n}", std::process::id());
         let run = |args: &[&str]| {
@@ -595,7 +595,7 @@ fn what_must_not_be_published_is_refused_before_anything_is_pushed() {
     let tags = registry.tags("x/leaf");
     // Whoever published it without its papers, or was killed and went on to another commit, hears of it.
     let bare = Registry::start(&temp.path().join("bare"), &OPEN);
-    let mut helm = repo.command(&charts::helm().program.to_string_lossy());
+    let mut helm = repo.command(&sample::helm().program.to_string_lossy());
     helm.args([
         "push",
         "dist/leaf-0.1.0.tgz",

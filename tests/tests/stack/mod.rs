@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use charts::tools::Toolbox;
+use charts::workspace::Workspace;
+use kit::step::{Cancel, Runner};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stack_tests::e2e::door::Doors;
-use stack_tests::e2e::ports::Ports as FreePorts;
-use stack_tests::e2e::tempo::Client;
-use stack_tests::e2e::wait::{Look, wait_for};
-use stack_tests::step::{Cancel, Runner};
-use stack_tests::tools::Toolbox;
-use stack_tests::workspace::Workspace;
+use stack_tests::client::tempo::Client;
+use stack_tests::model::door::Doors;
+use stack_tests::ports::Ports as FreePorts;
+use stack_tests::wait::{Look, wait_for};
 
 /// Longer than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use charts::workspace::Chart;
 use clap::{Args, ValueEnum};
+use kit::failure::{Failure, Kind};
+use kit::whole_file::{self, Mode};
+use release::changed::{Changed, History};
+use release::commits::{Change, ChangeKind};
+use release::edit::{At, set_annotation, set_scalar};
+use release::git::Git;
+use release::lock;
+use release::version::{Level, next};
 use semver::Version;
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::whole_file::{self, Mode};
-use stack_tests::workspace::Chart;
 
 use crate::ctx::Ctx;
-use crate::release::changed::{Changed, History};
-use crate::release::commits::{Change, ChangeKind};
-use crate::release::edit::{At, set_annotation, set_scalar};
-use crate::release::git::Git;
-use crate::release::lock;
-use crate::release::version::{Level, next};
 
 /// Raises the versions of the charts that changed.
 ///

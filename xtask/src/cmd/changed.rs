@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use release::changed::{Base, Changed, History};
+use release::git::Git;
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
 
 use crate::ctx::Ctx;
-use crate::release::changed::{Base, Changed, History};
-use crate::release::git::Git;
 
 /// Shows the charts that changed since HEAD left the default branch, and the bump that each needs.
 ///

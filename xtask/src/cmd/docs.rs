@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use charts::generated::{self, Generated};
+use charts::workspace::{Chart, Workspace};
 use clap::Args;
-use stack_tests::door;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::generated::{self, Generated};
-use stack_tests::rules::Finding;
-use stack_tests::values::{ValuesFile, readme, schema};
-use stack_tests::workspace::{Chart, Workspace};
+use kit::failure::{Failure, Kind};
+use lint::rules::Finding;
+use lint::values::{ValuesFile, readme, schema};
+use stack_tests::model::door;
 use tera::{Context as Data, Tera};
 
 use crate::ctx::Ctx;
@@ -22,7 +22,7 @@ const VALUES: &str = "values";
 /// The part of the workspace's README that is written here.
 const DOORS: &str = "doors";
 /// What the second one follows from.
-const DOORS_SOURCE: &str = "tests/src/door.rs";
+const DOORS_SOURCE: &str = "tests/src/model/door.rs";
 const COMMAND: &str = "cargo xtask docs";
 
 /// Writes values.schema.json and the README's value tables from the comments in values.yaml, and the
@@ -37,7 +37,7 @@ const COMMAND: &str = "cargo xtask docs";
 /// and in the values of a dependency. The tables stand between the lines `<!-- values:begin -->` and
 /// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera. What each
 /// door of the Collector carries stands between `<!-- doors:begin -->` and `<!-- doors:end -->` of the
-/// README.md at the top; it follows from tests/src/door.rs.
+/// README.md at the top; it follows from tests/src/model/door.rs.
 ///
 /// A leaf without a description or a @schema that can't be used is a finding with its line, exit code
 /// 1; then nothing is written for that chart.

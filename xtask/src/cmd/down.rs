@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use kit::step::Step;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::step::Step;
 
-use crate::claim::Claim;
-use crate::cmd::e2e::{runs_dir, sweep};
 use crate::ctx::Ctx;
+use crate::local::claim::Claim;
+use crate::local::{runs_dir, sweep};
 
 /// Longer than the grace periods of both programs together.
 const STOP_TIMEOUT: Duration = Duration::from_secs(90);

@@ -8,26 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
+use cluster::kind::DEFAULT_NAME;
+use kit::disk;
+use kit::failure::{Failure, Kind};
 use serde::Serialize;
-use stack_tests::disk;
-use stack_tests::e2e::backend::Backend;
-use stack_tests::e2e::backend::cluster::{ClusterBackend, Setup};
-use stack_tests::e2e::backend::local::LocalBackend;
-use stack_tests::e2e::report::{self, Report};
-use stack_tests::e2e::run::{RunOptions, run as run_scenarios};
-use stack_tests::e2e::scenario::{self, Scenario};
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::render::RenderOptions;
-use stack_tests::run_dir;
-use stack_tests::step::Step;
+use stack_tests::backend::Backend;
+use stack_tests::backend::cluster::{ClusterBackend, Setup};
+use stack_tests::backend::local::LocalBackend;
+use stack_tests::report::{self, Report};
+use stack_tests::run::{RunOptions, run as run_scenarios};
+use stack_tests::scenario::{self, Scenario};
 
-use crate::cluster::DEFAULT_NAME;
-use crate::ctx::{Ctx, planned_chart};
-
-/// Logs, blocks and queues of the scenarios that run at the same time stay under this.
-pub const RUN_SPACE: u64 = 1024 * 1024 * 1024;
+use crate::ctx::Ctx;
+use crate::local::{RUN_SPACE, plan, runs_dir, runtime, sweep};
 
 /// Runs the stack for real, sends traces through every door and reads them back.
 ///
@@ -268,30 +263,6 @@ fn judge(report: &Report, artifacts: &Path, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// The folder that all runs of this checkout have their folders in.
-pub fn runs_dir(ctx: &Ctx) -> PathBuf {
-    ctx.target_dir().join("xtask").join("runs")
-}
-
-/// A runtime for the asynchronous part.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the asynchronous runtime")
-}
-
-/// Stops what a killed run left behind, so that it can't disturb this one.
-pub fn sweep(ctx: &Ctx, runs: &Path) -> Result<()> {
-    let (processes, folders) = run_dir::sweep(&[runs, &ctx.toolbox.builds()])?;
-    if folders > 0 {
-        ctx.say(format!(
-            "cleaned up after a killed run: {processes} processes stopped, {folders} folders removed"
-        ));
-    }
-    Ok(())
-}
-
 fn list(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
     let rows: Vec<Listed> = scenarios
         .iter()
@@ -307,22 +278,6 @@ fn list(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
         .collect::<Vec<_>>()
         .join("\n");
     ctx.print(&rows, text)
-}
-
-/// What would run before the programs do: missing tools are built and the umbrella is rendered for each
-/// of `names`, with TEMP for the temporary folder and the values on standard input.
-pub fn plan<'a>(ctx: &Ctx, names: impl IntoIterator<Item = &'a str>, tools: &[&str]) -> Result<Vec<Step>> {
-    let chart = ctx.workspace.chart("observability")?;
-    let helm = ctx.planned_helm(None)?;
-    let mut steps = ctx.planned_builds(tools)?;
-    let (folder, build) = planned_chart(&helm, &chart);
-    steps.extend(build);
-    for name in names {
-        let mut step = helm.template_step(&folder, &RenderOptions::documented(chart.name()));
-        step.name = format!("{name}: {}", step.name);
-        steps.push(step.args(["--values", "-"]));
-    }
-    Ok(steps)
 }
 
 /// The report for people: a line a scenario, then the count alone on the last line.

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use anyhow::{Context, Result};
+use charts::workspace::{Chart, Scenario};
 use clap::Args;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::lint::{self, LintChart, Report, Tools};
-use stack_tests::progress::Progress;
-use stack_tests::rules::Finding;
-use stack_tests::workspace::{Chart, Scenario};
+use kit::failure::{Failure, Kind};
+use kit::progress::Progress;
+use lint::check::{self, LintChart, Report, Tools};
+use lint::rules::Finding;
 
 use crate::ctx::{Ctx, print_line};
 
@@ -56,7 +56,7 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
         let tools = Tools::planned(&ctx.toolbox, |program| ctx.helm_at(program))?;
         let mut steps = Vec::new();
         for (chart, scenario) in &jobs {
-            steps.extend(lint::plan(&tools, &ctx.workspace, &charts[*chart], scenario)?);
+            steps.extend(check::plan(&tools, &ctx.workspace, &charts[*chart], scenario)?);
         }
         return ctx.print_plan(&steps);
     }
@@ -73,10 +73,10 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
 }
 
 fn list_rules(ctx: &Ctx) -> Result<()> {
-    let rules: BTreeMap<String, String> = lint::rule_list().into_iter().collect();
+    let rules: BTreeMap<String, String> = check::rule_list().into_iter().collect();
     let width = rules.keys().map(String::len).max().unwrap_or_default();
     let mut text = String::new();
-    for (name, summary) in lint::rule_list() {
+    for (name, summary) in check::rule_list() {
         writeln!(text, "{name:<width$}  {summary}")?;
     }
     ctx.print(&rules, text)
@@ -119,7 +119,7 @@ fn judge(ctx: &Ctx, tools: &Tools, jobs: &[(&LintChart, Scenario)]) -> Result<Ve
             scope.spawn(move || {
                 while let Some((chart, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let name = format!("{}/{}", chart.chart.name(), scenario.name);
-                    let report = lint::scenario(tools, &ctx.workspace, chart, scenario)
+                    let report = check::scenario(tools, &ctx.workspace, chart, scenario)
                         .with_context(|| format!("scenario {name}"));
                     let failed = report.is_err();
                     // The receiver is gone once another scenario could not be judged.

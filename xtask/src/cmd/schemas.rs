@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use charts::kubernetes;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use kit::progress::Progress;
+use kit::step::Step;
+use lint::schema_check;
 use serde::Deserialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::progress::Progress;
-use stack_tests::schema_check;
-use stack_tests::step::Step;
 
 use crate::ctx::Ctx;
 
@@ -39,11 +40,11 @@ pub struct SchemasArgs {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &SchemasArgs) -> Result<()> {
     let root = ctx.workspace.root();
-    let versions = schema_check::versions(root)?;
+    let versions = kubernetes::versions(root)?;
     if ctx.args.dry_run {
         let steps: Vec<Step> = versions
             .iter()
-            .map(|version| download(&schema_check::version_folder(root, version)))
+            .map(|version| download(&kubernetes::version_folder(root, version)))
             .collect();
         return ctx.print_plan(&steps);
     }
@@ -51,7 +52,7 @@ pub fn run(ctx: &Ctx, args: &SchemasArgs) -> Result<()> {
     let mut total = 0;
     let mut progress = Progress::start("deriving schemas", versions.len() as u64, ctx.args.quiet);
     for version in &versions {
-        let folder = schema_check::version_folder(root, version);
+        let folder = kubernetes::version_folder(root, version);
         let files = derived(ctx, &folder, version)?;
         let differing = differences(&folder, &files)?;
         if !args.check && !differing.is_empty() {

@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 use clap::Args;
-use stack_tests::e2e::tempo::Client;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::run_dir;
+use kit::failure::{Failure, Kind};
+use kit::run_dir;
+use stack_tests::client::tempo::Client;
 
-use crate::cmd::e2e::{runs_dir, runtime};
-use crate::cmd::up;
 use crate::ctx::Ctx;
+use crate::local::{LOG, PURPOSE, running, runs_dir, runtime};
 
 /// Shows whether the stack of `cargo xtask up` runs, whether it is ready, and where it is reached.
 ///
@@ -34,7 +33,7 @@ pub fn run(ctx: &Ctx, _args: &StatusArgs) -> Result<()> {
             )),
         }
     }
-    let Some((_, shown)) = up::running(&runs)? else {
+    let Some((_, shown)) = running(&runs)? else {
         return Err(Failure::err(
             Kind::Findings,
             "the stack is not up",
@@ -50,7 +49,7 @@ pub fn run(ctx: &Ctx, _args: &StatusArgs) -> Result<()> {
         Failure::err(
             Kind::Findings,
             format!("Tempo is not ready: {why}"),
-            format!("see {}", ctx.artifacts(up::PURPOSE).join(up::LOG).display()),
+            format!("see {}", ctx.artifacts(PURPOSE).join(LOG).display()),
         )
     })
 }

@@ -1,13 +1,14 @@
 //! `cargo xtask template`: the committed renders.
 
 use anyhow::Result;
+use charts::cases;
+use charts::golden;
+use charts::project::planned_chart;
+use charts::workspace::Chart;
 use clap::Args;
-use stack_tests::golden;
-use stack_tests::scenarios;
-use stack_tests::step::Step;
-use stack_tests::workspace::Chart;
+use kit::step::Step;
 
-use crate::ctx::{Ctx, planned_chart};
+use crate::ctx::Ctx;
 use crate::generated::conclude;
 
 /// Renders every chart with every scenario into tests/golden, to be reviewed like code.
@@ -58,7 +59,7 @@ fn plan(ctx: &Ctx, charts: &[Chart]) -> Result<Vec<Step>> {
         let (folder, build) = planned_chart(&helm, chart);
         steps.extend(build);
         for scenario in chart.scenarios()? {
-            let mut step = helm.template_step(&folder, &scenarios::options(chart, &scenario)?);
+            let mut step = helm.template_step(&folder, &cases::options(chart, &scenario)?);
             step.name = format!("{} ({})", step.name, scenario.name);
             steps.push(step);
         }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use charts::tools::Group;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use kit::progress::{Progress, say};
+use kit::run_dir::{MARKER, RunDir};
+use kit::step::{Output, Step};
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::progress::{Progress, say};
-use stack_tests::run_dir::{MARKER, RunDir};
-use stack_tests::step::{Output, Step};
-use stack_tests::tools::Group;
 
 use crate::ctx::{Ctx, print_line};
 
@@ -98,10 +98,6 @@ fn steps(ctx: &Ctx) -> Result<Vec<Step>> {
         cargo(
             "clippy",
             &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        ),
-        cargo(
-            "clippy without the end-to-end part",
-            &["clippy", "-p", "xtask", "--no-default-features", "--", "-D", "warnings"],
         ),
         cargo("tests", &["test", "--workspace"]),
         check("generated files", &["docs", "--check"]).hint("cargo xtask docs"),
@@ -195,7 +191,7 @@ fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stack_tests::failure::kind_of;
+    use kit::failure::kind_of;
 
     #[test]
     fn the_tools_own_exit_code_is_passed_on() {

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use charts::tools::Group;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use stack_tests::tools::Group;
 
 use crate::ctx::{Ctx, Format};
 
@@ -44,7 +44,7 @@ struct Row {
     group: Group,
     pinned: String,
     found: Option<String>,
-    origin: Option<stack_tests::tools::Origin>,
+    origin: Option<charts::tools::Origin>,
     path: Option<String>,
 }
 

@@ -8,24 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use kit::disk;
+use kit::failure::{Failure, Kind, kind_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_yaml::Value;
-use stack_tests::disk;
-use stack_tests::e2e::backend::local::LocalBackend;
-use stack_tests::e2e::backend::{Backend, Component, Stack, StackSpec};
-use stack_tests::failure::{Failure, Kind, kind_of};
-use stack_tests::run_dir;
+use stack_tests::backend::local::LocalBackend;
+use stack_tests::backend::{Backend, Component, Stack, StackSpec};
 
-use crate::claim::Claim;
-use crate::cmd::e2e::{RUN_SPACE, plan, runs_dir, runtime, sweep};
 use crate::ctx::Ctx;
-use crate::endpoints::Shown;
+use crate::local::claim::Claim;
+use crate::local::endpoints::Shown;
+use crate::local::{LOG, PURPOSE, RUN_SPACE, plan, running, runs_dir, runtime, sweep};
 
-/// What `up` runs are called in their run folders.
-pub const PURPOSE: &str = "up";
-/// What the background process says, in the artifacts folder.
-pub const LOG: &str = "up.log";
 /// A start on a busy machine stays under this.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often the foreground process looks for the signal that ends it.
@@ -80,18 +75,6 @@ fn backend(ctx: &Ctx, runs: &Path) -> Result<LocalBackend> {
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
     LocalBackend::new(&ctx.toolbox, helm, umbrella, runs.to_path_buf(), PURPOSE)
-}
-
-/// The `up` that runs in this checkout: its pid and where it is reached.
-pub fn running(runs: &Path) -> Result<Option<(i32, Shown)>> {
-    for run in run_dir::find(runs)? {
-        if let Some(owner) = run.owner.filter(|owner| owner.purpose == PURPOSE)
-            && let Some(shown) = Shown::read(&run.path)?
-        {
-            return Ok(Some((owner.pid, shown)));
-        }
-    }
-    Ok(None)
 }
 
 fn read_values(file: Option<&Path>) -> Result<Value> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use stack_tests::step::{Cancel, Runner};
-use stack_tests::tools::Toolbox;
-use stack_tests::workspace::Workspace;
+use charts::tools::Toolbox;
+use charts::workspace::Workspace;
+use kit::step::{Cancel, Runner};
 
 /// Who may push.
 pub const USER: &str = "bot";

@@ -6,7 +6,7 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::charts::Sample;
+use super::sample::Sample;
 
 /// The charts `leaf` and `tree` (which depends on `leaf`), committed and released as 0.1.0.
 pub struct Repo {

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
+use cluster::kind::Cluster;
 
-use crate::cluster::Cluster;
 use crate::ctx::Ctx;
 
 /// Removes the cluster: its containers with their volumes, its network, its files.

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
+use cluster::docker::Docker;
+use cluster::testbed::Testbed;
 
-use crate::cluster::docker::Docker;
 use crate::ctx::Ctx;
-use crate::testbed::Testbed;
 
 /// Builds the images of the offline test bed: a kind node and the programs that the charts install.
 ///

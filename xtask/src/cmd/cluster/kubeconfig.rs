@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
+use cluster::kind::Cluster;
 
-use crate::cluster::Cluster;
 use crate::ctx::Ctx;
 
 /// Prints the path of the cluster's kubeconfig and nothing else; writes the file if it is missing.

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
+use cluster::kind::Cluster;
 
-use crate::cluster::Cluster;
 use crate::ctx::Ctx;
 
 /// Copies images from Docker into the cluster's nodes.

@@ -10,8 +10,8 @@ mod up;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use cluster::kind::{Cluster, DEFAULT_NAME};
 
-use crate::cluster::{Cluster, DEFAULT_NAME};
 use crate::ctx::Ctx;
 
 /// Runs a kind cluster of our own, with images from a registry or from the offline test bed.

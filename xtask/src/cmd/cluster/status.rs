@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
+use cluster::kind::Cluster;
+use kit::failure::{Failure, Kind};
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
 
-use crate::cluster::Cluster;
 use crate::ctx::Ctx;
 
 /// Shows the cluster's nodes and what isn't ready in it.

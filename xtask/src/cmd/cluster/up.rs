@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
+use cluster::kind::{Cluster, Wanted};
+use cluster::source::Images;
 use semver::Version;
 
-use crate::cluster::source::Images;
-use crate::cluster::{Cluster, Wanted};
 use crate::ctx::Ctx;
 
 /// Makes the cluster and waits until it is ready; a healthy one is used again.

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use anyhow::Result;
-use stack_tests::failure::{Kind, kind_of, remedy_of};
+use cluster::docker::{Docker, Info, START_DOCKER};
+use cluster::host;
+use cluster::kind::{Cluster, DEFAULT_NAME, Wanted};
+use cluster::source::Source;
+use cluster::testbed::{SPACE, Testbed};
+use kit::failure::{Kind, kind_of, remedy_of};
 
 use super::{Finding, space};
-use crate::cluster::docker::{Docker, Info, START_DOCKER};
-use crate::cluster::source::Source;
-use crate::cluster::{Cluster, DEFAULT_NAME, Wanted, host};
 use crate::ctx::Ctx;
-use crate::testbed::{SPACE, Testbed};
 
 /// All findings. What is missing is a hint, since most commands need no cluster; with `needed` it is a
 /// problem.

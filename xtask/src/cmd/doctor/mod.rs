@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use anyhow::Result;
+use charts::tools::Group;
 use clap::Args;
+use kit::disk;
+use kit::failure::{Failure, Kind, remedy_of};
+use kit::step::Step;
 use serde::Serialize;
-use stack_tests::disk;
-use stack_tests::failure::{Failure, Kind, remedy_of};
-use stack_tests::step::Step;
-use stack_tests::tools::Group;
 
 use crate::ctx::Ctx;
 

@@ -1,11 +1,11 @@
 //! Which cluster a run goes to, and which images run there.
 
 use anyhow::Result;
-use stack_tests::e2e::backend::cluster::{Images, Target};
-use stack_tests::failure::{Failure, Kind};
+use cluster::kind::{Cluster, Wanted};
+use kit::failure::{Failure, Kind};
+use stack_tests::backend::cluster::{Images, Target};
 
 use super::{BackendName, E2eArgs};
-use crate::cluster::{Cluster, Wanted};
 use crate::ctx::Ctx;
 
 /// The cluster that the command line means: for `--backend kind` ours, which is brought up if need be.

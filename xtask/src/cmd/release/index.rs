@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use charts::project::TEMP;
+use charts::render::Helm;
+use charts::tools::Origin;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use kit::run_dir::RunDir;
+use kit::step::Step;
+use kit::whole_file::{self, Mode};
+use release::archive;
+use release::dist::{self as packages, Candidate};
+use release::git::Git;
+use release::index::{self, Entry, Index};
+use release::package::copy;
+use release::site::{SUBJECT, Site};
+use release::target::{judge, same_files};
 use semver::Version;
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::render::Helm;
-use stack_tests::run_dir::RunDir;
-use stack_tests::step::Step;
-use stack_tests::tools::Origin;
 
 use super::dist;
-use stack_tests::whole_file::{self, Mode};
-
-use crate::archive;
-use crate::cmd::package::copy;
-use crate::ctx::{Ctx, TEMP};
-use crate::release::dist::{self as packages, Candidate};
-use crate::release::git::Git;
-use crate::release::index::{self, Entry, Index};
-use crate::release::site::{SUBJECT, Site};
-use crate::release::target::{judge, same_files};
+use crate::ctx::Ctx;
 
 /// Copies what `package` wrote into a static chart repository and adds it to its index.yaml.
 ///

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use kit::whole_file::{self, Mode};
+use release::changed::History;
+use release::git::Git;
+use release::notes::{self, Notes};
 use serde::Serialize;
-use stack_tests::whole_file::{self, Mode};
 
 use crate::ctx::Ctx;
-use crate::release::changed::History;
-use crate::release::git::Git;
-use crate::release::notes::{self, Notes};
 
 /// Prints the notes of the charts' versions, laid out by ci/templates/release-notes.md.tera.
 ///

@@ -1,20 +1,20 @@
 //! `cargo xtask release plan`: what would be published, and why.
 
 use anyhow::Result;
+use charts::workspace::Chart;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use release::access::Access;
+use release::annotate::is_local;
+use release::changed::History;
+use release::git::Git;
+use release::package::{self, packer};
+use release::packer::{Packer, Signing};
+use release::target::{State, Target};
 use semver::Version;
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::workspace::Chart;
 
-use crate::cmd::package::{self, packer};
 use crate::ctx::Ctx;
-use crate::release::access::Access;
-use crate::release::annotate::is_local;
-use crate::release::changed::History;
-use crate::release::git::Git;
-use crate::release::packer::{Packer, Signing};
-use crate::release::target::{State, Target};
 
 /// Shows what would be published, and why.
 ///

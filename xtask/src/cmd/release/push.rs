@@ -4,27 +4,28 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use charts::project::TEMP;
+use charts::render::Helm;
+use charts::tools::Origin;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use kit::progress::Progress;
+use kit::run_dir::RunDir;
+use kit::step::Step;
+use release::access::Access;
+use release::cosign::{Cosign, public_key, verify_pushed};
+use release::dist::{self as packages, Candidate, beside};
+use release::git::Git;
+use release::http::AGAIN;
+use release::package::{cosign, planned_cosign};
+use release::packer::{SBOM, STATEMENT};
+use release::registry::{Published, Registry};
+use release::target::{State, judge, same_files};
 use semver::Version;
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::progress::Progress;
-use stack_tests::render::Helm;
-use stack_tests::run_dir::RunDir;
-use stack_tests::step::Step;
-use stack_tests::tools::Origin;
 
 use super::dist;
-use crate::cmd::package::{cosign, planned_cosign};
-use crate::ctx::{Ctx, TEMP};
-use crate::release::access::Access;
-use crate::release::cosign::{Cosign, public_key, verify_pushed};
-use crate::release::dist::{self as packages, Candidate, beside};
-use crate::release::git::Git;
-use crate::release::http::AGAIN;
-use crate::release::packer::{SBOM, STATEMENT};
-use crate::release::registry::{Published, Registry};
-use crate::release::target::{State, judge, same_files};
+use crate::ctx::Ctx;
 
 /// The type under which a CycloneDX document is attached.
 pub const SBOM_TYPE: &str = "application/vnd.cyclonedx+json";

@@ -3,29 +3,30 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use charts::project::TEMP;
+use charts::render::{Helm, Prepared, RenderOptions};
+use charts::workspace::Chart;
 use clap::Args;
+use kit::failure::{Failure, Kind};
+use kit::run_dir::RunDir;
+use kit::step::Step;
+use release::access::Access;
+use release::archive;
+use release::cosign::{verify_blob, verify_pushed};
+use release::dist::beside;
+use release::git::Git;
+use release::http::{self, Http};
+use release::index::{self, Index};
+use release::openpgp;
+use release::package::packer;
+use release::packer::{BUNDLE, STATEMENT, Signing, homeless, lint_step};
+use release::provenance::{self, Claim};
+use release::registry::Registry;
 use semver::Version;
 use serde::Serialize;
-use stack_tests::failure::{Failure, Kind};
-use stack_tests::render::{Helm, Prepared, RenderOptions};
-use stack_tests::run_dir::RunDir;
-use stack_tests::step::Step;
-use stack_tests::workspace::Chart;
 
 use super::push::STATEMENT_TYPE;
-use crate::archive;
-use crate::cmd::package::packer;
-use crate::ctx::{Ctx, TEMP};
-use crate::release::access::Access;
-use crate::release::cosign::{verify_blob, verify_pushed};
-use crate::release::dist::beside;
-use crate::release::git::Git;
-use crate::release::http::{self, Http};
-use crate::release::index::{self, Index};
-use crate::release::openpgp;
-use crate::release::packer::{BUNDLE, STATEMENT, Signing, homeless, lint_step};
-use crate::release::provenance::{self, Claim};
-use crate::release::registry::Registry;
+use crate::ctx::Ctx;
 
 /// Checks a published chart: its digest, its signatures, its provenance, that helm accepts and renders it,
 /// and that a build of the tagged commit makes the same bytes.
@@ -411,10 +412,10 @@ impl Verify<'_> {
         tar::Archive::new(file)
             .unpack(&tree)
             .with_context(|| format!("unpacking {}", tar.display()))?;
-        let mut ctx = self.ctx.in_checkout(&tree)?;
-        ctx.publication.charts = claim.published.clone();
-        let packer = packer(&ctx, claim.epoch, Some(false))?;
-        let built = ctx
+        let mut project = self.ctx.in_checkout(&tree)?;
+        project.publication.charts = claim.published.clone();
+        let packer = packer(&project, claim.epoch, Some(false))?;
+        let built = project
             .workspace
             .chart(&fetched.chart)
             .and_then(|chart| packer.pack(&chart, &Signing::default()));
@@ -500,7 +501,7 @@ fn export_step(git: &Git, commit: &str, tar: &Path) -> Step {
 }
 
 fn plan(ctx: &Ctx, args: &VerifyArgs, reference: &str) -> Result<Vec<Step>> {
-    let helm = ctx.planned_helm(Some(stack_tests::tools::Origin::Pinned))?;
+    let helm = ctx.planned_helm(Some(charts::tools::Origin::Pinned))?;
     let temp = Path::new(TEMP);
     let archive = temp.join("CHART-VERSION.tgz");
     let mut steps = vec![
@@ -512,7 +513,7 @@ fn plan(ctx: &Ctx, args: &VerifyArgs, reference: &str) -> Result<Vec<Step>> {
         steps.push(helm_verify_step(&helm, &archive, &temp.join("keyring.gpg")));
     }
     if let Some(key) = &args.cosign_pub {
-        let program = crate::cmd::package::planned_cosign(ctx)?;
+        let program = release::package::planned_cosign(ctx)?;
         steps.push(verify_blob(&program, key, &archive, &beside(&archive, BUNDLE)));
     }
     steps.push(lint_step(&helm, "CHART", &archive));

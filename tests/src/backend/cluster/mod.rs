@@ -1,0 +1,355 @@
+//! The stack in a cluster: one that we made, or any that a kubeconfig leads to.
+//!
+//! Real helm installs the umbrella into a namespace of its own where Pod Security *restricted* is
+//! enforced. Nothing outside that namespace is changed, and the namespace goes with the stack.
+
+mod bundle;
+mod connection;
+mod forward;
+mod image;
+mod inside;
+mod judge;
+mod namespace;
+mod part;
+mod pods;
+mod shell;
+mod stack;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Namespace as ApiNamespace;
+use kube::Api;
+use kube::api::{DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use rand::RngExt;
+use serde_yaml::Value;
+
+pub use self::connection::{Connection, Target};
+pub use self::image::{Image, Images};
+pub use self::inside::Printed;
+pub use self::judge::Stage;
+pub use self::namespace::Namespace;
+pub use self::part::{Kind as PartKind, Part};
+pub use self::shell::Shell;
+pub use self::stack::ClusterStack;
+use self::store::S3Pod;
+use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, stop_soon};
+use charts::manifest::parse_all;
+use charts::render::{Helm, Prepared, Render, RenderOptions, merge, set};
+use kit::run_dir::RunDir;
+use kit::step::Cancel;
+
+/// The key of the stack in the umbrella's values.
+const SUBCHART: &str = "tempo-stack";
+/// Ports that a scenario may choose for a Service: each has an address of its own.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+/// The type that the Prometheus operator brings.
+const MONITORS: (&str, &str) = ("monitoring.coreos.com/v1", "ServiceMonitor");
+
+/// What no cluster proves here, and why.
+const UNPROVEN: [(&str, &str); 2] = [
+    (
+        "network policies",
+        "the chart renders none, and whether the cluster enforces them is not asked",
+    ),
+    (
+        "SIGKILL of a container",
+        "a container is restarted by SIGTERM from an ephemeral container in its process namespace; at the end of the \
+         grace period SIGQUIT ends the program, because SIGKILL from inside doesn't reach the first process",
+    ),
+];
+
+/// What a cluster backend is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// `kind` or `context`.
+    pub name: &'static str,
+    /// Which cluster.
+    pub target: Target,
+    /// What runs in it.
+    pub images: Images,
+    /// The helm that installs.
+    pub helm: Helm,
+    /// Its version.
+    pub helm_version: String,
+    /// The umbrella chart with its dependencies.
+    pub umbrella: Prepared,
+    /// Where run folders are.
+    pub runs: PathBuf,
+}
+
+/// Runs stacks in a cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct ClusterBackend(Arc<Inner>);
+
+struct Inner {
+    name: &'static str,
+    connection: Connection,
+    images: Images,
+    helm: Helm,
+    umbrella: Prepared,
+    runs: PathBuf,
+    run: RunDir,
+    monitors: bool,
+    versions: BTreeMap<String, String>,
+    unproven: Vec<(&'static str, &'static str)>,
+}
+
+impl ClusterBackend {
+    /// Connects, and removes what killed runs of this machine left in the cluster: returns the names of
+    /// those namespaces too. Must be called inside a tokio runtime.
+    pub async fn connect(setup: Setup) -> Result<(ClusterBackend, Vec<String>)> {
+        let Setup {
+            name,
+            target,
+            images,
+            mut helm,
+            helm_version,
+            umbrella,
+            runs,
+        } = setup;
+        let connection = Connection::open(target, &helm).await?;
+        helm.kube_version = connection.version().to_owned();
+        let run = RunDir::create(&runs, name)?;
+        let swept = namespace::sweep(&connection, &runs).await?;
+        let monitors = connection.knows(MONITORS.0, MONITORS.1).await?;
+        let mut versions = images_of(&helm, &umbrella, &images).await?;
+        versions.insert("helm".into(), helm_version);
+        versions.insert("kubernetes".into(), connection.version().to_owned());
+        let mut unproven = UNPROVEN.to_vec();
+        if !monitors {
+            unproven.push((
+                "admission of ServiceMonitors",
+                "the cluster doesn't know the type: they are rendered, and their targets asked, but not installed",
+            ));
+        }
+        let inner = Inner {
+            name,
+            connection,
+            images,
+            helm,
+            umbrella,
+            runs,
+            run,
+            monitors,
+            versions,
+            unproven,
+        };
+        Ok((ClusterBackend(Arc::new(inner)), swept))
+    }
+
+    /// The way to the cluster.
+    pub fn connection(&self) -> &Connection {
+        &self.0.connection
+    }
+
+    /// What runs in the cluster.
+    pub fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    /// The helm that installs.
+    pub fn helm(&self) -> &Helm {
+        &self.0.helm
+    }
+
+    /// The umbrella chart with its dependencies; the stack's chart is beside it.
+    pub fn umbrella(&self) -> &Prepared {
+        &self.0.umbrella
+    }
+
+    /// The folder of this run.
+    pub fn folder(&self) -> &Path {
+        self.0.run.path()
+    }
+
+    /// Ctrl-C.
+    pub fn cancel(&self) -> &Cancel {
+        self.0.helm.runner.cancel()
+    }
+
+    /// Makes a namespace with a name of its own.
+    pub async fn namespace(&self, prefix: &str) -> Result<Arc<Namespace>> {
+        Ok(Arc::new(
+            Namespace::create(self.connection(), prefix, self.folder()).await?,
+        ))
+    }
+
+    /// Makes a namespace of exactly this name; none if one of that name is there.
+    pub async fn namespace_named(&self, name: &str) -> Result<Option<Arc<Namespace>>> {
+        let there: Option<ApiNamespace> = self
+            .connection()
+            .global()
+            .get_opt(name)
+            .await
+            .context("looking for it")?;
+        if there.is_some() {
+            return Ok(None);
+        }
+        let made = Namespace::create_named(self.connection(), name, self.folder()).await?;
+        Ok(Some(Arc::new(made)))
+    }
+
+    /// A view of a release that a scenario installed itself.
+    pub async fn attach(&self, namespace: &Arc<Namespace>, release: &str) -> Result<Arc<ClusterStack>> {
+        let step = self
+            .connection()
+            .helm(format!("helm get manifest {release}"), namespace.name())
+            .args(["get", "manifest", release]);
+        let text = self.connection().run(step).await?.stdout;
+        let render = Render {
+            manifests: parse_all(&text)?,
+            text,
+        };
+        Ok(Arc::new(
+            ClusterStack::attach(self, namespace.clone(), release, render).await?,
+        ))
+    }
+
+    /// A pod with a shell, in a namespace of its own.
+    pub async fn shell(&self) -> Result<Shell> {
+        Shell::start(self.connection(), &self.images().helper, self.folder()).await
+    }
+
+    /// Makes objects that a user makes beside a release, from YAML.
+    pub async fn create(&self, namespace: &str, objects: &str) -> Result<()> {
+        for manifest in parse_all(objects).context("reading the objects beside the release")? {
+            let (group, version) = manifest
+                .api_version
+                .split_once('/')
+                .unwrap_or(("", &manifest.api_version));
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &manifest.kind));
+            let api: Api<DynamicObject> = Api::namespaced_with(self.connection().client(), namespace, &resource);
+            let object = manifest.parse::<DynamicObject>()?;
+            api.create(&PostParams::default(), &object)
+                .await
+                .with_context(|| format!("making {}", manifest.id()))?;
+        }
+        Ok(())
+    }
+
+    /// What this cluster needs set, under what the scenario sets.
+    fn values(&self, spec: &StackSpec) -> Value {
+        let mut stack = self.images().values();
+        stop_soon(&mut stack);
+        let mut values = Value::Mapping(Default::default());
+        set(&mut values, &[SUBCHART], stack);
+        merge(&mut values, spec.values.clone());
+        values
+    }
+
+    /// Writes down what explains a failure in a namespace, whether or not its release came to be.
+    pub async fn evidence(&self, namespace: &Namespace, release: Option<&str>, folder: &Path) -> Result<()> {
+        bundle::write(self.connection(), namespace.name(), release, folder).await
+    }
+
+    async fn install(&self, spec: &StackSpec, namespace: &Arc<Namespace>) -> Result<ClusterStack> {
+        self.create(namespace.name(), &spec.objects).await?;
+        let mut values = self.values(spec);
+        let render = self.render(spec, namespace.name(), values.clone()).await?;
+        if !self.0.monitors {
+            set(&mut values, &[SUBCHART, "serviceMonitor", "enabled"], false.into());
+        }
+        let values = serde_yaml::to_string(&values).context("writing the values")?;
+        let installed = self
+            .connection()
+            .install(&spec.release, self.umbrella(), namespace.name(), values);
+        installed.await?;
+        ClusterStack::attach(self, namespace.clone(), &spec.release, render).await
+    }
+
+    async fn render(&self, spec: &StackSpec, namespace: &str, values: Value) -> Result<Render> {
+        let options = RenderOptions {
+            release: spec.release.clone(),
+            namespace: namespace.to_owned(),
+            values_files: Vec::new(),
+            values: Some(values),
+        };
+        let (helm, umbrella) = (self.0.helm.clone(), self.0.umbrella.clone());
+        tokio::task::spawn_blocking(move || helm.template(&umbrella, &options))
+            .await
+            .context("rendering")?
+    }
+}
+
+/// The image that each component runs with the default values.
+async fn images_of(helm: &Helm, umbrella: &Prepared, images: &Images) -> Result<BTreeMap<String, String>> {
+    let mut values = Value::Mapping(Default::default());
+    set(&mut values, &[SUBCHART], images.values());
+    let options = RenderOptions::documented(&umbrella.name).values(values);
+    let (renderer, chart) = (helm.clone(), umbrella.clone());
+    let render = tokio::task::spawn_blocking(move || renderer.template(&chart, &options))
+        .await
+        .context("rendering")??;
+    let parts = Part::all(&render.manifests)?;
+    let image = |part: &Part| {
+        (
+            part.component.to_string(),
+            part.container.image.clone().unwrap_or_default(),
+        )
+    };
+    Ok(parts.iter().map(image).collect())
+}
+
+#[async_trait]
+impl Backend for ClusterBackend {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        self.0.versions.clone()
+    }
+
+    fn unproven(&self) -> &[(&'static str, &'static str)] {
+        &self.0.unproven
+    }
+
+    fn shares_ports(&self) -> bool {
+        false
+    }
+
+    fn runs(&self) -> &Path {
+        &self.0.runs
+    }
+
+    fn free_port(&self) -> Result<u16> {
+        Ok(rand::rng().random_range(PORTS))
+    }
+
+    async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
+        let namespace = self.namespace(&spec.namespace).await?;
+        let error = match self.install(spec, &namespace).await {
+            Ok(stack) => return Ok(Arc::new(stack)),
+            Err(error) => error,
+        };
+        let Some(folder) = &spec.evidence else {
+            return Err(error);
+        };
+        match self.evidence(&namespace, Some(&spec.release), folder).await {
+            Ok(()) => Err(error),
+            Err(also) => Err(error.context(format!("evidence can't be written: {also:#}"))),
+        }
+    }
+
+    async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
+        let store = S3Pod::start(self.connection(), self.images(), bucket, self.folder()).await?;
+        Ok(Box::new(store))
+    }
+
+    fn cluster(&self) -> Option<&ClusterBackend> {
+        Some(self)
+    }
+}
+
+impl std::fmt::Debug for ClusterBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClusterBackend").field(self.connection()).finish()
+    }
+}

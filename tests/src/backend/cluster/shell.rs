@@ -1,0 +1,80 @@
+//! A pod with a shell: how the stack looks from inside the cluster.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kit::failure::{Failure, Kind};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::connection::Connection;
+use super::image::Image;
+use super::inside::{self, Printed};
+use super::judge::{Facts, judge};
+use super::namespace::Namespace;
+use super::pods;
+
+const READY: Duration = Duration::from_secs(60);
+const NAME: &str = "client";
+
+/// A pod of the helper image that waits for commands.
+pub struct Shell {
+    pods: Api<Pod>,
+    namespace: Namespace,
+}
+
+impl Shell {
+    /// Starts it in a namespace of its own and waits until it runs.
+    pub async fn start(connection: &Connection, image: &Image, folder: &Path) -> Result<Shell> {
+        let namespace = Namespace::create(connection, NAME, folder).await?;
+        let pods: Api<Pod> = connection.api(namespace.name());
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": NAME},
+            "spec": {
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 1,
+                "securityContext": {
+                    "runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [{
+                    "name": NAME, "image": image.to_string(), "command": ["/bin/sleep", "86400"],
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                }],
+            },
+        }))
+        .context("the client's pod")?;
+        pods.create(&PostParams::default(), &pod)
+            .await
+            .context("making the client")?;
+        let begun = Instant::now();
+        loop {
+            let pod = pods.get(NAME).await.context("looking at the client")?;
+            if pods::is_ready(&pod) {
+                return Ok(Shell { pods, namespace });
+            }
+            let cause = judge(&Facts {
+                pods: vec![pod],
+                ..Facts::default()
+            });
+            if cause.hopeless || begun.elapsed() > READY {
+                let what = format!("the client is not ready: {}: {}", cause.stage, cause.text);
+                let remedy = "name an image that the cluster can have: --image helper=IMAGE";
+                return Err(Failure::err(Kind::Environment, what, remedy));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// Runs a script.
+    pub async fn run(&self, script: &str) -> Result<Printed> {
+        inside::exec(&self.pods, NAME, NAME, &["/bin/sh", "-c", script]).await
+    }
+
+    /// Removes the pod and its namespace.
+    pub async fn remove(&self) -> Result<()> {
+        self.namespace.remove().await
+    }
+}

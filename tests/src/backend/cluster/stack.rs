@@ -1,0 +1,465 @@
+//! A release in a namespace of a cluster.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use charts::quantity;
+use charts::render::Render;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kit::failure::{Failure, Kind};
+use kit::step::Cancel;
+use kube::Api;
+use kube::api::ListParams;
+use tokio::sync::Mutex;
+
+use super::connection::Connection;
+use super::forward::Forwards;
+use super::judge::{Cause, Facts, judge};
+use super::namespace::Namespace;
+use super::part::Part;
+use super::{ClusterBackend, bundle, inside, pods};
+use crate::backend::{Component, Endpoints, Memory, Stack, Stop, peak_memory};
+use crate::diagnostics;
+
+/// Between two looks at the cluster.
+const LOOK: Duration = Duration::from_millis(250);
+/// What a cluster takes beyond a pod's grace period to remove it.
+const REMOVED: Duration = Duration::from_secs(60);
+/// How soon the kubelet tells of a container that ended.
+const TOLD: Duration = Duration::from_secs(30);
+
+/// A release that runs in a cluster.
+pub struct ClusterStack {
+    connection: Connection,
+    helper: String,
+    cancel: Cancel,
+    namespace: Arc<Namespace>,
+    release: String,
+    render: Render,
+    parts: Vec<Part>,
+    services: Vec<(Component, Service)>,
+    endpoints: Endpoints,
+    forwards: Forwards,
+    folder: PathBuf,
+    past: Mutex<BTreeMap<Component, Past>>,
+}
+
+/// What went with pods that are gone, and what this harness did to the one that runs.
+#[derive(Debug, Clone, Default)]
+struct Past {
+    logs: String,
+    crashes: u32,
+    /// The pod whose program was asked to stop, and how often.
+    asked: (String, u32),
+}
+
+impl Past {
+    fn asked_for(&self, pod: &str) -> u32 {
+        if self.asked.0 == pod { self.asked.1 } else { 0 }
+    }
+}
+
+impl ClusterStack {
+    /// A view of a release that is installed.
+    pub async fn attach(
+        backend: &ClusterBackend,
+        namespace: Arc<Namespace>,
+        release: &str,
+        render: Render,
+    ) -> Result<ClusterStack> {
+        let parts = Part::all(&render.manifests)?;
+        let mut services = Vec::new();
+        for manifest in render.manifests.iter().filter(|m| m.kind == "Service") {
+            let service = manifest.parse::<Service>()?;
+            let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let label = labels.and_then(|labels| labels.get("app.kubernetes.io/component"));
+            if let Some(component) = label.and_then(|label| Component::from_label(label)) {
+                services.push((component, service));
+            }
+        }
+        let (forwards, endpoints) = Forwards::open(backend.connection(), namespace.name(), &services).await?;
+        Ok(ClusterStack {
+            connection: backend.connection().clone(),
+            helper: backend.images().helper.to_string(),
+            cancel: backend.cancel().clone(),
+            folder: backend.folder().to_path_buf(),
+            namespace,
+            release: release.to_owned(),
+            render,
+            parts,
+            services,
+            endpoints,
+            forwards,
+            past: Mutex::default(),
+        })
+    }
+
+    /// The release's name.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// The namespace, to be shared with another view of it.
+    pub fn shared_namespace(&self) -> Arc<Namespace> {
+        self.namespace.clone()
+    }
+
+    /// The workload of a component.
+    pub fn part(&self, component: Component) -> Result<&Part> {
+        let mut parts = self.parts.iter();
+        parts
+            .find(|part| part.component == component)
+            .with_context(|| format!("this stack has no {component}"))
+    }
+
+    /// The pod of a component that runs or starts.
+    pub async fn pod(&self, component: Component) -> Result<Pod> {
+        self.part(component)?.pod(&self.connection, self.namespace.name()).await
+    }
+
+    /// Runs a shell script beside a component's program, as its user: /proc/1 is the program.
+    pub async fn beside(&self, component: Component, script: &str) -> Result<inside::Printed> {
+        let part = self.part(component)?;
+        let pod = part.pod(&self.connection, self.namespace.name()).await?;
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        inside::beside(&api, pods::name(&pod), &part.container.name, &self.helper, script).await
+    }
+
+    /// Why a workload isn't ready; none if it is.
+    async fn look(&self, part: &Part) -> Result<Option<Cause>> {
+        let namespace = self.namespace.name();
+        let progress = part.progress(&self.connection, namespace, &[]).await?;
+        let found = part.pods(&self.connection, namespace).await?;
+        let ready = found.iter().filter(|pod| pods::is_ready(pod)).count();
+        if progress.done && usize::try_from(progress.wanted).is_ok_and(|wanted| wanted == ready) {
+            return Ok(None);
+        }
+        let events = bundle::events(&self.connection, namespace).await?;
+        let progress = part.progress(&self.connection, namespace, &events).await?;
+        let claims: Api<PersistentVolumeClaim> = self.connection.api(namespace);
+        let claims = claims.list(&ListParams::default()).await.context("listing claims")?;
+        let past = self.past.lock().await.get(&part.component).cloned().unwrap_or_default();
+        let asked_for = found.first().map_or(0, |pod| past.asked_for(pods::name(pod)));
+        Ok(Some(judge(&Facts {
+            refused: progress.refused,
+            pods: found,
+            events,
+            claims: claims.items,
+            asked_for,
+        })))
+    }
+
+    /// The first line of trouble in the log of the container that a cause points to.
+    async fn said(&self, cause: &Cause) -> String {
+        let Some((pod, container)) = &cause.log else {
+            return String::new();
+        };
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        for previous in [false, true] {
+            let Ok(log) = bundle::log(&api, pod, container, previous).await else {
+                continue;
+            };
+            if let Some(said) = diagnostics::first_cause(&marked(pod, container, &log)) {
+                return format!(": {said}");
+            }
+        }
+        String::new()
+    }
+
+    async fn not_ready(&self, part: &Part, cause: &Cause, after: Duration) -> anyhow::Error {
+        let said = self.said(cause).await;
+        let Cause { stage, text, .. } = cause;
+        let what = format!(
+            "{} is not ready after {:.1} s: {stage}: {text}{said}",
+            part.component,
+            after.as_secs_f64()
+        );
+        Failure::err(Kind::Findings, what, "")
+    }
+
+    /// The logs of a component's pods as they are now.
+    async fn logs_now(&self, part: &Part) -> Result<String> {
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        let mut text = String::new();
+        for pod in part.pods(&self.connection, self.namespace.name()).await? {
+            for status in pods::statuses(&pod) {
+                for previous in [true, false] {
+                    // A container that never ran has no log, and what was rotated away is gone.
+                    if let Ok(log) = bundle::log(&api, pods::name(&pod), &status.name, previous).await {
+                        text.push_str(&marked(pods::name(&pod), &status.name, &log));
+                    }
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// Writes down what goes with the pods of a component.
+    async fn remember(&self, part: &Part) -> Result<()> {
+        let logs = self.logs_now(part).await?;
+        let found = part.pods(&self.connection, self.namespace.name()).await?;
+        let mut past = self.past.lock().await;
+        let past = past.entry(part.component).or_default();
+        past.logs.push_str(&logs);
+        for pod in &found {
+            past.crashes += crashes(pod, past.asked_for(pods::name(pod)));
+        }
+        Ok(())
+    }
+}
+
+/// How often the programs of a pod ended by themselves.
+fn crashes(pod: &Pod, asked_for: u32) -> u32 {
+    pods::statuses(pod)
+        .map(pods::ends)
+        .sum::<u32>()
+        .saturating_sub(asked_for)
+}
+
+/// A log as [`diagnostics`] reads it.
+fn marked(pod: &str, container: &str, log: &str) -> String {
+    format!("=== start of {container} in {pod}\n{log}\n")
+}
+
+#[async_trait]
+impl Stack for ClusterStack {
+    fn render(&self) -> &Render {
+        &self.render
+    }
+
+    fn namespace(&self) -> &str {
+        self.namespace.name()
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    fn reach(&self, url: &str) -> Result<String> {
+        let rest = url
+            .strip_prefix("http://")
+            .with_context(|| format!("{url} is no http URL"))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+        let mut labels = host.split('.');
+        let (name, namespace) = (labels.next().unwrap_or_default(), labels.next());
+        if namespace.is_some_and(|namespace| namespace != self.namespace.name()) {
+            bail!("{url} leads to another namespace");
+        }
+        let address = self
+            .address(name, port)
+            .with_context(|| format!("{url} leads to no Service of this stack"))?;
+        let slash = if path.is_empty() { "" } else { "/" };
+        Ok(format!("http://{address}{slash}{path}"))
+    }
+
+    async fn wait_ready(&self, timeout: Duration) -> Result<()> {
+        let begun = Instant::now();
+        for part in &self.parts {
+            loop {
+                self.cancel.check()?;
+                let cause = match self.look(part).await {
+                    Ok(None) => break,
+                    Ok(Some(cause)) => cause,
+                    // The API server may be late now and then.
+                    Err(_) if begun.elapsed() < timeout => {
+                        tokio::time::sleep(LOOK).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                if cause.hopeless || begun.elapsed() > timeout {
+                    return Err(self.not_ready(part, &cause, begun.elapsed()).await);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn restart_container(&self, component: Component) -> Result<Stop> {
+        let part = self.part(component)?;
+        let pod = self.pod(component).await?;
+        let (name, container) = (pods::name(&pod).to_owned(), part.container.name.clone());
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        let before = pods::status(&pod, &container).and_then(|s| s.container_id.clone());
+        // The helper is there before the clock runs.
+        inside::beside(&api, &name, &container, &self.helper, "true").await?;
+        {
+            let mut past = self.past.lock().await;
+            let past = past.entry(component).or_default();
+            past.asked = (name.clone(), past.asked_for(&name) + 1);
+        }
+        // The script ends with the program: both are in one process namespace. SIGKILL from inside it
+        // would not reach its first process (pid_namespaces(7)); Go ends at once on SIGQUIT.
+        let grace = part.grace;
+        let script = format!("kill -TERM 1; sleep {grace}; kill -QUIT 1; sleep {grace}");
+        let begun = Instant::now();
+        inside::beside(&api, &name, &container, &self.helper, &script).await?;
+        let elapsed = begun.elapsed();
+        self.forwards.reset(component);
+        loop {
+            let now = api.get(&name).await.with_context(|| format!("looking at pod {name}"))?;
+            let status = pods::status(&now, &container);
+            if status.is_some_and(|s| s.container_id != before || !pods::runs(s)) {
+                break;
+            }
+            if begun.elapsed() > elapsed + TOLD {
+                bail!("the kubelet does not tell that container {container} of pod {name} ended");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(Stop {
+            elapsed,
+            killed: elapsed >= Duration::from_secs(u64::try_from(grace).unwrap_or(0)),
+        })
+    }
+
+    async fn stop_pod(&self, component: Component) -> Result<Stop> {
+        let part = self.part(component)?;
+        let namespace = self.namespace.name();
+        self.remember(part).await?;
+        let begun = Instant::now();
+        part.scale(&self.connection, namespace, 0).await?;
+        let grace = Duration::from_secs(u64::try_from(part.grace).unwrap_or(0));
+        while !part.pods(&self.connection, namespace).await?.is_empty() {
+            self.cancel.check()?;
+            if begun.elapsed() > grace + REMOVED {
+                bail!("the pod of {component} is not gone {REMOVED:?} after its grace period");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.forwards.reset(component);
+        Ok(Stop {
+            elapsed: begun.elapsed(),
+            killed: begun.elapsed() >= grace,
+        })
+    }
+
+    async fn start_pod(&self, component: Component) -> Result<()> {
+        let part = self.part(component)?;
+        part.scale(&self.connection, self.namespace.name(), part.replicas).await
+    }
+
+    async fn memory(&self, component: Component) -> Result<Memory> {
+        let part = self.part(component)?;
+        let limits = part.container.resources.as_ref().and_then(|r| r.limits.as_ref());
+        let limit = limits
+            .and_then(|limits| limits.get("memory"))
+            .with_context(|| format!("{component} has no memory limit"))?;
+        let status = self.beside(component, "cat /proc/1/status").await?;
+        Ok(Memory {
+            peak: peak_memory(&status.stdout)?,
+            limit: quantity::bytes(&limit.0).with_context(|| format!("{} is no size", limit.0))?,
+        })
+    }
+
+    async fn crashes(&self, component: Component) -> Result<u32> {
+        let found = self
+            .part(component)?
+            .pods(&self.connection, self.namespace.name())
+            .await?;
+        let past = self.past.lock().await.get(&component).cloned().unwrap_or_default();
+        let now = found.iter().map(|pod| crashes(pod, past.asked_for(pods::name(pod))));
+        Ok(past.crashes + now.sum::<u32>())
+    }
+
+    async fn logs(&self, component: Component) -> Result<String> {
+        let now = self.logs_now(self.part(component)?).await?;
+        let past = self.past.lock().await.get(&component).map(|past| past.logs.clone());
+        Ok(past.unwrap_or_default() + &now)
+    }
+
+    async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
+        let root = format!("/proc/1/root{}/", folder.trim_end_matches('/'));
+        // A folder that isn't there yet has no files.
+        let found = self
+            .beside(component, &format!("find '{root}' -type f 2>/dev/null"))
+            .await?;
+        let mut files: Vec<String> = found
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix(&root).map(str::to_owned))
+            .collect();
+        files.sort();
+        Ok(Some(files))
+    }
+
+    async fn configs(&self) -> Result<BTreeMap<String, String>> {
+        let mut configs = BTreeMap::new();
+        for manifest in self.render.manifests.iter().filter(|m| m.kind == "ConfigMap") {
+            for (key, text) in charts::workload::config_map_data(manifest)? {
+                configs.insert(format!("{}.{key}", manifest.name), text);
+            }
+        }
+        Ok(configs)
+    }
+
+    async fn evidence(&self, folder: &Path) -> Result<Option<String>> {
+        bundle::write(&self.connection, self.namespace.name(), Some(&self.release), folder).await?;
+        for part in &self.parts {
+            // What is gone or can't be asked has no cause to tell; the files say so.
+            if let Ok(Some(cause)) = self.look(part).await {
+                let said = self.said(&cause).await;
+                return Ok(Some(format!(
+                    "{}: {}: {}{said}",
+                    part.component, cause.stage, cause.text
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn shut_down(&self) -> Result<()> {
+        for component in Component::ALL {
+            self.forwards.reset(component);
+        }
+        self.namespace.remove().await
+    }
+}
+
+impl ClusterStack {
+    /// The pods of the release with this component label.
+    pub async fn pods_of(&self, component: &str) -> Result<Vec<String>> {
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        let labels = format!(
+            "app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
+            self.release
+        );
+        let list = api
+            .list(&ListParams::default().labels(&labels))
+            .await
+            .context("listing pods")?;
+        Ok(list.iter().map(|pod| pods::name(pod).to_owned()).collect())
+    }
+
+    /// Every TCP port of the release's Services, by the Service's name.
+    pub fn tcp_ports(&self) -> Vec<(String, i32)> {
+        let mut ports = Vec::new();
+        for (_, service) in &self.services {
+            let name = service.metadata.name.clone().unwrap_or_default();
+            let all = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+            let tcp = all.filter(|port| port.protocol.as_deref() != Some("UDP"));
+            ports.extend(tcp.map(|port| (name.clone(), port.port)));
+        }
+        ports
+    }
+
+    /// Where the port of a Service is reached from here.
+    fn address(&self, service: &str, port: &str) -> Option<SocketAddr> {
+        let named = |s: &&(Component, Service)| s.1.metadata.name.as_deref() == Some(service);
+        let (component, service) = self.services.iter().find(named)?;
+        let mut ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        let found = ports.find(|p| p.port.to_string() == port && p.protocol.as_deref() != Some("UDP"))?;
+        self.endpoints.get(*component, found.name.as_deref()?).ok()
+    }
+}

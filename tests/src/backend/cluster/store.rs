@@ -1,0 +1,136 @@
+//! An S3 server as a pod of the cluster, in a namespace of its own.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kit::failure::{Failure, Kind};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::connection::Connection;
+use super::image::Images;
+use super::inside;
+use super::judge::{Facts, judge};
+use super::namespace::Namespace;
+use super::pods;
+use crate::backend::{Bucket, ObjectStore};
+
+const PORT: u16 = 7070;
+const READY: Duration = Duration::from_secs(60);
+const NAME: &str = "s3";
+
+/// versitygw on an emptyDir.
+pub struct S3Pod {
+    connection: Connection,
+    namespace: Namespace,
+}
+
+impl S3Pod {
+    /// Starts the server and waits until it answers.
+    pub async fn start(connection: &Connection, images: &Images, bucket: &Bucket<'_>, folder: &Path) -> Result<S3Pod> {
+        let namespace = Namespace::create(connection, NAME, folder).await?;
+        let restricted = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        });
+        let mounts = json!([{"name": "data", "mountPath": "/data"}]);
+        let folders = format!("mkdir -p /data/root/{} /data/sidecar", bucket.name);
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": NAME, "labels": {"app": NAME}},
+            "spec": {
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 1,
+                "securityContext": {
+                    "runAsNonRoot": true, "runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "initContainers": [{
+                    "name": "folders", "image": images.helper.to_string(), "command": ["/bin/sh", "-c", folders],
+                    "securityContext": restricted, "volumeMounts": mounts,
+                }],
+                "containers": [{
+                    "name": NAME, "image": images.versitygw.to_string(),
+                    "args": ["--port", format!(":{PORT}"), "posix", "--sidecar", "/data/sidecar", "/data/root"],
+                    "env": [
+                        {"name": "ROOT_ACCESS_KEY", "value": bucket.access_key},
+                        {"name": "ROOT_SECRET_KEY", "value": bucket.secret_key},
+                    ],
+                    "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+                    "securityContext": restricted, "volumeMounts": mounts,
+                }, {
+                    "name": "look", "image": images.helper.to_string(), "command": ["/bin/sleep", "86400"],
+                    "securityContext": restricted, "volumeMounts": mounts,
+                }],
+                "volumes": [{"name": "data", "emptyDir": {}}],
+            },
+        }))
+        .context("the S3 server's pod")?;
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": NAME},
+            "spec": {"selector": {"app": NAME}, "ports": [{"name": NAME, "port": PORT}]},
+        }))
+        .context("the S3 server's Service")?;
+        let pods: Api<Pod> = connection.api(namespace.name());
+        pods.create(&PostParams::default(), &pod)
+            .await
+            .context("making the S3 server")?;
+        let services: Api<Service> = connection.api(namespace.name());
+        services
+            .create(&PostParams::default(), &service)
+            .await
+            .context("making the S3 server's Service")?;
+        let server = S3Pod {
+            connection: connection.clone(),
+            namespace,
+        };
+        server.wait_ready().await?;
+        Ok(server)
+    }
+
+    async fn wait_ready(&self) -> Result<()> {
+        let pods: Api<Pod> = self.connection.api(self.namespace.name());
+        let begun = Instant::now();
+        loop {
+            let pod = pods.get(NAME).await.context("looking at the S3 server")?;
+            if pods::is_ready(&pod) {
+                return Ok(());
+            }
+            let facts = Facts {
+                pods: vec![pod],
+                ..Facts::default()
+            };
+            let cause = judge(&facts);
+            if cause.hopeless || begun.elapsed() > READY {
+                let what = format!("the S3 server is not ready: {}: {}", cause.stage, cause.text);
+                return Err(Failure::err(
+                    Kind::Environment,
+                    what,
+                    "name an image that the cluster can have: --image versitygw=IMAGE",
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3Pod {
+    fn endpoint(&self) -> String {
+        format!("{NAME}.{}.svc.cluster.local:{PORT}", self.namespace.name())
+    }
+
+    async fn objects(&self) -> Result<Vec<String>> {
+        let pods: Api<Pod> = self.connection.api(self.namespace.name());
+        let printed = inside::exec(&pods, NAME, "look", &["/bin/find", "/data/root", "-type", "f"]).await?;
+        Ok(printed.stdout.lines().map(str::to_owned).collect())
+    }
+
+    async fn shut_down(&self) -> Result<()> {
+        self.namespace.remove().await
+    }
+}

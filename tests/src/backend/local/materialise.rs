@@ -1,0 +1,515 @@
+//! Makes a container's view of the world true on this machine: mount paths become folders of the run,
+//! Service names become loopback addresses. Only materialised copies are changed, and every
+//! replacement is written down.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Container;
+use regex::Regex;
+use serde_yaml::Value;
+
+use super::plan::{Plan, PodPlan, VolumeSource, bytes};
+
+/// The address that stands in for every pod's own.
+const POD_IP: &str = "127.0.0.1";
+
+/// A host name with a port: `tempo:3200`, `tempo.observability.svc.cluster.local:4317`.
+static HOST_PORT: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*):([0-9]{1,5})").ok());
+/// A reference to a variable: `$(NAME)` (Kubernetes API, Container.args).
+static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)").ok());
+
+/// A container as a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// Its arguments, without the program.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// What was replaced, one line each.
+    pub replacements: Vec<String>,
+}
+
+/// Where the volumes of a pod lie on this machine.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// The run's folder.
+    pub run: PathBuf,
+}
+
+impl Folders {
+    /// What goes with the pod.
+    pub fn pod(&self, pod: &PodPlan) -> PathBuf {
+        self.run.join("pods").join(&pod.name)
+    }
+
+    /// The folder of a volume.
+    pub fn volume(&self, pod: &PodPlan, volume: &str) -> Result<PathBuf> {
+        let plan = pod
+            .volumes
+            .iter()
+            .find(|v| v.name == volume)
+            .with_context(|| format!("pod {} has no volume {volume}", pod.name))?;
+        Ok(match &plan.source {
+            VolumeSource::Claim(claim) => self.run.join("claims").join(claim),
+            _ => self.pod(pod).join("volumes").join(volume),
+        })
+    }
+
+    /// The folder that a path inside a container is in.
+    pub fn host_path(&self, pod: &PodPlan, container: &Container, path: &str) -> Result<PathBuf> {
+        for (mount, host) in self.mounts(pod, container)? {
+            if path == mount {
+                return Ok(host);
+            }
+            if let Some(rest) = path.strip_prefix(&mount).and_then(|rest| rest.strip_prefix('/')) {
+                return Ok(host.join(rest));
+            }
+        }
+        bail!("{path} is on no volume of container {}", container.name)
+    }
+
+    /// Mount paths and the folders behind them, longest path first so that nested mounts win.
+    fn mounts(&self, pod: &PodPlan, container: &Container) -> Result<Vec<(String, PathBuf)>> {
+        let mut mounts = Vec::new();
+        for mount in container.volume_mounts.iter().flatten() {
+            let mut host = self.volume(pod, &mount.name)?;
+            if let Some(sub_path) = &mount.sub_path {
+                host.push(sub_path);
+            }
+            mounts.push((mount.mount_path.trim_end_matches('/').to_owned(), host));
+        }
+        mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        Ok(mounts)
+    }
+}
+
+/// Writes a pod's volumes and works out how to run one of its containers.
+pub struct Materialiser<'a> {
+    /// What was rendered.
+    pub plan: &'a Plan,
+    /// Where things go.
+    pub folders: &'a Folders,
+    /// The release's namespace.
+    pub namespace: &'a str,
+}
+
+impl Materialiser<'_> {
+    /// Makes the folders of the pod's volumes and writes what ConfigMaps and Secrets hold.
+    pub fn write_volumes(&self, pod: &PodPlan) -> Result<()> {
+        for volume in &pod.volumes {
+            let dir = self.folders.volume(pod, &volume.name)?;
+            std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        }
+        for container in &pod.containers {
+            let mut world = self.world(pod, container)?;
+            for mount in container.volume_mounts.iter().flatten() {
+                let Some(volume) = pod.volumes.iter().find(|v| v.name == mount.name) else {
+                    continue;
+                };
+                let (kind, name, data) = match &volume.source {
+                    VolumeSource::ConfigMap(name) => ("ConfigMap", name, self.plan.config_maps.get(name)),
+                    VolumeSource::Secret(name) => ("Secret", name, self.plan.secrets.get(name)),
+                    _ => continue,
+                };
+                let data =
+                    data.with_context(|| format!("pod {} mounts {kind} {name}, which does not exist", pod.name))?;
+                let dir = self.folders.volume(pod, &mount.name)?;
+                for (key, text) in data {
+                    let file = dir.join(key);
+                    let text = world
+                        .document(key, text)
+                        .with_context(|| format!("{kind} {name}, key {key}"))?;
+                    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The container's arguments and environment on this machine.
+    pub fn invocation(&self, pod: &PodPlan, container: &Container) -> Result<Invocation> {
+        let mut world = self.world(pod, container)?;
+        let env = self.environment(pod, container, &mut world)?;
+        let args = container
+            .args
+            .iter()
+            .flatten()
+            .map(|arg| world.text(&expand(arg, &env)))
+            .collect::<Result<Vec<_>>>()
+            .with_context(|| format!("arguments of container {}", container.name))?;
+        Ok(Invocation {
+            args,
+            env,
+            replacements: world.replacements,
+        })
+    }
+
+    /// A URL with its Service name replaced.
+    pub fn reach(&self, url: &str) -> Result<String> {
+        World {
+            plan: self.plan,
+            namespace: self.namespace,
+            mounts: Vec::new(),
+            replacements: Vec::new(),
+        }
+        .services(url)
+    }
+
+    fn world<'a>(&'a self, pod: &PodPlan, container: &Container) -> Result<World<'a>> {
+        let mounts = self.folders.mounts(pod, container)?;
+        Ok(World {
+            plan: self.plan,
+            namespace: self.namespace,
+            mounts,
+            replacements: Vec::new(),
+        })
+    }
+
+    fn environment(
+        &self,
+        pod: &PodPlan,
+        container: &Container,
+        world: &mut World<'_>,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut env = BTreeMap::new();
+        for source in container.env_from.iter().flatten() {
+            let prefix = source.prefix.clone().unwrap_or_default();
+            let data = if let Some(reference) = &source.config_map_ref {
+                self.plan.config_maps.get(&reference.name)
+            } else if let Some(reference) = &source.secret_ref {
+                self.plan.secrets.get(&reference.name)
+            } else {
+                None
+            };
+            for (key, value) in data.into_iter().flatten() {
+                env.insert(format!("{prefix}{key}"), value.clone());
+            }
+        }
+        for variable in container.env.iter().flatten() {
+            let value = match (&variable.value, &variable.value_from) {
+                (Some(value), _) => world.text(&expand(value, &env))?,
+                (None, None) => String::new(),
+                (None, Some(from)) => {
+                    let value = if let Some(field) = &from.field_ref {
+                        self.field(pod, &field.field_path)?
+                    } else if let Some(resource) = &from.resource_field_ref {
+                        resource_field(container, &resource.resource)?
+                    } else if let Some(key) = &from.secret_key_ref {
+                        entry(&self.plan.secrets, "Secret", &key.name, &key.key)?
+                    } else if let Some(key) = &from.config_map_key_ref {
+                        entry(&self.plan.config_maps, "ConfigMap", &key.name, &key.key)?
+                    } else {
+                        bail!(
+                            "the local backend doesn't know the source of variable {}",
+                            variable.name
+                        );
+                    };
+                    world.note(format!("env {} = from its source", variable.name));
+                    value
+                }
+            };
+            env.insert(variable.name.clone(), value);
+        }
+        Ok(env)
+    }
+
+    fn field(&self, pod: &PodPlan, path: &str) -> Result<String> {
+        Ok(match path {
+            "metadata.name" => pod.name.clone(),
+            "metadata.namespace" => self.namespace.to_owned(),
+            "status.podIP" | "status.hostIP" => POD_IP.to_owned(),
+            "spec.nodeName" => "local".to_owned(),
+            other => bail!("the local backend has no field {other}"),
+        })
+    }
+}
+
+fn resource_field(container: &Container, resource: &str) -> Result<String> {
+    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
+    let name = resource
+        .strip_prefix("limits.")
+        .with_context(|| format!("no resource field {resource}"))?;
+    let quantity = limits
+        .and_then(|l| l.get(name))
+        .with_context(|| format!("container {} has no {resource}", container.name))?;
+    Ok(bytes(quantity)?.to_string())
+}
+
+fn entry(all: &BTreeMap<String, BTreeMap<String, String>>, kind: &str, name: &str, key: &str) -> Result<String> {
+    all.get(name)
+        .with_context(|| format!("{kind} {name} does not exist"))?
+        .get(key)
+        .cloned()
+        .with_context(|| format!("{kind} {name} has no key {key}"))
+}
+
+/// Expands `$(NAME)`; an unknown name stays as it is, as in Kubernetes.
+fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
+    let Some(pattern) = VARIABLE.as_ref() else {
+        return text.to_owned();
+    };
+    pattern
+        .replace_all(text, |found: &regex::Captures<'_>| {
+            env.get(&found[1]).cloned().unwrap_or_else(|| found[0].to_owned())
+        })
+        .into_owned()
+}
+
+/// What a container sees, and what stands in for it here.
+struct World<'a> {
+    plan: &'a Plan,
+    namespace: &'a str,
+    mounts: Vec<(String, PathBuf)>,
+    replacements: Vec<String>,
+}
+
+impl World<'_> {
+    fn note(&mut self, line: String) {
+        if !self.replacements.contains(&line) {
+            self.replacements.push(line);
+        }
+    }
+
+    /// A file of a ConfigMap or Secret. YAML is changed scalar by scalar; what isn't YAML stays as it is.
+    fn document(&mut self, key: &str, text: &str) -> Result<String> {
+        let is_yaml = Path::new(key).extension().is_some_and(|e| e == "yaml" || e == "yml");
+        match serde_yaml::from_str::<Value>(text) {
+            Ok(mut value) if is_yaml => {
+                self.value(&mut value)?;
+                serde_yaml::to_string(&value).context("writing YAML")
+            }
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    fn value(&mut self, value: &mut Value) -> Result<()> {
+        match value {
+            Value::String(text) => *text = self.text(text)?,
+            Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.value(item))?,
+            Value::Mapping(map) => map.iter_mut().try_for_each(|(_, item)| self.value(item))?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// One scalar: mount paths, then Service names.
+    fn text(&mut self, text: &str) -> Result<String> {
+        let text = self.paths(text);
+        self.services(&text)
+    }
+
+    fn paths(&mut self, text: &str) -> String {
+        let mut result = text.to_owned();
+        let mounts = self.mounts.clone();
+        for (mount, host) in &mounts {
+            let mut from = 0;
+            while let Some(at) = result[from..].find(mount.as_str()).map(|at| at + from) {
+                let end = at + mount.len();
+                // A whole path: `/etc/tempo` in `-config.file=/etc/tempo/x`, not in `/my/etc/tempo` or `/etc/tempo2`.
+                let starts = result[..at].chars().next_back().is_none_or(|c| "=:, \"'".contains(c));
+                let ends = result[end..].chars().next().is_none_or(|c| "/:, \"'".contains(c));
+                if starts && ends {
+                    let shown = host.display().to_string();
+                    result.replace_range(at..end, &shown);
+                    self.note(format!("{mount} = {shown}"));
+                    from = at + shown.len();
+                } else {
+                    from = end;
+                }
+            }
+        }
+        result
+    }
+
+    fn services(&mut self, text: &str) -> Result<String> {
+        let Some(pattern) = HOST_PORT.as_ref() else {
+            return Ok(text.to_owned());
+        };
+        let mut result = String::new();
+        let mut last = 0;
+        for found in pattern.captures_iter(text) {
+            let (Some(whole), host, port) = (found.get(0), &found[1], &found[2]) else {
+                continue;
+            };
+            let Some(port) = self.service_port(host, port)? else {
+                continue;
+            };
+            result.push_str(&text[last..whole.start()]);
+            let address = format!("{POD_IP}:{port}");
+            self.note(format!("{} = {address}", whole.as_str()));
+            result.push_str(&address);
+            last = whole.end();
+        }
+        result.push_str(&text[last..]);
+        if let Some(unknown) = result
+            .split(|c: char| !(c.is_ascii_alphanumeric() || "-._".contains(c)))
+            .find(|word| word.contains(".svc.") || word.ends_with(".svc"))
+        {
+            bail!("{unknown} is the name of no Service of this release");
+        }
+        Ok(result)
+    }
+
+    /// The container port behind `host:port`; none if `host` is no Service of ours.
+    fn service_port(&self, host: &str, port: &str) -> Result<Option<u16>> {
+        let mut parts = host.splitn(3, '.');
+        let (name, namespace, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        let Some(service) = self.plan.services.iter().find(|s| s.name == name) else {
+            return Ok(None);
+        };
+        let own = service.namespace.as_deref().unwrap_or(self.namespace);
+        if namespace.is_some_and(|n| n != own) || rest.is_some_and(|r| r != "svc" && !r.starts_with("svc.")) {
+            return Ok(None);
+        }
+        let number: u16 = port.parse().with_context(|| format!("{host}:{port} is no port"))?;
+        let target = service
+            .ports
+            .iter()
+            .find(|p| p.port == number)
+            .with_context(|| format!("Service {name} has no port {number}, which {host}:{port} asks for"))?;
+        Ok(Some(target.target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use charts::manifest::parse_all;
+
+    const RENDER: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data:
+  tempo.yaml: |
+    storage: {path: /var/tempo/blocks, other: /var/tempo2}
+    server: {port: 3200}
+  notes.txt: /var/tempo stays
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+data: {id: YWJj}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: tempo}
+spec:
+  selector: {app.kubernetes.io/component: tempo}
+  ports: [{name: http, port: 3200, targetPort: http}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: t}
+spec:
+  selector: {matchLabels: {app.kubernetes.io/component: tempo}}
+  template:
+    metadata: {labels: {app.kubernetes.io/component: tempo}}
+    spec:
+      containers:
+      - name: tempo
+        args: ["-config.file=/etc/tempo/tempo.yaml", "--peer=$(WHERE)"]
+        env:
+        - {name: WHERE, value: "http://tempo.observability.svc.cluster.local:3200/x"}
+        - {name: ID, valueFrom: {secretKeyRef: {name: keys, key: id}}}
+        - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+        - {name: MEM, valueFrom: {resourceFieldRef: {resource: limits.memory}}}
+        resources: {limits: {memory: 1Ki}}
+        ports: [{name: http, containerPort: 4000}]
+        volumeMounts: [{name: config, mountPath: /etc/tempo}, {name: data, mountPath: /var/tempo}]
+      volumes:
+      - {name: config, configMap: {name: conf}}
+      - {name: data, persistentVolumeClaim: {claimName: data}}
+"#;
+
+    fn world(render: &str, test: impl FnOnce(&Materialiser<'_>, &PodPlan)) {
+        let temp = tempfile::tempdir().unwrap();
+        let plan = Plan::read(&parse_all(render).unwrap()).unwrap();
+        let folders = Folders {
+            run: temp.path().to_path_buf(),
+        };
+        test(
+            &Materialiser {
+                plan: &plan,
+                folders: &folders,
+                namespace: "observability",
+            },
+            &plan.pods[0],
+        );
+    }
+
+    #[test]
+    fn paths_and_service_names_become_local_ones_and_each_is_noted() {
+        world(RENDER, |made, pod| {
+            let run = made.folders.run.display().to_string();
+            let invocation = made.invocation(pod, &pod.containers[0]).unwrap();
+            assert_eq!(
+                invocation.args,
+                [
+                    format!("-config.file={run}/pods/t-0/volumes/config/tempo.yaml"),
+                    "--peer=http://127.0.0.1:4000/x".to_owned()
+                ]
+            );
+            assert_eq!(
+                (invocation.env["ID"].as_str(), invocation.env["IP"].as_str()),
+                ("abc", "127.0.0.1")
+            );
+            assert_eq!(invocation.env["MEM"], "1024");
+            assert!(
+                invocation
+                    .replacements
+                    .iter()
+                    .any(|r| r.starts_with("tempo.observability.svc")),
+                "{invocation:?}"
+            );
+        });
+    }
+
+    #[test]
+    fn config_files_are_changed_scalar_by_scalar_and_other_files_not_at_all() {
+        world(RENDER, |made, pod| {
+            made.write_volumes(pod).unwrap();
+            let dir = made.folders.volume(pod, "config").unwrap();
+            let config: Value =
+                serde_yaml::from_str(&std::fs::read_to_string(dir.join("tempo.yaml")).unwrap()).unwrap();
+            let data = made.folders.run.join("claims/data/blocks").display().to_string();
+            assert_eq!(config["storage"]["path"].as_str().unwrap(), data);
+            assert_eq!(config["storage"]["other"], "/var/tempo2");
+            assert_eq!(
+                std::fs::read_to_string(dir.join("notes.txt")).unwrap(),
+                "/var/tempo stays"
+            );
+        });
+    }
+
+    #[test]
+    fn an_unknown_service_name_is_an_error() {
+        world(
+            &RENDER.replace("tempo.observability.svc", "loki.observability.svc"),
+            |made, pod| {
+                let error = made.invocation(pod, &pod.containers[0]).unwrap_err();
+                assert!(format!("{error:#}").contains("loki.observability.svc"), "{error:#}");
+            },
+        );
+    }
+
+    #[test]
+    fn a_service_of_another_namespace_is_an_error() {
+        world(
+            &RENDER.replace("tempo.observability.svc", "tempo.elsewhere.svc"),
+            |made, pod| {
+                assert!(made.invocation(pod, &pod.containers[0]).is_err());
+            },
+        );
+    }
+
+    #[test]
+    fn a_service_that_leads_nowhere_is_an_error() {
+        let broken = RENDER.replace("targetPort: http", "targetPort: metrics");
+        assert!(Plan::read(&parse_all(&broken).unwrap()).is_err());
+    }
+}

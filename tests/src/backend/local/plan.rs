@@ -1,0 +1,290 @@
+//! From rendered objects to pods that can run as processes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use charts::manifest::Manifest;
+use charts::quantity;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, PodTemplateSpec, Secret, Service, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::backend::Component;
+
+/// The grace period of a pod that sets none (Kubernetes API, PodSpec).
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// All that the local backend reads of a render.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The pods to run, one for each workload with a replica.
+    pub pods: Vec<PodPlan>,
+    /// The Services.
+    pub services: Vec<ServicePlan>,
+    /// ConfigMaps by name.
+    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// One pod.
+#[derive(Debug, Clone)]
+pub struct PodPlan {
+    /// The pod's name: the workload's with `-0`.
+    pub name: String,
+    /// The component label.
+    pub component: Component,
+    /// The pod's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its containers.
+    pub containers: Vec<Container>,
+    /// Its volumes.
+    pub volumes: Vec<VolumePlan>,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+}
+
+/// One volume of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlan {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub source: VolumeSource,
+}
+
+/// What a volume holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// Goes with the pod.
+    EmptyDir,
+    /// Stays with the release.
+    Claim(String),
+    /// The keys of a ConfigMap as files.
+    ConfigMap(String),
+    /// The keys of a Secret as files.
+    Secret(String),
+}
+
+/// One Service.
+#[derive(Debug, Clone)]
+pub struct ServicePlan {
+    /// Its name.
+    pub name: String,
+    /// Its namespace, where the render writes it.
+    pub namespace: Option<String>,
+    /// Which pods it leads to.
+    pub selector: BTreeMap<String, String>,
+    /// Its ports.
+    pub ports: Vec<PortPlan>,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// The port's name.
+    pub name: String,
+    /// The Service's port.
+    pub port: u16,
+    /// The container's port.
+    pub target: u16,
+    /// The name by which the Service asks for the container's port, where it uses one.
+    target_name: Option<String>,
+}
+
+impl Plan {
+    /// Reads the render. Whatever would run in a cluster but can't here is an error, not left out.
+    pub fn read(manifests: &[Manifest]) -> Result<Plan> {
+        let mut plan = Plan {
+            pods: vec![],
+            services: vec![],
+            config_maps: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        };
+        for manifest in manifests {
+            let at = || format!("reading {}", manifest.id());
+            match manifest.kind.as_str() {
+                "Deployment" => {
+                    let spec = manifest.parse::<Deployment>()?.spec;
+                    plan.add_pod(manifest, spec.replicas, spec.template, vec![])
+                        .with_context(at)?;
+                }
+                "StatefulSet" => {
+                    let spec = manifest.parse::<StatefulSet>()?.spec;
+                    let claims = spec.volume_claim_templates.unwrap_or_default();
+                    let claims = claims.into_iter().filter_map(|c| c.metadata.name).collect();
+                    plan.add_pod(manifest, spec.replicas, spec.template, claims)
+                        .with_context(at)?;
+                }
+                "Service" => plan.services.push(ServicePlan::read(manifest).with_context(at)?),
+                "ConfigMap" => {
+                    let data = manifest.parse::<ConfigMap>()?.data.unwrap_or_default();
+                    plan.config_maps.insert(manifest.name.clone(), data);
+                }
+                "Secret" => {
+                    plan.secrets
+                        .insert(manifest.name.clone(), secret_data(&manifest.parse()?).with_context(at)?);
+                }
+                "DaemonSet" | "Job" | "CronJob" | "Pod" | "ReplicaSet" => {
+                    let hook = manifest.get(&["metadata", "annotations", "helm.sh/hook"]).is_some();
+                    if !hook {
+                        bail!("the local backend can't run {}", manifest.id());
+                    }
+                }
+                _ => {}
+            }
+        }
+        plan.resolve_targets()?;
+        Ok(plan)
+    }
+
+    fn add_pod(
+        &mut self,
+        manifest: &Manifest,
+        replicas: Option<i32>,
+        template: PodTemplateSpec,
+        claims: Vec<String>,
+    ) -> Result<()> {
+        if replicas == Some(0) {
+            return Ok(());
+        }
+        let labels = template.metadata.unwrap_or_default().labels.unwrap_or_default();
+        let component = labels
+            .get("app.kubernetes.io/component")
+            .and_then(|label| Component::from_label(label))
+            .context("its pods have no known app.kubernetes.io/component label")?;
+        let spec = template.spec.context("its pods have no spec")?;
+        if !spec.init_containers.unwrap_or_default().is_empty() {
+            bail!("its pods have init containers, which the local backend doesn't run");
+        }
+        let mut volumes: Vec<VolumePlan> = spec
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(VolumePlan::read)
+            .collect::<Result<_>>()?;
+        let name = format!("{}-0", manifest.name);
+        volumes.extend(claims.into_iter().map(|claim| VolumePlan {
+            source: VolumeSource::Claim(format!("{claim}-{name}")),
+            name: claim,
+        }));
+        self.pods.push(PodPlan {
+            name,
+            component,
+            labels,
+            containers: spec.containers,
+            volumes,
+            grace: spec.termination_grace_period_seconds.map_or(DEFAULT_GRACE, |seconds| {
+                Duration::from_secs(seconds.max(0).unsigned_abs())
+            }),
+        });
+        Ok(())
+    }
+
+    /// The pod behind a Service.
+    pub fn pod_behind(&self, service: &ServicePlan) -> Option<&PodPlan> {
+        self.pods.iter().find(|pod| {
+            !service.selector.is_empty() && service.selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v))
+        })
+    }
+
+    /// The pod of a component.
+    pub fn pod(&self, component: Component) -> Option<&PodPlan> {
+        self.pods.iter().find(|pod| pod.component == component)
+    }
+
+    /// Follows each Service port to the container port that it leads to.
+    fn resolve_targets(&mut self) -> Result<()> {
+        let mut services = std::mem::take(&mut self.services);
+        for service in &mut services {
+            let pod = self
+                .pod_behind(service)
+                .with_context(|| format!("Service/{} selects no pod of this release", service.name))?;
+            for port in &mut service.ports {
+                let target =
+                    pod.containers
+                        .iter()
+                        .flat_map(|c| c.ports.iter().flatten())
+                        .find(|p| match &port.target_name {
+                            Some(name) => p.name.as_ref() == Some(name),
+                            None => p.container_port == i32::from(port.target),
+                        });
+                let target = target.with_context(|| {
+                    format!(
+                        "Service/{} port {} leads to a port that no container declares",
+                        service.name, port.name
+                    )
+                })?;
+                port.target = u16::try_from(target.container_port).context("a port above 65535")?;
+            }
+        }
+        self.services = services;
+        Ok(())
+    }
+}
+
+impl VolumePlan {
+    fn read(volume: Volume) -> Result<VolumePlan> {
+        let name = volume.name;
+        let source = if volume.empty_dir.is_some() {
+            VolumeSource::EmptyDir
+        } else if let Some(claim) = volume.persistent_volume_claim {
+            VolumeSource::Claim(claim.claim_name)
+        } else if let Some(map) = volume.config_map {
+            VolumeSource::ConfigMap(map.name)
+        } else if let Some(secret) = volume.secret {
+            VolumeSource::Secret(secret.secret_name.context("a Secret volume without a Secret")?)
+        } else {
+            bail!("the local backend doesn't know the source of volume {name}");
+        };
+        Ok(VolumePlan { name, source })
+    }
+}
+
+impl ServicePlan {
+    fn read(manifest: &Manifest) -> Result<ServicePlan> {
+        let service: Service = manifest.parse()?;
+        let spec = service.spec.unwrap_or_default();
+        let ports = spec
+            .ports
+            .unwrap_or_default()
+            .into_iter()
+            .map(|port| {
+                let (target, target_name) = match port.target_port {
+                    Some(IntOrString::Int(number)) => (number, None),
+                    Some(IntOrString::String(name)) => (port.port, Some(name)),
+                    None => (port.port, None),
+                };
+                Ok(PortPlan {
+                    name: port.name.unwrap_or_default(),
+                    port: u16::try_from(port.port).context("a port above 65535")?,
+                    target: u16::try_from(target).context("a port above 65535")?,
+                    target_name,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(ServicePlan {
+            name: manifest.name.clone(),
+            namespace: service.metadata.namespace,
+            selector: spec.selector.unwrap_or_default(),
+            ports,
+        })
+    }
+}
+
+fn secret_data(secret: &Secret) -> Result<BTreeMap<String, String>> {
+    let mut data = secret.string_data.clone().unwrap_or_default();
+    for (key, value) in secret.data.clone().unwrap_or_default() {
+        let text = String::from_utf8(value.0).with_context(|| format!("key {key} is not text"))?;
+        // `stringData` wins over `data` (Kubernetes API, Secret).
+        data.entry(key).or_insert(text);
+    }
+    Ok(data)
+}
+
+/// A quantity in bytes.
+pub fn bytes(quantity: &Quantity) -> Result<u64> {
+    quantity::bytes(&quantity.0).with_context(|| format!("{:?} is not a quantity of bytes", quantity.0))
+}

@@ -1,0 +1,566 @@
+//! A container as a supervised process: started again when it ends, judged by its probes, stopped as
+//! Kubernetes stops it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Container, Probe as KubernetesProbe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kit::run_dir::MARKER;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::backend::Stop;
+
+/// How often a probe that has not passed yet is asked: sooner than its period, so that a start is
+/// measured and not rounded.
+const EAGER_PERIOD: Duration = Duration::from_millis(50);
+/// The longest pause between restarts. Kubernetes goes up to five minutes; a test can't wait for that.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct ProcessSpec {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Where its output goes.
+    pub log: PathBuf,
+    /// The run folder, for the marker in the environment.
+    pub run: PathBuf,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+    /// Its probes.
+    pub probes: Probes,
+}
+
+/// A container's probes; a missing one counts as passed, as in Kubernetes.
+#[derive(Debug, Clone, Default)]
+pub struct Probes {
+    startup: Option<Probe>,
+    readiness: Option<Probe>,
+    liveness: Option<Probe>,
+}
+
+impl Probes {
+    /// Reads the probes of a container.
+    pub fn read(container: &Container) -> Result<Probes> {
+        let read = |probe: &Option<KubernetesProbe>| probe.as_ref().map(|p| Probe::read(p, container)).transpose();
+        Ok(Probes {
+            startup: read(&container.startup_probe)?,
+            readiness: read(&container.readiness_probe)?,
+            liveness: read(&container.liveness_probe)?,
+        })
+    }
+}
+
+/// One probe, with the defaults of the Kubernetes API filled in.
+#[derive(Debug, Clone)]
+struct Probe {
+    target: Target,
+    period: Duration,
+    timeout: Duration,
+    failures: u32,
+    delay: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Http(String),
+    Tcp(u16),
+}
+
+impl Probe {
+    fn read(probe: &KubernetesProbe, container: &Container) -> Result<Probe> {
+        let target = if let Some(http) = &probe.http_get {
+            let port = port_number(&http.port, container)?;
+            Target::Http(format!(
+                "http://127.0.0.1:{port}{}",
+                http.path.as_deref().unwrap_or("/")
+            ))
+        } else if let Some(tcp) = &probe.tcp_socket {
+            Target::Tcp(port_number(&tcp.port, container)?)
+        } else {
+            anyhow::bail!(
+                "container {} has a probe that the local backend doesn't know",
+                container.name
+            );
+        };
+        let seconds = |value: Option<i32>, default: u64| {
+            Duration::from_secs(value.map_or(default, |v| u64::from(v.unsigned_abs())))
+        };
+        Ok(Probe {
+            target,
+            period: seconds(probe.period_seconds, 10),
+            timeout: seconds(probe.timeout_seconds, 1),
+            failures: probe.failure_threshold.map_or(3, i32::unsigned_abs).max(1),
+            delay: seconds(probe.initial_delay_seconds, 0),
+        })
+    }
+
+    /// How long it may fail before it counts as failed.
+    fn patience(&self) -> Duration {
+        self.period * self.failures
+    }
+
+    async fn ask(&self, client: &reqwest::Client) -> Result<(), String> {
+        match &self.target {
+            Target::Http(url) => {
+                let answer = client.get(url).timeout(self.timeout).send().await;
+                let response = answer.map_err(|error| format!("{url}: {}", innermost(&error)))?;
+                let status = response.status();
+                if status.is_success() || status.is_redirection() {
+                    return Ok(());
+                }
+                let body = response.text().await.unwrap_or_default();
+                Err(format!("{url}: {status} {}", body.trim()))
+            }
+            Target::Tcp(port) => match timeout(self.timeout, TcpStream::connect(("127.0.0.1", *port))).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("port {port}: {error}")),
+                Err(_) => Err(format!("port {port}: no answer in {} s", self.timeout.as_secs())),
+            },
+        }
+    }
+}
+
+fn port_number(port: &IntOrString, container: &Container) -> Result<u16> {
+    let number = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => container
+            .ports
+            .iter()
+            .flatten()
+            .find(|p| p.name.as_ref() == Some(name))
+            .map(|p| p.container_port)
+            .with_context(|| format!("container {} has no port named {name}", container.name))?,
+    };
+    u16::try_from(number).with_context(|| format!("{number} is no port"))
+}
+
+/// The cause at the bottom of an error: "connection refused" rather than "error sending request".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// What is known of a container.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The running process.
+    pub pid: Option<u32>,
+    /// Whether the readiness probe passes.
+    pub ready: bool,
+    /// Why it isn't ready, as the last probe said it.
+    pub why: String,
+    /// How often it ended by itself or was ended by its probes.
+    pub crashes: u32,
+    /// How it ended last.
+    pub last_end: String,
+}
+
+enum Order {
+    Restart(oneshot::Sender<Stop>),
+    Stop(oneshot::Sender<Stop>),
+}
+
+enum Verdict {
+    Ready(Result<(), String>),
+    Dead(String),
+}
+
+/// A supervised process. Dropping it kills the process.
+pub struct Supervised {
+    orders: mpsc::Sender<Order>,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Supervised {
+    /// Starts the process and its supervision.
+    pub fn start(spec: ProcessSpec) -> Supervised {
+        let (orders, inbox) = mpsc::channel(4);
+        let (publish, status) = watch::channel(Status::default());
+        let task = tokio::spawn(
+            Supervisor {
+                spec,
+                status: publish,
+                inbox,
+                starts: 0,
+            }
+            .run(),
+        );
+        Supervised { orders, status, task }
+    }
+
+    /// What is known of it now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Stops it as a container restart does and starts it again.
+    pub async fn restart(&self) -> Result<Stop> {
+        self.order(Order::Restart).await
+    }
+
+    /// Stops it for good.
+    pub async fn stop(&self) -> Result<Stop> {
+        self.order(Order::Stop).await
+    }
+
+    async fn order(&self, order: fn(oneshot::Sender<Stop>) -> Order) -> Result<Stop> {
+        let (reply, answer) = oneshot::channel();
+        self.orders
+            .send(order(reply))
+            .await
+            .ok()
+            .context("the container's supervisor has ended")?;
+        answer.await.context("the container's supervisor has ended")
+    }
+}
+
+struct Supervisor {
+    spec: ProcessSpec,
+    status: watch::Sender<Status>,
+    inbox: mpsc::Receiver<Order>,
+    starts: u32,
+}
+
+/// What ended the watch over a process.
+enum Watched {
+    Exited(String),
+    Ordered(Order),
+}
+
+/// What comes after a process.
+enum End {
+    Exited(String),
+    Again,
+    Unwanted,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        loop {
+            let end = match self.spawn().await {
+                Ok(mut child) => self.watch(&mut child).await,
+                Err(error) => End::Exited(format!("can't be started: {error:#}")),
+            };
+            match end {
+                End::Exited(how) => {
+                    let crashes = self.crashed(how);
+                    let pause = Duration::from_secs(1 << crashes.min(4).saturating_sub(1)) / 2;
+                    if !self.pause(pause.min(LONGEST_BACKOFF)).await {
+                        return;
+                    }
+                }
+                End::Again => {}
+                End::Unwanted => return,
+            }
+        }
+    }
+
+    fn crashed(&self, how: String) -> u32 {
+        self.status.send_modify(|status| {
+            status.pid = None;
+            status.ready = false;
+            status.crashes += 1;
+            status.why = how.clone();
+            status.last_end = how;
+        });
+        self.status.borrow().crashes
+    }
+
+    /// Waits before the next start; false if the container is not wanted any more.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let stopped = Stop {
+            elapsed: Duration::ZERO,
+            killed: false,
+        };
+        tokio::select! {
+            () = sleep(pause) => true,
+            order = self.inbox.recv() => match order {
+                Some(Order::Restart(reply)) => { let _ = reply.send(stopped); true }
+                Some(Order::Stop(reply)) => { let _ = reply.send(stopped); false }
+                None => false,
+            },
+        }
+    }
+
+    async fn spawn(&mut self) -> Result<Child> {
+        self.starts += 1;
+        let log = &self.spec.log;
+        let mut file = tokio::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .await
+            .with_context(|| format!("writing {}", log.display()))?;
+        let line = format!(
+            "=== start {}: {} {}\n",
+            self.starts,
+            self.spec.program.display(),
+            self.spec.args.join(" ")
+        );
+        file.write_all(line.as_bytes())
+            .await
+            .with_context(|| format!("writing {}", log.display()))?;
+        file.flush()
+            .await
+            .with_context(|| format!("writing {}", log.display()))?;
+        let file = file.into_std().await;
+        let child = Command::new(&self.spec.program)
+            .args(&self.spec.args)
+            .env_clear()
+            .envs(&self.spec.env)
+            .env(MARKER, &self.spec.run)
+            .current_dir(&self.spec.run)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("sharing the log file")?)
+            .stderr(file)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.spec.program.display()))?;
+        self.status.send_modify(|status| {
+            status.pid = child.id();
+            status.ready = false;
+            status.why = "starting".into();
+        });
+        Ok(child)
+    }
+
+    async fn watch(&mut self, child: &mut Child) -> End {
+        let (verdicts, mut said) = mpsc::channel(8);
+        let prober = tokio::spawn(probe(self.spec.probes.clone(), verdicts));
+        let end = loop {
+            tokio::select! {
+                ended = child.wait() => break Watched::Exited(match ended {
+                    Ok(status) => format!("ended with {status}"),
+                    Err(error) => format!("can't be waited for: {error}"),
+                }),
+                order = self.inbox.recv() => match order {
+                    Some(order) => break Watched::Ordered(order),
+                    // The handle is gone: dropping the child kills it.
+                    None => return End::Unwanted,
+                },
+                Some(verdict) = said.recv() => match verdict {
+                    Verdict::Ready(result) => self.status.send_modify(|status| {
+                        status.ready = result.is_ok();
+                        status.why = result.err().unwrap_or_default();
+                    }),
+                    Verdict::Dead(why) => {
+                        self.stop(child).await;
+                        break Watched::Exited(format!("stopped: {why}"));
+                    }
+                },
+            }
+        };
+        prober.abort();
+        match end {
+            Watched::Exited(how) => End::Exited(how),
+            Watched::Ordered(order) => {
+                let stop = self.stop(child).await;
+                let (reply, again) = match order {
+                    Order::Restart(reply) => (reply, End::Again),
+                    Order::Stop(reply) => (reply, End::Unwanted),
+                };
+                // The one who asked may have gone meanwhile.
+                let _ = reply.send(stop);
+                again
+            }
+        }
+    }
+
+    /// SIGTERM, the grace period, SIGKILL.
+    async fn stop(&self, child: &mut Child) -> Stop {
+        let started = Instant::now();
+        if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            // Gone already is as good as stopped.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let killed = timeout(self.spec.grace, child.wait()).await.is_err();
+        if killed {
+            let _ = child.kill().await;
+        }
+        self.status.send_modify(|status| {
+            status.pid = None;
+            status.ready = false;
+            status.why = "stopped".into();
+        });
+        Stop {
+            elapsed: started.elapsed(),
+            killed,
+        }
+    }
+}
+
+/// Asks the probes in Kubernetes' order: startup first, then readiness and liveness side by side.
+async fn probe(probes: Probes, verdicts: mpsc::Sender<Verdict>) {
+    let client = reqwest::Client::new();
+    if let Some(startup) = &probes.startup {
+        sleep(startup.delay).await;
+        let begun = Instant::now();
+        loop {
+            let Err(why) = startup.ask(&client).await else { break };
+            if begun.elapsed() > startup.patience() {
+                let _ = verdicts
+                    .send(Verdict::Dead(format!("startup probe failed: {why}")))
+                    .await;
+                return;
+            }
+            let _ = verdicts.send(Verdict::Ready(Err(why))).await;
+            sleep(EAGER_PERIOD).await;
+        }
+    }
+    tokio::join!(
+        watch_readiness(&probes, &client, &verdicts),
+        watch_liveness(&probes, &client, &verdicts)
+    );
+}
+
+async fn watch_readiness(probes: &Probes, client: &reqwest::Client, verdicts: &mpsc::Sender<Verdict>) {
+    let Some(readiness) = &probes.readiness else {
+        let _ = verdicts.send(Verdict::Ready(Ok(()))).await;
+        return;
+    };
+    sleep(readiness.delay).await;
+    let (mut ready, mut failing) = (false, 0);
+    loop {
+        match readiness.ask(client).await {
+            Ok(()) => {
+                failing = 0;
+                if !ready && verdicts.send(Verdict::Ready(Ok(()))).await.is_err() {
+                    return;
+                }
+                ready = true;
+            }
+            Err(why) => {
+                failing += 1;
+                if (!ready || failing >= readiness.failures) && verdicts.send(Verdict::Ready(Err(why))).await.is_err() {
+                    return;
+                }
+                ready &= failing < readiness.failures;
+            }
+        }
+        sleep(if ready { readiness.period } else { EAGER_PERIOD }).await;
+    }
+}
+
+async fn watch_liveness(probes: &Probes, client: &reqwest::Client, verdicts: &mpsc::Sender<Verdict>) {
+    let Some(liveness) = &probes.liveness else { return };
+    sleep(liveness.delay).await;
+    let mut failing = 0;
+    loop {
+        match liveness.ask(client).await {
+            Ok(()) => failing = 0,
+            Err(why) => {
+                failing += 1;
+                if failing >= liveness.failures {
+                    let _ = verdicts
+                        .send(Verdict::Dead(format!("liveness probe failed: {why}")))
+                        .await;
+                    return;
+                }
+            }
+        }
+        sleep(liveness.period).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(dir: &std::path::Path, script: &str, grace: Duration) -> ProcessSpec {
+        ProcessSpec {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: BTreeMap::new(),
+            log: dir.join("log"),
+            run: dir.to_path_buf(),
+            grace,
+            probes: Probes::default(),
+        }
+    }
+
+    async fn until(container: &Supervised, what: impl Fn(&Status) -> bool) -> Status {
+        let mut status = container.status.clone();
+        status.wait_for(|s| what(s)).await.unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_is_started_again_whatever_its_exit_code() {
+        let temp = tempfile::tempdir().unwrap();
+        let container = Supervised::start(spec(temp.path(), "echo said; exit 0", Duration::from_secs(1)));
+        let status = until(&container, |s| s.crashes >= 2).await;
+        assert_eq!(status.last_end, "ended with exit status: 0");
+        let log = std::fs::read_to_string(temp.path().join("log")).unwrap();
+        assert!(log.contains("=== start 2") && log.contains("said"), "{log}");
+    }
+
+    #[tokio::test]
+    async fn a_polite_process_is_not_killed_and_a_restart_is_no_crash() {
+        let temp = tempfile::tempdir().unwrap();
+        let container = Supervised::start(spec(temp.path(), "exec sleep 600", Duration::from_secs(60)));
+        let first = until(&container, |s| s.pid.is_some()).await.pid;
+        assert!(!container.restart().await.unwrap().killed);
+        let status = until(&container, |s| s.pid.is_some() && s.pid != first).await;
+        assert_eq!(status.crashes, 0);
+        assert!(!container.stop().await.unwrap().killed);
+        assert_eq!(container.status().pid, None);
+    }
+
+    #[tokio::test]
+    async fn a_stubborn_process_is_killed_after_the_grace_period() {
+        let temp = tempfile::tempdir().unwrap();
+        let script = "trap '' TERM; echo armed; while :; do sleep 0.05; done";
+        let container = Supervised::start(spec(temp.path(), script, Duration::from_millis(200)));
+        let log = temp.path().join("log");
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("\narmed")) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(container.stop().await.unwrap().killed);
+    }
+
+    #[tokio::test]
+    async fn a_failing_startup_probe_names_its_cause_and_ends_the_process() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut spec = spec(temp.path(), "exec sleep 600", Duration::from_secs(5));
+        let port = crate::ports::Ports::default().free().unwrap();
+        spec.probes.startup = Some(Probe {
+            target: Target::Http(format!("http://127.0.0.1:{port}/ready")),
+            period: Duration::from_millis(100),
+            timeout: Duration::from_secs(1),
+            failures: 2,
+            delay: Duration::ZERO,
+        });
+        let container = Supervised::start(spec);
+        let status = until(&container, |s| s.crashes > 0).await;
+        assert!(
+            status.last_end.contains("startup probe failed") && status.last_end.contains("refused"),
+            "{status:?}"
+        );
+    }
+}

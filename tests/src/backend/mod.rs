@@ -1,0 +1,259 @@
+//! Where a stack runs. Scenarios are written once against these traits.
+
+pub mod cluster;
+pub mod local;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use charts::render::{Render, set};
+use serde_yaml::Value;
+
+use self::cluster::ClusterBackend;
+
+/// A program of the stack; its name is the value of `app.kubernetes.io/component`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// Grafana Tempo.
+    Tempo,
+    /// The OpenTelemetry Collector gateway.
+    OtelCollector,
+}
+
+impl Component {
+    /// Both, in the order in which data flows backwards.
+    pub const ALL: [Component; 2] = [Component::Tempo, Component::OtelCollector];
+
+    /// The value of the component label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Component::Tempo => "tempo",
+            Component::OtelCollector => "otel-collector",
+        }
+    }
+
+    /// The key of the component in the values of `tempo-stack`.
+    pub fn values_key(self) -> &'static str {
+        match self {
+            Component::Tempo => "tempo",
+            Component::OtelCollector => "otelCollector",
+        }
+    }
+
+    /// The component with that label.
+    pub fn from_label(label: &str) -> Option<Component> {
+        Component::ALL.into_iter().find(|c| c.label() == label)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What to install.
+#[derive(Debug, Clone)]
+pub struct StackSpec {
+    /// The release's name.
+    pub release: String,
+    /// The release's namespace.
+    pub namespace: String,
+    /// Values of the umbrella chart, over its defaults.
+    pub values: Value,
+    /// Objects that the user makes beside the release, as YAML: a Secret with credentials.
+    pub objects: String,
+    /// Whether ports that `values` doesn't set are chosen free (a backend that shares the machine's
+    /// ports) or stay the chart's.
+    pub free_ports: bool,
+    /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
+    pub evidence: Option<PathBuf>,
+}
+
+impl StackSpec {
+    /// The umbrella in namespace `observability`, with these values.
+    pub fn new(values: Value) -> StackSpec {
+        StackSpec {
+            release: "observability".into(),
+            namespace: "observability".into(),
+            values,
+            objects: String::new(),
+            free_ports: true,
+            evidence: None,
+        }
+    }
+}
+
+/// Makes pods stop soon, in values of the chart `tempo-stack`: a Tempo that was queried stops only when
+/// its grace period ends, and a Collector whose pod is removed waits for as long as Tempo may be away.
+pub fn stop_soon(stack: &mut Value) {
+    set(stack, &["tempo", "terminationGracePeriodSeconds"], 5.into());
+    set(stack, &["otelCollector", "preStopSleepSeconds"], 0.into());
+}
+
+/// Where the ports of the stack's Services are reached from here, by component and port name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints(pub BTreeMap<(Component, String), SocketAddr>);
+
+impl Endpoints {
+    /// The address of a Service port: `get(Component::Tempo, "http")`.
+    pub fn get(&self, component: Component, port: &str) -> Result<SocketAddr> {
+        self.0
+            .get(&(component, port.to_owned()))
+            .copied()
+            .with_context(|| format!("no Service of {component} has a port named {port}"))
+    }
+
+    /// A URL on a Service port, without a slash at its end.
+    pub fn url(&self, component: Component, port: &str) -> Result<String> {
+        Ok(format!("http://{}", self.get(component, port)?))
+    }
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stop {
+    /// From SIGTERM to the end.
+    pub elapsed: Duration,
+    /// Whether the grace period ran out and it was killed.
+    pub killed: bool,
+}
+
+/// Memory of a program, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// The highest resident size so far of the running process.
+    pub peak: u64,
+    /// The limit that the chart renders.
+    pub limit: u64,
+}
+
+/// Runs stacks.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// `local`, `kind`, `context`.
+    fn name(&self) -> &'static str;
+
+    /// The version of each program that runs.
+    fn versions(&self) -> BTreeMap<String, String>;
+
+    /// What this backend can't prove, each with the reason.
+    fn unproven(&self) -> &[(&'static str, &'static str)];
+
+    /// Whether the programs of all stacks and this one share the ports of one machine.
+    fn shares_ports(&self) -> bool;
+
+    /// Where this machine keeps the folders of runs.
+    fn runs(&self) -> &Path;
+
+    /// A port that nothing listens on, for a scenario that chooses its ports itself.
+    fn free_port(&self) -> Result<u16>;
+
+    /// Renders and starts a stack. It may not be ready yet: see [`Stack::wait_ready`].
+    async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>>;
+
+    /// Starts a real S3 server with one empty bucket that stacks of this backend reach.
+    async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>>;
+
+    /// The cluster that stacks run in; none where they run without one.
+    fn cluster(&self) -> Option<&ClusterBackend> {
+        None
+    }
+}
+
+/// A bucket and who may use it.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The access key id.
+    pub access_key: &'a str,
+    /// The secret access key.
+    pub secret_key: &'a str,
+}
+
+/// An S3 server that runs. Dropping it stops and removes it.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Host and port as Tempo reaches it, without a scheme.
+    fn endpoint(&self) -> String;
+
+    /// The keys of all objects, those of the server's own included.
+    async fn objects(&self) -> Result<Vec<String>>;
+
+    /// Stops it and waits until nothing of it is left.
+    async fn shut_down(&self) -> Result<()>;
+}
+
+/// A stack that runs. Dropping it stops and removes it.
+#[async_trait]
+pub trait Stack: Send + Sync {
+    /// What was rendered.
+    fn render(&self) -> &Render;
+
+    /// The namespace that it is installed in: a cluster's has a suffix that tells runs apart.
+    fn namespace(&self) -> &str;
+
+    /// The folder on this machine that holds the run.
+    fn folder(&self) -> &Path;
+
+    /// Where it is reached.
+    fn endpoints(&self) -> &Endpoints;
+
+    /// A URL as the programs of the cluster see it, made reachable from here.
+    fn reach(&self, url: &str) -> Result<String>;
+
+    /// Waits until every container is ready. Fails early on what can't recover, and names what isn't
+    /// ready and why, in the program's own words where it said any.
+    async fn wait_ready(&self, timeout: Duration) -> Result<()>;
+
+    /// SIGTERM to the container, a kill after the grace period; it is started again, its volumes stay.
+    async fn restart_container(&self, component: Component) -> Result<Stop>;
+
+    /// Stops the pod as a scale to zero does. Volumes of the pod (emptyDir) go, claims stay.
+    async fn stop_pod(&self, component: Component) -> Result<Stop>;
+
+    /// Starts the pod again.
+    async fn start_pod(&self, component: Component) -> Result<()>;
+
+    /// Memory of the component's program now.
+    async fn memory(&self, component: Component) -> Result<Memory>;
+
+    /// How often the component's container was started again by itself (not by a request of ours).
+    async fn crashes(&self, component: Component) -> Result<u32>;
+
+    /// Everything that the component wrote to its log.
+    async fn logs(&self, component: Component) -> Result<String>;
+
+    /// The files below a folder of the component's volume (`/var/tempo/blocks`), relative to it. None
+    /// where the backend can't look.
+    async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>>;
+
+    /// The rendered configuration files, by a name that tells where each comes from.
+    async fn configs(&self) -> Result<BTreeMap<String, String>>;
+
+    /// Writes what else explains a failure into a folder, and names the first cause if it is known.
+    async fn evidence(&self, _folder: &Path) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Stops everything and waits for it.
+    async fn shut_down(&self) -> Result<()>;
+}
+
+/// The highest resident size of a process so far, in bytes, from its /proc/<pid>/status (proc(5), VmHWM).
+fn peak_memory(status: &str) -> Result<u64> {
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .context("the status of the process has no VmHWM")?;
+    Ok(kib * 1024)
+}

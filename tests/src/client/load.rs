@@ -1,0 +1,279 @@
+//! Load at a constant rate.
+//!
+//! The schedule is open-loop: requests leave when they are due, whether earlier ones were answered or
+//! not. When too many are unanswered, a request that is due isn't sent but counted as skipped.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kit::step::Cancel;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+use crate::client::send::Sender;
+use crate::model::corpus::{SPAN_MARKER, attribute, now_unix_nano, text};
+use crate::model::door::Door;
+use crate::model::id::{SpanId, TraceId};
+use crate::model::ledger::Ledger;
+
+/// What to send, and how fast.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Through which door.
+    pub door: Door,
+    /// Spans per second.
+    pub rate: u32,
+    /// Spans of each trace: a root and its children, all in one request.
+    pub spans_per_trace: u32,
+    /// Traces of each request.
+    pub traces_per_request: u32,
+    /// Requests that may be unanswered at the same time.
+    pub max_in_flight: usize,
+    /// Decides the ids.
+    pub seed: u64,
+    /// The value of the attribute `e2e.marker` of every span.
+    pub marker: String,
+}
+
+impl Plan {
+    /// 2,000 spans per second over OTLP gRPC, in traces of 2 and requests of 100 spans, at most 64 of
+    /// them unanswered.
+    pub fn new(seed: u64) -> Plan {
+        Plan {
+            door: Door::OtlpGrpc,
+            rate: 2_000,
+            spans_per_trace: 2,
+            traces_per_request: 50,
+            max_in_flight: 64,
+            seed,
+            marker: format!("load-{seed:016x}"),
+        }
+    }
+
+    fn spans_per_request(&self) -> u32 {
+        self.spans_per_trace * self.traces_per_request
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs_f64(f64::from(self.spans_per_request()) / f64::from(self.rate.max(1)))
+    }
+
+    /// Request number `n`, and the ids of its spans; they end at `now`, in nanoseconds since 1970.
+    pub fn request(&self, n: u64, now: u64) -> (TracesData, Vec<(TraceId, SpanId)>) {
+        let mut random = StdRng::seed_from_u64(self.seed ^ (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut spans = Vec::new();
+        let mut ids = Vec::new();
+        for _ in 0..self.traces_per_request {
+            let trace = TraceId(random.random());
+            let mut root = Vec::new();
+            for n in 0..self.spans_per_trace {
+                let mut id = [0; 8];
+                random.fill_bytes(&mut id);
+                id[7] |= 1;
+                ids.push((trace, SpanId(id)));
+                spans.push(Span {
+                    trace_id: trace.0.to_vec(),
+                    span_id: id.to_vec(),
+                    parent_span_id: root.clone(),
+                    name: if n == 0 { "GET /load" } else { "SELECT load" }.into(),
+                    kind: if n == 0 { SpanKind::Server } else { SpanKind::Client }.into(),
+                    start_time_unix_nano: now - 10_000_000,
+                    end_time_unix_nano: now,
+                    attributes: vec![
+                        attribute(SPAN_MARKER, text(&self.marker)),
+                        attribute("http.request.method", text("GET")),
+                        attribute("url.path", text("/load")),
+                    ],
+                    ..Span::default()
+                });
+                if n == 0 {
+                    root = id.to_vec();
+                }
+            }
+        }
+        let resource = Resource {
+            attributes: vec![attribute("service.name", text("load"))],
+            ..Resource::default()
+        };
+        let traces = TracesData {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(resource),
+                scope_spans: vec![ScopeSpans {
+                    spans,
+                    ..ScopeSpans::default()
+                }],
+                schema_url: String::new(),
+            }],
+        };
+        (traces, ids)
+    }
+}
+
+/// How a load went.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pace {
+    /// From the start to the end of the schedule, in seconds.
+    pub seconds: f64,
+    /// Spans per second that left.
+    pub rate: f64,
+    /// Spans that were due and weren't sent, because too many requests were unanswered.
+    pub skipped: u64,
+    /// The longest time by which a request left late, in milliseconds.
+    pub latest_ms: f64,
+    /// The longest time to an answer, in milliseconds.
+    pub slowest_ms: f64,
+}
+
+/// A load that is running.
+#[derive(Debug)]
+pub struct Load {
+    ledger: Arc<Mutex<Ledger>>,
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<Pace>>,
+}
+
+impl Load {
+    /// Starts sending; it goes on until [`Load::stop`], or until the user asks to stop.
+    pub fn start(sender: Sender, plan: Plan, cancel: Cancel) -> Load {
+        let ledger = Arc::new(Mutex::new(Ledger::new(plan.marker.as_str())));
+        let stop = Arc::new(AtomicBool::new(false));
+        let run = Run {
+            ledger: Arc::clone(&ledger),
+            stop: Arc::clone(&stop),
+            sender,
+            plan,
+            cancel,
+        };
+        Load {
+            ledger,
+            stop,
+            task: tokio::spawn(run.run()),
+        }
+    }
+
+    /// The ledger as it is now. Hold it only briefly: the load waits for it.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
+    /// Stops the schedule, waits for all answers, and hands over the ledger. An error if a request
+    /// couldn't be made, or if the user asked to stop.
+    pub async fn stop(self) -> Result<(Ledger, Pace)> {
+        self.stop.store(true, Ordering::SeqCst);
+        let pace = self.task.await.context("the load ended badly")??;
+        let ledger = lock(&self.ledger).clone();
+        Ok((ledger, pace))
+    }
+}
+
+/// A thread that panicked while it held the ledger has only left an entry out.
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Run {
+    ledger: Arc<Mutex<Ledger>>,
+    stop: Arc<AtomicBool>,
+    sender: Sender,
+    plan: Plan,
+    cancel: Cancel,
+}
+
+impl Run {
+    async fn run(self) -> Result<Pace> {
+        let room = Arc::new(Semaphore::new(self.plan.max_in_flight));
+        let mut answers = JoinSet::new();
+        let mut ticks = tokio::time::interval(self.plan.interval());
+        // A late tick doesn't move the ones after it.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let started = Instant::now();
+        let (mut due_requests, mut sent, mut skipped) = (0, 0, 0);
+        let (mut latest, mut slowest) = (Duration::ZERO, Duration::ZERO);
+        while !self.stop.load(Ordering::SeqCst) && !self.cancel.is_cancelled() {
+            let due = ticks.tick().await;
+            latest = latest.max(due.elapsed());
+            while let Some(answer) = answers.try_join_next() {
+                slowest = slowest.max(answer.context("a request ended badly")??);
+            }
+            let spans = u64::from(self.plan.spans_per_request());
+            match Arc::clone(&room).try_acquire_owned() {
+                Ok(permit) => {
+                    sent += spans;
+                    answers.spawn(self.request(due_requests, permit)?);
+                }
+                Err(_) => skipped += spans,
+            }
+            due_requests += 1;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        // Dropping the requests ends them.
+        self.cancel.check()?;
+        while let Some(answer) = answers.join_next().await {
+            slowest = slowest.max(answer.context("a request ended badly")??);
+        }
+        Ok(Pace {
+            seconds,
+            rate: sent as f64 / seconds,
+            skipped,
+            latest_ms: latest.as_secs_f64() * 1e3,
+            slowest_ms: slowest.as_secs_f64() * 1e3,
+        })
+    }
+
+    /// Makes one request and writes it into the ledger; the future sends it and takes the time.
+    fn request(
+        &self,
+        n: u64,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<impl Future<Output = Result<Duration>> + Send + use<>> {
+        let (traces, ids) = self.plan.request(n, now_unix_nano()?);
+        lock(&self.ledger).send_all(&ids);
+        let (sender, ledger, door) = (self.sender.clone(), Arc::clone(&self.ledger), self.plan.door);
+        Ok(async move {
+            let started = Instant::now();
+            let outcome = sender.send(door, &traces).await?;
+            lock(&ledger).settle(&outcome, ids);
+            drop(permit);
+            Ok(started.elapsed())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_request_has_whole_traces_and_no_id_twice() {
+        let plan = Plan::new(1);
+        let (first, mut ids) = plan.request(0, 1_790_000_000_000_000_000);
+        let (_, more) = plan.request(1, 1_790_000_000_000_000_000);
+        assert_eq!(crate::client::tempo::span_count(&first), 100);
+        ids.extend(more);
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 200);
+        assert_eq!(ids.iter().map(|(trace, _)| trace).collect::<BTreeSet<_>>().len(), 100);
+        let spans = &first.resource_spans[0].scope_spans[0].spans;
+        assert!(spans[0].parent_span_id.is_empty());
+        assert_eq!(spans[1].parent_span_id, spans[0].span_id);
+    }
+
+    #[test]
+    fn the_interval_makes_the_rate() {
+        assert_eq!(Plan::new(1).interval(), Duration::from_millis(50));
+        let fast = Plan {
+            rate: 100_000,
+            ..Plan::new(1)
+        };
+        assert_eq!(fast.interval(), Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,248 @@
+//! Reading everything back that a ledger says was acknowledged.
+//!
+//! By id Tempo 2.9 reads some 50 to 150 traces per second once there are tens of thousands in a
+//! block; a search that lists the spans reads some 7,000. So searches come first, and only what they
+//! stop finding is read by id before it counts as lost.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kit::step::Cancel;
+use opentelemetry_proto::tonic::trace::v1::TracesData;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::client::tempo::{Client, Search};
+use crate::model::corpus::SPAN_MARKER;
+use crate::model::id::{SpanId, TraceId};
+use crate::model::ledger::Ledger;
+
+/// At most this many traces per search: Tempo's answer may not be larger than 16 MiB inside
+/// (`server.grpc_server_max_send_msg_size`), which is some 40,000 traces of two spans.
+const TRACES_PER_SEARCH: usize = 10_000;
+/// More than any window has, and less than the 262,144 that Tempo allows by default since 2.9.2
+/// (`query_frontend.search.max_result_limit`).
+const SEARCH_LIMIT: u32 = 100_000;
+/// At most this many traces are read by id in one round, and this many at the same time.
+const READS_PER_ROUND: usize = 200;
+const READERS: usize = 8;
+/// Spans of a trace that a search lists; Tempo lists no more (`max_spans_per_span_set`).
+const SPANS_PER_TRACE: u32 = 100;
+
+/// Within this time a span that was delivered is found by searches: Tempo cuts it to its WAL first.
+const SEARCHABLE: Duration = Duration::from_secs(5);
+/// Time between two rounds.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// How reading back went.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Readback {
+    /// Traces with acknowledged spans.
+    pub traces: usize,
+    /// Searches, repetitions included.
+    pub searches: usize,
+    /// Reads by id, repetitions included.
+    pub reads: usize,
+    /// Searches and reads that failed.
+    pub errors: usize,
+    /// What the last of them said.
+    pub last_error: Option<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// Reads back every acknowledged span and writes into the ledger what it finds. What is missing is
+/// looked for again until the deadline.
+///
+/// An error only if the user asked to stop: whether anything is lost is for the ledger to say.
+pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration, cancel: &Cancel) -> Result<Readback> {
+    let started = Instant::now();
+    let mut report = Readback::default();
+    let mut left = ledger.incomplete();
+    report.traces = left.len();
+    let mut read_before = 0;
+    while !left.is_empty() {
+        search_windows(client, ledger, &left, &mut report, cancel).await?;
+        let before = left.len();
+        left = ledger.incomplete();
+        if left.len() == before && started.elapsed() >= SEARCHABLE {
+            // Not the same ones in each round.
+            left.rotate_left(read_before % before);
+            left.truncate(READS_PER_ROUND);
+            read_before += left.len();
+            for read in read_by_id(client, &left, started + deadline, cancel).await? {
+                report.reads += 1;
+                match read {
+                    Ok((trace, spans)) => ledger.find(trace, &spans),
+                    Err(error) => report.fail(error),
+                }
+            }
+            left = ledger.incomplete();
+        }
+        if left.is_empty() || started.elapsed() >= deadline {
+            break;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+async fn search_windows(
+    client: &Client,
+    ledger: &mut Ledger,
+    traces: &[(u64, TraceId)],
+    report: &mut Readback,
+    cancel: &Cancel,
+) -> Result<()> {
+    let traceql = format!("{{ span.{SPAN_MARKER} = {:?} }}", ledger.marker());
+    for window in windows(traces) {
+        cancel.check()?;
+        report.searches += 1;
+        let search = Search::new(&traceql)
+            .between(window.start, window.end)
+            .limit(SEARCH_LIMIT)
+            .spans_per_trace(SPANS_PER_TRACE);
+        match client.search(&search).await {
+            Ok(found) => found.iter().for_each(|f| ledger.find(f.id, &f.spans)),
+            Err(error) => report.fail(format!("{error:#}")),
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Readback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Readback {
+            traces,
+            searches,
+            reads,
+            errors,
+            seconds,
+            ..
+        } = self;
+        write!(
+            f,
+            "{traces} traces with {searches} searches and {reads} reads by id in {seconds:.1} s"
+        )?;
+        match &self.last_error {
+            Some(error) => write!(f, "; {errors} of these failed, the last with: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Readback {
+    fn fail(&mut self, error: String) {
+        self.errors += 1;
+        self.last_error = Some(error);
+    }
+}
+
+/// Seconds since 1970, the end not included.
+#[derive(Debug, PartialEq, Eq)]
+struct Window {
+    start: u64,
+    end: u64,
+}
+
+/// Windows of whole seconds that cover all traces, each with few enough of them, and none where
+/// there are none. `traces` are sorted by their time in milliseconds since 1970.
+fn windows(traces: &[(u64, TraceId)]) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    let mut inside = 0;
+    for (sent_ms, _) in traces {
+        let second = sent_ms / 1_000;
+        inside += 1;
+        match windows.last_mut() {
+            Some(window) if second < window.end => {}
+            Some(window) if second == window.end && inside < TRACES_PER_SEARCH => window.end += 1,
+            _ => {
+                inside = 1;
+                windows.push(Window {
+                    start: second,
+                    end: second + 1,
+                });
+            }
+        }
+    }
+    // A span begins shortly before its request leaves, and ends at about that time.
+    for window in &mut windows {
+        window.start -= 1;
+        window.end += 1;
+    }
+    windows
+}
+
+type Read = Result<(TraceId, Vec<SpanId>), String>;
+
+async fn read_by_id(
+    client: &Client,
+    traces: &[(u64, TraceId)],
+    deadline: Instant,
+    cancel: &Cancel,
+) -> Result<Vec<Read>> {
+    let traces: Arc<[(u64, TraceId)]> = traces.into();
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS.min(traces.len()) {
+        let (client, cancel) = (client.clone(), cancel.clone());
+        let (traces, next) = (Arc::clone(&traces), Arc::clone(&next));
+        readers.spawn(async move {
+            let mut reads = Vec::new();
+            while let Some((_, trace)) = traces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if cancel.is_cancelled() || Instant::now() >= deadline {
+                    break;
+                }
+                let read = client.trace(*trace).await;
+                let spans = |data: Option<TracesData>| data.as_ref().map_or_else(Vec::new, span_ids);
+                reads.push(match read {
+                    Ok(data) => Ok((*trace, spans(data))),
+                    Err(error) => Err(format!("{error:#}")),
+                });
+            }
+            reads
+        });
+    }
+    let mut reads: Vec<Read> = Vec::new();
+    while let Some(reader) = readers.join_next().await {
+        reads.extend(reader.context("a reader ended badly")?);
+    }
+    cancel.check()?;
+    Ok(reads)
+}
+
+fn span_ids(traces: &TracesData) -> Vec<SpanId> {
+    let scopes = traces.resource_spans.iter().flat_map(|r| &r.scope_spans);
+    let spans = scopes.flat_map(|s| &s.spans);
+    spans
+        .filter_map(|span| SpanId::from_bytes(&span.span_id).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: &[u64]) -> Vec<(u64, TraceId)> {
+        ms.iter().map(|ms| (*ms, TraceId([1; 16]))).collect()
+    }
+
+    #[test]
+    fn windows_cover_what_was_sent_and_leave_gaps_out() {
+        let windows = windows(&at(&[100_000, 100_999, 101_500, 160_000]));
+        let window = |start, end| Window { start, end };
+        assert_eq!(windows, [window(99, 103), window(159, 162)]);
+    }
+
+    #[test]
+    fn a_full_window_is_followed_by_another() {
+        let many: Vec<u64> = (0..3 * TRACES_PER_SEARCH as u64).map(|n| 100_000 + n / 5).collect();
+        let windows = windows(&at(&many));
+        assert_eq!(windows.len(), 3, "{windows:?}");
+        assert_eq!((windows[0].start, windows[2].end), (99, 107));
+    }
+}

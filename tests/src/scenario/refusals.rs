@@ -1,0 +1,183 @@
+//! `refusals`: input that no correct sender sends is refused or harmless, and never costs a good span.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Access, doors, judge_ledger, mebibytes, values};
+use crate::backend::{Component, Stack};
+use crate::client::load::Plan;
+use crate::client::malformed::{self, Class, Input, PER_CLASS};
+use crate::client::readback::read_back;
+use crate::model::corpus::now_unix_nano;
+use crate::model::ledger::Ledger;
+use crate::model::outcome::Outcome;
+use crate::run::Env;
+
+/// No answer within this is no answer.
+const ANSWER: Duration = Duration::from_secs(20);
+const READ: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(60);
+/// The Collector's batches are cut after this long (chart, `flush_timeout`).
+const BATCH: Duration = Duration::from_millis(200);
+
+/// What became of the inputs of one class.
+#[derive(Debug, Default)]
+struct Tally {
+    refused: u32,
+    accepted: u32,
+    wrong: Vec<String>,
+}
+
+pub(super) async fn run(env: &Env) -> Result<()> {
+    let stack = env.ready_stack(values("{}")?).await?;
+    let access = Access::new(stack.as_ref())?;
+    let mut sent = Sent::new(env, &access, malformed::marker(env.seed));
+    for class in Class::ALL {
+        let mut tally = Tally::default();
+        for number in 0..PER_CLASS {
+            env.cancel.check()?;
+            let input = Input::new(class, number, env.seed, now_unix_nano()?)?;
+            sent.one(stack.as_ref(), &input, &mut tally).await?;
+        }
+        let detail = format!("{} refused, {} taken without harm", tally.refused, tally.accepted);
+        let detail = if tally.wrong.is_empty() {
+            detail
+        } else {
+            tally.wrong.join("; ")
+        };
+        env.recorder.check(
+            format!("{PER_CLASS} inputs of class {class}"),
+            tally.wrong.is_empty(),
+            detail,
+        );
+        alive(env, stack.as_ref(), class).await?;
+    }
+    let Sent { mut ledger, late, .. } = sent;
+    // A busy machine may be late now and then; if it mostly were, nothing would have shared a batch.
+    let inputs = PER_CLASS * u32::try_from(Class::ALL.len())?;
+    env.recorder.measure(
+        "good spans that left later than 200 ms after their input",
+        f64::from(late),
+        "spans",
+        late < inputs / 2,
+        format!("of {inputs}; the others shared a batch with it"),
+    );
+    let read = read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    env.recorder.say(read.to_string());
+    judge_ledger(env, "good spans beside malformed input", &ledger)?;
+    for component in Component::ALL {
+        let memory = stack.memory(component).await?;
+        let (peak, limit) = (mebibytes(memory.peak as f64), mebibytes(memory.limit as f64));
+        let name = format!("peak memory of {component}");
+        env.recorder
+            .measure(name, peak, "MiB", peak < limit, format!("the limit is {limit} MiB"));
+    }
+    crash(env, stack.as_ref(), &access).await?;
+    env.finish(stack).await
+}
+
+/// The good spans that are sent beside the bad input.
+struct Sent<'a> {
+    env: &'a Env,
+    access: &'a Access,
+    plan: Plan,
+    ledger: Ledger,
+    requests: u64,
+    late: u32,
+}
+
+impl<'a> Sent<'a> {
+    fn new(env: &'a Env, access: &'a Access, marker: String) -> Sent<'a> {
+        let plan = Plan {
+            traces_per_request: 1,
+            marker,
+            ..Plan::new(env.seed)
+        };
+        let ledger = Ledger::new(&plan.marker);
+        Sent {
+            env,
+            access,
+            plan,
+            ledger,
+            requests: 0,
+            late: 0,
+        }
+    }
+
+    /// One input, and at once a good span after it: soon enough to be in the same batch.
+    async fn one(&mut self, stack: &dyn Stack, input: &Input, tally: &mut Tally) -> Result<()> {
+        let reply = input.send(&doors(stack)?, ANSWER).await;
+        let answered = std::time::Instant::now();
+        match input.judge(&reply) {
+            Ok(()) if reply.is_accepted() => tally.accepted += 1,
+            Ok(()) => tally.refused += 1,
+            Err(why) => tally.wrong.push(why),
+        }
+        if reply.is_accepted() {
+            self.ledger.send_all(&input.neighbours);
+            self.ledger
+                .settle(&Outcome::Acked { rejected_spans: 0 }, input.neighbours.iter().copied());
+        }
+        let (traces, ids) = self.plan.request(self.requests, now_unix_nano()?);
+        self.requests += 1;
+        self.ledger.send_all(&ids);
+        let outcome = self.access.sender.send(self.plan.door, &traces).await?;
+        self.late += u32::from(answered.elapsed() > BATCH);
+        if !outcome.is_acked() {
+            self.env
+                .recorder
+                .check(format!("a good span after {input}"), false, outcome.to_string());
+        }
+        self.ledger.settle(&outcome, ids);
+        Ok(())
+    }
+}
+
+async fn alive(env: &Env, stack: &dyn Stack, class: Class) -> Result<()> {
+    let mut crashes = BTreeMap::new();
+    for component in Component::ALL {
+        crashes.insert(component.label(), stack.crashes(component).await?);
+    }
+    let none = crashes.values().all(|n| *n == 0);
+    env.recorder.check(
+        format!("both programs outlive class {class}"),
+        none,
+        format!("crashes: {crashes:?}"),
+    );
+    Ok(())
+}
+
+/// A packet that crashes this Collector whatever the chart does: the crash costs nothing that was
+/// acknowledged, and the Collector comes back by itself.
+async fn crash(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
+    let plan = Plan::new(env.seed.wrapping_add(1));
+    let mut ledger = Ledger::new(&plan.marker);
+    // Without Tempo, so that what is acknowledged is in the Collector's queue alone.
+    stack.stop_pod(Component::Tempo).await?;
+    for n in 0..10 {
+        let (traces, ids) = plan.request(n, now_unix_nano()?);
+        ledger.send_all(&ids);
+        let outcome = access.sender.send(plan.door, &traces).await?;
+        ledger.settle(&outcome, ids);
+    }
+    for input in malformed::crashers().iter().take(1) {
+        input.send(&doors(stack)?, ANSWER).await;
+    }
+    stack.start_pod(Component::Tempo).await?;
+    // The crash follows the packet, but not at once.
+    tokio::time::sleep(BATCH).await;
+    stack.wait_ready(READY).await?;
+    let crashes = stack.crashes(Component::OtelCollector).await?;
+    let known = "a known defect of Collector 0.155.0: its Jaeger UDP ports don't recover from a panic";
+    env.recorder.measure(
+        "crashes of the Collector by a crafted UDP packet",
+        f64::from(crashes),
+        "crashes",
+        true,
+        known,
+    );
+    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    judge_ledger(env, "after that crash", &ledger)
+}

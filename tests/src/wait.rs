@@ -1,0 +1,118 @@
+//! Waiting for something to become true, with a deadline and an end at Ctrl-C.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use kit::failure::{Failure, Kind};
+use kit::step::Cancel;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// What was waited for, and how long that took.
+#[derive(Debug, Clone)]
+pub struct Waited<T> {
+    /// What the last look found.
+    pub value: T,
+    /// From the first look to the one that found it.
+    pub elapsed: Duration,
+    /// How many looks it took.
+    pub looks: u32,
+}
+
+/// What one look found.
+pub enum Look<T> {
+    /// It is there.
+    Found(T),
+    /// Not yet; the text says what was found instead and appears in the error at the deadline.
+    NotYet(String),
+}
+
+/// Looks every 50 ms until `look` finds it.
+///
+/// An error of `look` counts as not yet, because a server that restarts answers nothing for a while.
+/// At the deadline the error names `what` and the last thing that was found instead; when the user
+/// asks to stop it is that of an interrupted run.
+pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
+    what: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+    mut look: impl FnMut() -> F,
+) -> Result<Waited<T>> {
+    let started = Instant::now();
+    let mut looks = 0;
+    loop {
+        cancel.check()?;
+        looks += 1;
+        let last = match look().await {
+            Ok(Look::Found(value)) => {
+                return Ok(Waited {
+                    value,
+                    elapsed: started.elapsed(),
+                    looks,
+                });
+            }
+            Ok(Look::NotYet(found)) => found,
+            Err(error) => format!("{error:#}"),
+        };
+        if started.elapsed() >= deadline {
+            return Err(Failure::err(
+                Kind::Findings,
+                format!(
+                    "{what}: not within {:.1} s ({looks} looks); the last one: {last}",
+                    deadline.as_secs_f64()
+                ),
+                "",
+            ));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::failure::kind_of;
+
+    #[tokio::test]
+    async fn errors_on_the_way_do_not_end_the_wait() {
+        let mut answers = vec![
+            Ok(Look::Found(7)),
+            Ok(Look::NotYet("half".into())),
+            Err(anyhow::anyhow!("down")),
+        ];
+        let waited = wait_for("seven", Duration::from_secs(30), &Cancel::default(), || {
+            let answer = answers.pop().unwrap();
+            async { answer }
+        })
+        .await
+        .unwrap();
+        assert_eq!((waited.value, waited.looks), (7, 3));
+    }
+
+    #[tokio::test]
+    async fn the_deadline_says_what_was_found_instead() {
+        let error = wait_for::<(), _>("the span", Duration::ZERO, &Cancel::default(), || async {
+            Ok(Look::NotYet("404".into()))
+        })
+        .await
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("the span") && error.to_string().contains("404"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_run_stops_waiting() {
+        let cancel = Cancel::default();
+        let flag = cancel.clone();
+        let error = wait_for::<(), _>("nothing", Duration::from_secs(600), &cancel, || async {
+            flag.cancel();
+            Ok(Look::NotYet(String::new()))
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(kind_of(&error), Kind::Interrupted);
+    }
+}

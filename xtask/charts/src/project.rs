@@ -1,0 +1,238 @@
+//! A checked-out workspace with its settings, its tools, and what runs programs in it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use kit::failure::{Failure, Kind};
+use kit::progress;
+use kit::run_dir;
+use kit::step::{Cancel, Runner, Step};
+use serde::{Deserialize, Serialize};
+
+use crate::render::{Helm, Prepared};
+use crate::tools::{Origin, Toolbox};
+use crate::workspace::{Chart, Workspace};
+
+/// The temporary folder of a plan: no plan makes one.
+pub const TEMP: &str = "TEMP";
+
+/// `[workspace.metadata.xtask]` in Cargo.toml.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Metadata {
+    kube_version: String,
+    #[serde(default)]
+    published_charts: Option<String>,
+    #[serde(default)]
+    maintainers: Vec<Maintainer>,
+    #[serde(default)]
+    sign_key: Option<SignKey>,
+}
+
+/// Someone to ask about a chart, as Artifact Hub shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintainer {
+    /// A name.
+    pub name: String,
+    /// An address.
+    pub email: String,
+}
+
+/// The public key that archives are signed with, as Artifact Hub shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignKey {
+    /// The primary key's fingerprint in hexadecimal digits.
+    pub fingerprint: String,
+    /// Where the public key is found.
+    pub url: String,
+}
+
+/// Settings of packages and releases.
+#[derive(Debug, Clone, Default)]
+pub struct Publication {
+    /// Where the charts are found once they are published: `oci://…` or `https://…`.
+    pub charts: Option<String>,
+    /// Whom to ask.
+    pub maintainers: Vec<Maintainer>,
+    /// What signs.
+    pub sign_key: Option<SignKey>,
+}
+
+/// How a command works, as far as libraries must know.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Show the command lines that run.
+    pub verbose: bool,
+    /// Show only results and errors, no progress.
+    pub quiet: bool,
+    /// Where a command leaves its files; `target/xtask/<command>` if not set.
+    pub artifacts: Option<PathBuf>,
+}
+
+/// Built once by a command, passed down.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// Runs programs.
+    pub runner: Runner,
+    /// The pinned tools.
+    pub toolbox: Toolbox,
+    /// The Kubernetes version that charts are rendered for.
+    pub kube_version: String,
+    /// How packages and releases are made.
+    pub publication: Publication,
+    /// How the command works.
+    pub options: Options,
+}
+
+impl Project {
+    /// Reads the workspace. Precedence of settings: flag, `XTASK_*` variable, `[workspace.metadata.xtask]`.
+    pub fn find(options: Options, cancel: Cancel) -> Result<Project> {
+        Project::at(Workspace::find()?, options, cancel)
+    }
+
+    fn at(workspace: Workspace, options: Options, cancel: Cancel) -> Result<Project> {
+        let metadata = read_metadata(&workspace)?;
+        let runner = Runner::new(cancel, options.verbose);
+        let toolbox = Toolbox::read(
+            workspace.root(),
+            Toolbox::default_cache()?,
+            runner.clone(),
+            options.quiet,
+        )?;
+        let kube_version = std::env::var("XTASK_KUBE_VERSION").unwrap_or(metadata.kube_version);
+        let charts = std::env::var("XTASK_PUBLISHED_CHARTS")
+            .ok()
+            .or(metadata.published_charts);
+        let publication = Publication {
+            charts: charts
+                .map(|url| url.trim_end_matches('/').to_owned())
+                .filter(|url| !url.is_empty()),
+            maintainers: metadata.maintainers,
+            sign_key: metadata.sign_key,
+        };
+        Ok(Project {
+            workspace,
+            runner,
+            toolbox,
+            kube_version,
+            publication,
+            options,
+        })
+    }
+
+    /// The same run in another checkout, with that one's settings and pins.
+    pub fn in_checkout(&self, root: &Path) -> Result<Project> {
+        Project::at(Workspace::at(root), self.options.clone(), self.runner.cancel().clone())
+    }
+
+    /// A helm from PATH or the pinned one.
+    pub fn helm(&self) -> Result<Helm> {
+        Ok(self.helm_at(self.toolbox.get("helm")?.path))
+    }
+
+    /// A helm at a known place.
+    pub fn helm_at(&self, program: PathBuf) -> Helm {
+        Helm {
+            program,
+            kube_version: self.kube_version.clone(),
+            runner: self.runner.clone(),
+        }
+    }
+
+    /// A helm for a plan: what is found, or the name of what would be built first.
+    pub fn planned_helm(&self, only: Option<Origin>) -> Result<Helm> {
+        let found = self.toolbox.find("helm")?;
+        let found = found.filter(|tool| only.is_none_or(|origin| tool.origin == origin));
+        Ok(self.helm_at(found.map_or_else(|| "helm".into(), |tool| tool.path)))
+    }
+
+    /// The steps that build those of these tools that are missing.
+    pub fn planned_builds(&self, names: &[&str]) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for name in names {
+            if self.toolbox.find(name)?.is_none() {
+                let output = self.toolbox.cache().join("tools").join(name);
+                steps.push(self.toolbox.build_step(self.toolbox.tool(name)?, &output));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// A lock file, held as long as what is returned lives; `what` says what its holder does.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
+        run_dir::lock(path, what, self.options.quiet, self.runner.cancel())
+    }
+
+    /// Where `command` leaves its files.
+    pub fn artifacts(&self, command: &str) -> PathBuf {
+        match &self.options.artifacts {
+            Some(dir) => dir.clone(),
+            None => self.target_dir().join("xtask").join(command),
+        }
+    }
+
+    /// Cargo's target folder.
+    pub fn target_dir(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).map_or_else(
+            || self.workspace.root().join("target"),
+            |dir| self.workspace.root().join(dir),
+        )
+    }
+
+    /// A line for people about what goes on, on standard error; silent with `--quiet`.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.options.quiet {
+            progress::say(line.as_ref());
+        }
+    }
+}
+
+/// A chart's copy in the temporary folder of a plan, and the step that makes it whole if it needs one.
+pub fn planned_chart(helm: &Helm, chart: &Chart) -> (Prepared, Option<Step>) {
+    let folder = Path::new(TEMP).join(chart.name());
+    let build = !chart.metadata.dependencies.is_empty();
+    let build = build.then(|| helm.dependency_build_step(chart.name(), &folder));
+    (Prepared::archive(chart.name(), folder), build)
+}
+
+fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(&cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(workspace.root())
+        .output()
+        .map_err(|error| {
+            let what = format!("{cargo} can't be run: {error}");
+            Failure::err(
+                Kind::Tool,
+                what,
+                "install Rust (https://rustup.rs) or add cargo to PATH",
+            )
+        })?;
+    let bad = |why: String| {
+        Failure::err(
+            Kind::Usage,
+            format!("[workspace.metadata.xtask] in Cargo.toml can't be read: {why}"),
+            "mend Cargo.toml",
+        )
+    };
+    if !output.status.success() {
+        return Err(bad(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    #[derive(Deserialize)]
+    struct CargoMetadata {
+        metadata: WorkspaceMetadata,
+    }
+    #[derive(Deserialize)]
+    struct WorkspaceMetadata {
+        xtask: Metadata,
+    }
+    let parsed: CargoMetadata = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
+    Ok(parsed.metadata.xtask)
+}

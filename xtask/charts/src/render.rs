@@ -1,0 +1,226 @@
+//! Renders charts with the real helm.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kit::run_dir::RunDir;
+use kit::step::{Runner, Step};
+use serde_yaml::Value;
+
+use crate::manifest::{Manifest, parse_all};
+use crate::workspace::Chart;
+
+/// How a chart is rendered.
+#[derive(Debug, Clone)]
+pub struct RenderOptions {
+    /// The release's name.
+    pub release: String,
+    /// The release's namespace.
+    pub namespace: String,
+    /// Values files, later ones win.
+    pub values_files: Vec<PathBuf>,
+    /// Values that win over the files.
+    pub values: Option<Value>,
+}
+
+impl RenderOptions {
+    /// The documented installation: the chart's name in namespace `observability`.
+    pub fn documented(chart: &str) -> RenderOptions {
+        RenderOptions {
+            release: chart.to_owned(),
+            namespace: "observability".to_owned(),
+            values_files: Vec::new(),
+            values: None,
+        }
+    }
+
+    /// With one more values file.
+    pub fn values_file(mut self, file: impl Into<PathBuf>) -> RenderOptions {
+        self.values_files.push(file.into());
+        self
+    }
+
+    /// With values that win over the files.
+    pub fn values(mut self, values: Value) -> RenderOptions {
+        self.values = Some(values);
+        self
+    }
+}
+
+/// What `helm template` produced.
+#[derive(Debug, Clone)]
+pub struct Render {
+    /// The rendered objects, in helm's order.
+    pub manifests: Vec<Manifest>,
+    /// What helm printed.
+    pub text: String,
+}
+
+/// A helm to call: the program and the Kubernetes version that charts are rendered for.
+#[derive(Debug, Clone)]
+pub struct Helm {
+    /// The program.
+    pub program: PathBuf,
+    /// Passed as `--kube-version`: a helm built from its module assumes an ancient Kubernetes.
+    pub kube_version: String,
+    /// What runs it.
+    pub runner: Runner,
+}
+
+impl Helm {
+    /// The same helm, rendering for another version of Kubernetes.
+    pub fn for_kubernetes(&self, kube_version: &str) -> Helm {
+        Helm {
+            kube_version: kube_version.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// A helm step that can't see the user's repositories or plugins.
+    pub fn step(&self, name: impl Into<String>) -> Step {
+        Step::new(name, &self.program).timeout(Duration::from_secs(60))
+    }
+
+    /// The `helm template` step for a chart that has its dependencies.
+    pub fn template_step(&self, chart: &Prepared, options: &RenderOptions) -> Step {
+        let mut step = self
+            .step(format!("helm template {}", chart.name))
+            .arg("template")
+            .arg(&options.release)
+            .path_arg(&chart.dir)
+            .args(["--namespace", &options.namespace, "--kube-version", &self.kube_version]);
+        for file in &options.values_files {
+            step = step.arg("--values").path_arg(file);
+        }
+        step
+    }
+
+    /// Renders a chart; helm's own message is the error.
+    pub fn template(&self, chart: &Prepared, options: &RenderOptions) -> Result<Render> {
+        let mut step = self.template_step(chart, options);
+        if let Some(values) = &options.values {
+            step = step
+                .args(["--values", "-"])
+                .stdin(serde_yaml::to_string(values).context("writing the values")?);
+        }
+        let text = self.runner.run(&step)?.stdout;
+        Ok(Render {
+            manifests: parse_all(&text)?,
+            text,
+        })
+    }
+
+    /// Copies a chart to a temporary folder and builds its dependencies there, never in charts/.
+    pub fn prepare(&self, chart: &Chart) -> Result<Prepared> {
+        let temp = RunDir::temporary("chart")?;
+        // `file://../tempo-stack` must resolve beside the copy, as it does in charts/.
+        let charts = chart.dir.parent().context("a chart has a parent folder")?;
+        copy_chart(&chart.dir, &temp.path().join(chart.name()))?;
+        for dependency in &chart.metadata.dependencies {
+            if let Some(path) = dependency.repository.strip_prefix("file://../") {
+                copy_chart(&charts.join(path), &temp.path().join(path))?;
+            }
+        }
+        let dir = temp.path().join(chart.name());
+        if !chart.metadata.dependencies.is_empty() {
+            self.runner.run(&self.dependency_build_step(chart.name(), &dir))?;
+        }
+        Ok(Prepared {
+            name: chart.name().to_owned(),
+            dir,
+            _temp: Some(std::sync::Arc::new(temp)),
+        })
+    }
+
+    /// The `helm dependency build` step, in the folder of a copied chart.
+    pub fn dependency_build_step(&self, name: &str, dir: &Path) -> Step {
+        self.step(format!("helm dependency build {name}"))
+            .args(["dependency", "build", "--skip-refresh"])
+            .path_arg(dir)
+            .hint("Chart.lock no longer fits Chart.yaml: run `helm dependency update` in a copy and commit Chart.lock")
+    }
+}
+
+/// A chart that can be rendered: its dependencies are in place.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The chart's name.
+    pub name: String,
+    /// Its folder, or a packaged archive.
+    pub dir: PathBuf,
+    // Shared by clones, removed with the last of them.
+    _temp: Option<std::sync::Arc<RunDir>>,
+}
+
+impl Prepared {
+    /// A packaged chart, which carries its dependencies.
+    pub fn archive(name: impl Into<String>, file: impl Into<PathBuf>) -> Prepared {
+        Prepared {
+            name: name.into(),
+            dir: file.into(),
+            _temp: None,
+        }
+    }
+}
+
+/// Sets the value under a path of keys, making the maps on the way.
+pub fn set(values: &mut Value, path: &[&str], value: Value) {
+    match path {
+        [] => *values = value,
+        [key, rest @ ..] => {
+            if !values.is_mapping() {
+                *values = Value::Mapping(Default::default());
+            }
+            if let Value::Mapping(map) = values {
+                set(map.entry((*key).into()).or_insert(Value::Null), rest, value);
+            }
+        }
+    }
+}
+
+/// Merges values as helm does: maps key by key, everything else replaced.
+pub fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Mapping(base), Value::Mapping(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// Copies a chart's files, leaving out what a developer may have built inside it.
+fn copy_chart(from: &Path, to: &Path) -> Result<()> {
+    for entry in walkdir::WalkDir::new(from).sort_by_file_name() {
+        let entry = entry.with_context(|| format!("reading {}", from.display()))?;
+        let relative = entry.path().strip_prefix(from).context("walked outside the chart")?;
+        if relative.starts_with("charts") || relative.extension().is_some_and(|e| e == "tgz") {
+            continue;
+        }
+        let target = to.join(relative);
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(&target).with_context(|| format!("making {}", target.display()))?;
+        } else {
+            std::fs::copy(entry.path(), &target).with_context(|| format!("copying to {}", target.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_merge_key_by_key() {
+        let mut base: Value = serde_yaml::from_str("{a: {b: 1, c: [1]}, d: 2}").unwrap();
+        merge(&mut base, serde_yaml::from_str("{a: {c: [2], e: 3}}").unwrap());
+        set(&mut base, &["x", "y"], true.into());
+        assert_eq!(
+            base,
+            serde_yaml::from_str::<Value>("{a: {b: 1, c: [2], e: 3}, d: 2, x: {y: true}}").unwrap()
+        );
+    }
+}

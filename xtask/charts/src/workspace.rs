@@ -1,0 +1,181 @@
+//! The workspace: where it is, which charts it has, and which scenarios each chart is tested with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use kit::failure::{Failure, Kind};
+use semver::Version;
+use serde::Deserialize;
+
+/// The end of a scenario's file name: `charts/<chart>/ci/<scenario>-values.yaml`.
+const SCENARIO_SUFFIX: &str = "-values.yaml";
+
+/// The checked-out workspace.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the workspace: the parent of the crate that cargo runs, else the nearest folder at or
+    /// above the current one that has charts.
+    pub fn find() -> Result<Workspace> {
+        let from_cargo = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map(PathBuf::from)
+            .and_then(|dir| dir.parent().map(Path::to_path_buf));
+        let current = std::env::current_dir().context("reading the current folder")?;
+        from_cargo
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(current.ancestors())
+            .find(|dir| dir.join("ci/tools").is_dir() && dir.join("Cargo.toml").is_file())
+            .map(|dir| Workspace {
+                root: dir.to_path_buf(),
+            })
+            .ok_or_else(|| {
+                Failure::err(
+                    Kind::Usage,
+                    format!("no workspace at or above {}", current.display()),
+                    "run it inside a checkout of tempo-stack",
+                )
+            })
+    }
+
+    /// A workspace at a known place.
+    pub fn at(root: impl Into<PathBuf>) -> Workspace {
+        Workspace { root: root.into() }
+    }
+
+    /// The top folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path as people see it: relative to the top folder where it is inside.
+    pub fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+
+    /// All charts, by name.
+    pub fn charts(&self) -> Result<Vec<Chart>> {
+        let dir = self.root.join("charts");
+        let mut charts = Vec::new();
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+            if path.join("Chart.yaml").is_file() {
+                charts.push(Chart::read(&path)?);
+            }
+        }
+        charts.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(charts)
+    }
+
+    /// The chart of that name, with the known names in the error.
+    pub fn chart(&self, name: &str) -> Result<Chart> {
+        let charts = self.charts()?;
+        let names = charts
+            .iter()
+            .map(|c| c.name().to_owned())
+            .collect::<Vec<_>>()
+            .join(", ");
+        charts.into_iter().find(|c| c.name() == name).ok_or_else(|| {
+            Failure::err(
+                Kind::Usage,
+                format!("no chart named {name:?}"),
+                format!("charts here: {names}"),
+            )
+        })
+    }
+}
+
+/// What we read of Chart.yaml (helm.sh/docs/topics/charts).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChartMetadata {
+    /// The chart's name, equal to its folder's.
+    pub name: String,
+    /// The chart's own version.
+    pub version: Version,
+    /// The version of the program that it installs.
+    #[serde(default)]
+    pub app_version: Option<String>,
+    /// Its dependencies.
+    #[serde(default)]
+    pub dependencies: Vec<Dependency>,
+    /// Its annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One entry of `dependencies` in Chart.yaml.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Dependency {
+    /// The chart it depends on.
+    pub name: String,
+    /// The accepted version.
+    pub version: String,
+    /// Where it comes from; `file://…` inside this workspace.
+    #[serde(default)]
+    pub repository: String,
+    /// The value that switches it.
+    #[serde(default)]
+    pub condition: Option<String>,
+}
+
+/// One chart of the workspace.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its Chart.yaml.
+    pub metadata: ChartMetadata,
+}
+
+impl Chart {
+    /// Reads `dir/Chart.yaml`.
+    pub fn read(dir: &Path) -> Result<Chart> {
+        let file = dir.join("Chart.yaml");
+        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let metadata = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+        Ok(Chart {
+            dir: dir.to_path_buf(),
+            metadata,
+        })
+    }
+
+    /// The chart's name.
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// The scenarios in `ci/`, by name.
+    pub fn scenarios(&self) -> Result<Vec<Scenario>> {
+        let dir = self.dir.join("ci");
+        let mut scenarios = Vec::new();
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
+            let file = path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            if let Some(name) = file.strip_suffix(SCENARIO_SUFFIX) {
+                scenarios.push(Scenario {
+                    name: name.to_owned(),
+                    values: path,
+                });
+            }
+        }
+        scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(scenarios)
+    }
+}
+
+/// One tested way to configure a chart.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The file name without its ending.
+    pub name: String,
+    /// The values file.
+    pub values: PathBuf,
+}

@@ -1,0 +1,92 @@
+//! Gathers what a cluster can tell, sick or not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kit::step::Step;
+
+use crate::kind::{Cluster, readiness};
+
+/// `kind export logs` has been seen to hang (kind #588).
+const LOGS_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Cluster {
+    /// Gathers logs into `dir`: what kind can export, then what the API knows. Returns what is missing.
+    pub fn logs(&self, dir: &Path) -> Result<Vec<String>> {
+        let mut missing = Vec::new();
+        missing.extend(self.export_logs(dir));
+        let queries: [(&str, &[&str]); 4] = [
+            ("nodes.yaml", &["get", "nodes", "-o", "yaml"]),
+            ("pods.yaml", &["get", "pods", "--all-namespaces", "-o", "yaml"]),
+            ("volumes.yaml", &["get", "pv,pvc", "--all-namespaces", "-o", "yaml"]),
+            (
+                "events.txt",
+                &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
+            ),
+        ];
+        for (file, query) in queries {
+            missing.extend(self.save(&self.kubectl(query), &dir.join(file)));
+        }
+        let list = self.kubectl(&["get", "pods", "--all-namespaces", "-o", "json"]);
+        let output = self.project.runner.try_run(&list)?;
+        let containers = if output.success() {
+            readiness::containers(&output.stdout)?
+        } else {
+            Vec::new()
+        };
+        for container in containers {
+            let readiness::ContainerName {
+                namespace,
+                pod,
+                container,
+                restarts,
+            } = &container;
+            for previous in [false, true] {
+                if previous && *restarts == 0 {
+                    continue;
+                }
+                let mut query = vec!["logs", "--namespace", namespace, pod, "--container", container];
+                query.extend(previous.then_some("--previous"));
+                let end = if previous { "previous.log" } else { "log" };
+                let file = dir
+                    .join("pods")
+                    .join(namespace)
+                    .join(format!("{pod}-{container}.{end}"));
+                missing.extend(self.save(&self.kubectl(&query), &file));
+            }
+        }
+        Ok(missing)
+    }
+
+    fn save(&self, step: &Step, file: &Path) -> Option<String> {
+        let saved = self.docker.run(step).and_then(|output| {
+            let dir = file.parent().context("a file has a folder")?;
+            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+            std::fs::write(file, output.stdout).with_context(|| format!("writing {}", file.display()))
+        });
+        saved.err().map(|error| format!("{}: {error:#}", file.display()))
+    }
+
+    /// kind's part of the gathering.
+    pub fn export_step(&self, dir: &Path) -> Result<Step> {
+        Ok(Step::new("export kind's logs", self.planned_kind()?)
+            .args(["export", "logs", "--name", &self.name])
+            .path_arg(&dir.join("kind"))
+            .timeout(LOGS_TIMEOUT))
+    }
+
+    /// `kind export logs`. It exits with 1 where the node has no crictl, after writing the rest.
+    fn export_logs(&self, dir: &Path) -> Option<String> {
+        let built = self.kind();
+        let exported = built.and_then(|_| self.project.runner.try_run(&self.export_step(dir)?));
+        match exported {
+            Ok(output) if output.success() => None,
+            Ok(output) => Some(format!(
+                "kind export logs: {}",
+                output.tail().lines().next_back().unwrap_or_default()
+            )),
+            Err(error) => Some(format!("kind export logs: {error:#}")),
+        }
+    }
+}

@@ -1,0 +1,607 @@
+//! The kind cluster that is ours: made, repaired, filled with images, removed.
+
+mod load;
+mod logs;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use charts::project::Project;
+use kit::failure::{Failure, Kind, kind_of};
+use kit::progress::Progress;
+use kit::run_dir::{self, MARKER, RunDir};
+use kit::step::{Cancel, Runner, Step};
+use semver::Version;
+use serde::Serialize;
+
+use crate::docker::{Docker, Info, environment};
+use crate::kind_config::{KindConfig, NodeImages, needs_cgroup_v1};
+use crate::ownership::{CLUSTER_LABEL, CONFIG_LABEL, Decision, IMAGES_LABEL, Observed, Owner, network_name};
+use crate::readiness;
+use crate::source::{Choice, Images, Offer, Source, Wish, choose};
+use crate::testbed::Testbed;
+use crate::testbed::key::Key;
+
+/// The cluster that commands mean if none is named.
+pub const DEFAULT_NAME: &str = "tempo-stack";
+
+/// kind's own waits are shorter; pulls are not part of it.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// From a started node to ready pods: 14 s seen, more on a busy machine.
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a cluster that should run may not answer before it counts as sick.
+const SICK_AFTER: Duration = Duration::from_secs(60);
+const PULL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// A container that a killed client asked for was seen 0.1 s later.
+const SETTLE: Duration = Duration::from_secs(1);
+/// kubeadm's file in the node.
+const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// Lines that kind prints while it makes a cluster.
+const CREATE_LINES: u64 = 18;
+
+/// What a cluster is asked to be.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Where images come from.
+    pub images: Images,
+    /// The Kubernetes version.
+    pub kubernetes: Option<Version>,
+    /// The node image, by name.
+    pub node_image: Option<String>,
+}
+
+/// A cluster that is up.
+#[derive(Debug, Clone, Serialize)]
+pub struct Running {
+    /// Its name.
+    pub name: String,
+    /// The file for `kubectl --kubeconfig`.
+    pub kubeconfig: PathBuf,
+    /// The context in that file.
+    pub context: String,
+    /// What was done: `created`, `reused`, `started` or `replaced`.
+    pub done: &'static str,
+    /// Where its images come from, and why.
+    pub images_from: Choice,
+    /// What to pass as image values, by tool; empty where the charts' own images are pulled.
+    pub images: BTreeMap<String, String>,
+}
+
+/// A cluster by name, there or not.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    name: String,
+    project: Project,
+    docker: Docker,
+}
+
+/// A rendered config, the key of what a cluster made of it is, and what is loaded into the cluster.
+struct Prepared {
+    text: String,
+    key: String,
+    source: Source,
+    images: Vec<String>,
+}
+
+impl Cluster {
+    /// A cluster of that name.
+    pub fn named(project: &Project, name: &str) -> Result<Cluster> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty()
+            || name.len() > 40
+            || !name.chars().all(plain)
+            || name.starts_with('-')
+            || name.ends_with('-')
+        {
+            return Err(Failure::err(
+                Kind::Usage,
+                format!("{name:?} can't name a cluster"),
+                "use up to 40 lower-case letters, digits and inner dashes",
+            ));
+        }
+        Ok(Cluster {
+            name: name.to_owned(),
+            project: project.clone(),
+            docker: Docker::new(project.runner.clone()),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its kubeconfig, there or not.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder().join("kubeconfig")
+    }
+
+    /// Its context in the kubeconfig.
+    pub fn context(&self) -> String {
+        format!("kind-{}", self.name)
+    }
+
+    /// What Docker knows of it.
+    pub fn observe(&self) -> Result<Observed> {
+        Ok(Observed {
+            nodes: self.docker.nodes(&self.name)?,
+            network: self.docker.network(&network_name(&self.name))?,
+        })
+    }
+
+    /// An error unless it is there and ours.
+    pub fn require_ours(&self) -> Result<Observed> {
+        self.docker.info()?;
+        let observed = self.observe()?;
+        match observed.owner(&self.name) {
+            Owner::Us if !observed.nodes.is_empty() => Ok(observed),
+            Owner::Other(why) => Err(self.not_ours(&why)),
+            _ => Err(Failure::err(
+                Kind::Environment,
+                format!("no cluster {} is up", self.name),
+                "cargo xtask cluster up",
+            )),
+        }
+    }
+
+    fn not_ours(&self, why: &str) -> anyhow::Error {
+        Failure::err(
+            Kind::Environment,
+            format!("the cluster {} is not ours: {why}", self.name),
+            "it is left alone; choose another name with --name",
+        )
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.project.toolbox.cache().join("cluster").join(&self.name)
+    }
+
+    /// Held while the cluster is changed.
+    fn lock(&self) -> Result<File> {
+        let path = self.folder().with_extension("lock");
+        self.project.lock(&path, &format!("changes the cluster {}", self.name))
+    }
+
+    /// Where its images come from. A cluster that is there keeps to where its own came from, unless the
+    /// user asks for something: a registry that answers now and then must not replace it.
+    pub fn choose(&self, wanted: &Wanted) -> Result<Choice> {
+        let testbed = Testbed::read(&self.project)?;
+        let node = testbed.node_image()?;
+        let kubernetes = testbed.kubernetes()?;
+        let asked = wanted.kubernetes.is_some() || wanted.node_image.is_some();
+        let kept = match wanted.images {
+            Images::Auto if !asked => self.docker.network(&network_name(&self.name)).ok().flatten(),
+            _ => None,
+        };
+        let wish = Wish {
+            images: wanted.images,
+            kept: kept.and_then(|network| Source::from_word(network.labels.get(IMAGES_LABEL)?)),
+            kubernetes: wanted.kubernetes.as_ref(),
+            node_image: wanted.node_image.as_deref(),
+        };
+        let offer = Offer {
+            node: &node,
+            kubernetes: &kubernetes,
+        };
+        choose(wish, &testbed.recipe.pulled, offer, |image| {
+            if matches!(self.docker.image(image), Ok(Some(_))) {
+                return Ok(format!("Docker has {image}"));
+            }
+            self.docker.can_pull(image).map(|()| "its registry answers".into())
+        })
+    }
+
+    /// Makes it, or makes sure that it is healthy and what is wanted.
+    pub fn up(&self, wanted: &Wanted) -> Result<Running> {
+        let info = self.docker.info()?;
+        // Before anything long: a foreign cluster of that name ends it.
+        if let Owner::Other(why) = self.observe()?.owner(&self.name) {
+            return Err(self.not_ours(&why));
+        }
+        run_dir::sweep(&[])?;
+        let choice = self.choose(wanted)?;
+        self.project
+            .say(format!("images: {}: {}", choice.source.describe(), choice.why));
+        let testbed = Testbed::read(&self.project)?;
+        match choice.source {
+            Source::Testbed => testbed.build(false)?,
+            Source::Pull => self.pull(&choice.node)?,
+        }
+        let _lock = self.lock()?;
+        let config = self.prepare(&info, &choice, &testbed)?;
+        let done = self.ensure(&config)?;
+        let images = match choice.source {
+            Source::Pull => BTreeMap::new(),
+            Source::Testbed => testbed.images()?,
+        };
+        Ok(Running {
+            name: self.name.clone(),
+            kubeconfig: self.kubeconfig(),
+            context: self.context(),
+            done,
+            images_from: choice,
+            images,
+        })
+    }
+
+    fn pull(&self, image: &str) -> Result<()> {
+        if self.docker.image(image)?.is_some() {
+            return Ok(());
+        }
+        let progress = Progress::start(format!("pulling {image}"), 0, self.project.options.quiet);
+        let output = self.docker.run(&pull_step(image))?;
+        progress.finish(&format!("{:.0} s", output.elapsed.as_secs_f64()));
+        Ok(())
+    }
+
+    fn prepare(&self, info: &Info, choice: &Choice, testbed: &Testbed) -> Result<Prepared> {
+        let tag = |name: &str| -> Result<String> { Ok(testbed.version(testbed.recipe.in_node(name)?)?.to_string()) };
+        let (node_images, images) = match choice.source {
+            Source::Pull => (None, Vec::new()),
+            Source::Testbed => {
+                let node_images = NodeImages {
+                    repository: testbed.recipe.repository.clone(),
+                    coredns: tag("coredns")?,
+                    etcd: tag("etcd")?,
+                };
+                (Some(node_images), testbed.workload_images()?)
+            }
+        };
+        let config = KindConfig {
+            name: self.name.clone(),
+            image: choice.node.clone(),
+            cgroup_v1: needs_cgroup_v1(&info.cgroup_version, &choice.kubernetes),
+            testbed: node_images,
+        };
+        let text = config.render(self.project.workspace.root())?;
+        let image = self
+            .docker
+            .image(&choice.node)?
+            .with_context(|| format!("Docker has no {}", choice.node))?;
+        let key = Key::default().text("config", &text).text("image", &image.id).finish();
+        Ok(Prepared {
+            text,
+            key,
+            source: choice.source,
+            images,
+        })
+    }
+
+    /// Brings the cluster from whatever it is to running and ready.
+    fn ensure(&self, config: &Prepared) -> Result<&'static str> {
+        match self.observe()?.decide(&self.name, &config.key) {
+            Decision::Create => self.create(config).map(|()| "created"),
+            Decision::Refuse(why) => Err(self.not_ours(&why)),
+            Decision::Replace(why) => self.replace(config, &why),
+            // Nothing to wait for: it would count as sick after a minute.
+            _ if self.making_mark().is_file() => self.replace(config, "its creation was interrupted"),
+            Decision::Check => self.keep_or_replace(config, "reused"),
+            Decision::Start => {
+                self.project.say(format!("starting the stopped nodes of {}", self.name));
+                for node in self.observe()?.nodes {
+                    let verb = match node.state.status.as_str() {
+                        "running" => continue,
+                        "paused" => "unpause",
+                        _ => "start",
+                    };
+                    self.docker
+                        .run(&Docker::step(format!("{verb} a node"), [verb, node.name()]))?;
+                }
+                self.keep_or_replace(config, "started")
+            }
+        }
+    }
+
+    fn keep_or_replace(&self, config: &Prepared, done: &'static str) -> Result<&'static str> {
+        let kept = self.wait_ready(SICK_AFTER).and_then(|()| {
+            self.write_kubeconfig()?;
+            self.load(&config.images)
+        });
+        match kept {
+            Ok(_) => Ok(done),
+            Err(error) if kind_of(&error) == Kind::Interrupted => Err(error),
+            Err(error) => self.replace(config, &format!("{error:#}")),
+        }
+    }
+
+    fn replace(&self, config: &Prepared, why: &str) -> Result<&'static str> {
+        self.project.say(format!("replacing the cluster {}: {why}", self.name));
+        self.remove()?;
+        self.create(config)?;
+        Ok("replaced")
+    }
+
+    /// Makes the cluster; what a failure or an interrupt leaves half made is removed.
+    fn create(&self, config: &Prepared) -> Result<()> {
+        let made = self.try_create(config);
+        if let Err(error) = &made {
+            let last = self.with_own_runner();
+            if kind_of(error) != Kind::Interrupted {
+                let dir = self.project.artifacts("cluster-up");
+                // What can't be gathered is missing; the error of the creation is the one to tell.
+                let _ = last.logs(&dir);
+                self.project.say(format!("the cluster's logs: {}", dir.display()));
+            }
+            if let Err(left) = last.remove_for_good() {
+                self.project.say(format!(
+                    "could not clean up: {left:#}; `cargo xtask cluster down` tries again"
+                ));
+            }
+        }
+        made
+    }
+
+    fn try_create(&self, config: &Prepared) -> Result<()> {
+        let dir = self.folder();
+        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        // Before the network: what can't be built leaves nothing to clean up.
+        self.kind()?;
+        let mark = self.making_mark();
+        std::fs::write(&mark, "").with_context(|| format!("writing {}", mark.display()))?;
+        self.docker.run(&self.network_step(config.source, &config.key))?;
+        let file = self.config_file();
+        std::fs::write(&file, &config.text).with_context(|| format!("writing {}", file.display()))?;
+        let run = RunDir::temporary("cluster")?;
+        let step = within(&run, self.create_step()?);
+        let mut progress = Progress::start(
+            format!("cluster {}", self.name),
+            CREATE_LINES,
+            self.project.options.quiet,
+        );
+        let output = self
+            .project
+            .runner
+            .stream(&step, &mut |line| progress.advance(line.trim()))?;
+        if !output.success() {
+            return Err(Failure::err(
+                Kind::Environment,
+                format!("kind could not create the cluster:\n{}", output.tail()),
+                "see what `cargo xtask doctor` says",
+            ));
+        }
+        progress.finish("the API server answers");
+        // Pods of the system come up meanwhile.
+        self.load(&config.images)?;
+        self.wait_ready(READY_TIMEOUT)?;
+        std::fs::remove_file(&mark).with_context(|| format!("removing {}", mark.display()))
+    }
+
+    /// There as long as the cluster is being made: after a `kill -9` nothing else tells.
+    fn making_mark(&self) -> PathBuf {
+        self.folder().join("making")
+    }
+
+    /// What runs after Ctrl-C, when the usual runner refuses to start anything.
+    fn with_own_runner(&self) -> Cluster {
+        let mut project = self.project.clone();
+        project.runner = Runner::new(Cancel::default(), project.options.verbose);
+        Cluster {
+            name: self.name.clone(),
+            docker: Docker::new(project.runner.clone()),
+            project,
+        }
+    }
+
+    /// Removes it and all that belongs to it. False if there was nothing.
+    pub fn down(&self) -> Result<bool> {
+        self.docker.info()?;
+        run_dir::sweep(&[])?;
+        let observed = self.observe()?;
+        if let Owner::Other(why) = observed.owner(&self.name) {
+            return Err(self.not_ours(&why));
+        }
+        let _lock = self.lock()?;
+        self.remove()?;
+        Ok(observed != Observed::default())
+    }
+
+    /// Removes what an interrupted creation left, and what Docker makes of it meanwhile: it goes on with
+    /// what a client that is gone has asked for.
+    fn remove_for_good(&self) -> Result<()> {
+        self.remove()?;
+        std::thread::sleep(SETTLE);
+        self.remove()
+    }
+
+    /// Removes nodes with their volumes, then network, then files.
+    ///
+    /// The order matters: as long as the network is there, an interrupted removal can be told from a
+    /// foreign cluster.
+    fn remove(&self) -> Result<()> {
+        loop {
+            let observed = self.observe()?;
+            if observed == Observed::default() {
+                break;
+            }
+            for step in removal(&observed) {
+                self.docker.remove(&step)?;
+            }
+        }
+        self.unmerge()?;
+        let dir = self.folder();
+        if dir.is_dir() {
+            std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the kubeconfig anew: after a restart of Docker the port may be another.
+    pub fn write_kubeconfig(&self) -> Result<PathBuf> {
+        let file = self.kubeconfig();
+        let dir = self.folder();
+        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        let step = Step::new("write the kubeconfig", self.kind()?)
+            .args(["export", "kubeconfig", "--name", &self.name, "--kubeconfig"])
+            .path_arg(&file);
+        self.project.runner.run(&step).map_err(environment)?;
+        Ok(file)
+    }
+
+    /// Adds the cluster to the user's kubeconfig and makes it the current context there. Its removal is
+    /// part of the cluster's.
+    pub fn merge(&self) -> Result<()> {
+        self.kind()?;
+        let users = std::env::var("KUBECONFIG").unwrap_or_default();
+        let mark = self.merged_mark();
+        // First, so that an interrupted merge is undone, too.
+        std::fs::write(&mark, users).with_context(|| format!("writing {}", mark.display()))?;
+        self.project.runner.run(&self.merge_step()?).map_err(environment)?;
+        Ok(())
+    }
+
+    /// kind's command for it.
+    pub fn merge_step(&self) -> Result<Step> {
+        let step = Step::new("add it to the user's kubeconfig", self.planned_kind()?);
+        Ok(step.args(["export", "kubeconfig", "--name", &self.name]))
+    }
+
+    /// Takes the cluster out of the user's kubeconfig, if it was put there.
+    fn unmerge(&self) -> Result<()> {
+        let Ok(users) = std::fs::read_to_string(self.merged_mark()) else {
+            return Ok(());
+        };
+        // The nodes are gone by now: what is left for kind to delete is the entry.
+        let step = Step::new("remove it from the user's kubeconfig", self.kind()?)
+            .args(["delete", "cluster", "--name", &self.name])
+            .env("KUBECONFIG", users);
+        self.project.runner.run(&step).map_err(environment)?;
+        Ok(())
+    }
+
+    /// Holds what KUBECONFIG was when the cluster was added to the user's kubeconfig.
+    fn merged_mark(&self) -> PathBuf {
+        self.folder().join("merged")
+    }
+
+    /// kubectl inside the control plane: there in every node image, and of its version.
+    pub fn kubectl(&self, args: &[&str]) -> Step {
+        let node = format!("{}-control-plane", self.name);
+        Docker::step(
+            format!("kubectl {}", args.join(" ")),
+            ["exec", &node, "kubectl", "--kubeconfig", ADMIN],
+        )
+        .args(args.iter().copied())
+        .timeout(Duration::from_secs(30))
+    }
+
+    /// What isn't ready, with reasons. An API that doesn't answer is one of them.
+    pub fn unready(&self) -> Result<Vec<String>> {
+        let step = self.kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"]);
+        let output = self.project.runner.try_run(&step)?;
+        if !output.success() {
+            let why = output.tail().lines().next_back().unwrap_or_default().to_owned();
+            return Ok(vec![format!("the API server doesn't answer: {why}")]);
+        }
+        readiness::unready_of_system(&output.stdout)
+    }
+
+    fn wait_ready(&self, timeout: Duration) -> Result<()> {
+        let started = Instant::now();
+        let mut progress = Progress::start(format!("waiting for {}", self.name), 0, self.project.options.quiet);
+        loop {
+            let unready = self.unready()?;
+            if unready.is_empty() {
+                progress.finish(&format!("ready after {:.0} s", started.elapsed().as_secs_f64()));
+                return Ok(());
+            }
+            if started.elapsed() > timeout {
+                return Err(Failure::err(
+                    Kind::Environment,
+                    format!("not ready after {} s: {}", timeout.as_secs(), unready.join("; ")),
+                    "see what `cargo xtask doctor` says",
+                ));
+            }
+            progress.advance(&unready.join("; "));
+            self.project.runner.cancel().check()?;
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.folder().join("kind.yaml")
+    }
+
+    fn kind(&self) -> Result<PathBuf> {
+        Ok(self.project.toolbox.get("kind")?.path)
+    }
+
+    /// kind for a step that may only be shown: built by now, or named.
+    fn planned_kind(&self) -> Result<PathBuf> {
+        let found = self.project.toolbox.find("kind")?;
+        Ok(found.map_or_else(|| "kind".into(), |found| found.path))
+    }
+
+    fn network_step(&self, source: Source, key: &str) -> Step {
+        let labels = [
+            (CLUSTER_LABEL, self.name.as_str()),
+            (CONFIG_LABEL, key),
+            (IMAGES_LABEL, source.word()),
+        ];
+        let labels = labels.map(|(label, value)| format!("{label}={value}"));
+        // Masquerading as kind sets it for its own network (kind, providers/docker/network.go).
+        Docker::step("make the network", ["network", "create", "--driver", "bridge"])
+            .args(["--opt", "com.docker.network.bridge.enable_ip_masquerade=true"])
+            .args(labels.iter().flat_map(|label| ["--label", label]))
+            .arg(network_name(&self.name))
+    }
+
+    fn create_step(&self) -> Result<Step> {
+        // Without --retain the node is gone before its logs can be gathered.
+        Ok(Step::new("create the cluster", self.planned_kind()?)
+            .args(["create", "cluster", "--retain", "--name", &self.name, "--config"])
+            .path_arg(&self.config_file())
+            .arg("--kubeconfig")
+            .path_arg(&self.kubeconfig())
+            .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network_name(&self.name))
+            .timeout(CREATE_TIMEOUT))
+    }
+
+    /// The commands of `up` on a machine where nothing is there, as data.
+    pub fn plan(&self, wanted: &Wanted) -> Result<Vec<Step>> {
+        let choice = self.choose(wanted)?;
+        let testbed = Testbed::read(&self.project)?;
+        let mut steps = match choice.source {
+            Source::Testbed => testbed.plan()?,
+            Source::Pull => vec![pull_step(&choice.node)],
+        };
+        steps.extend(self.project.planned_builds(&["kind"])?);
+        steps.push(self.network_step(choice.source, "KEY"));
+        steps.push(self.create_step()?);
+        if choice.source == Source::Testbed {
+            steps.push(self.load_step(&testbed.workload_images()?)?);
+        }
+        Ok(steps)
+    }
+
+    /// The commands of `down` for what is there, as data.
+    pub fn removal_plan(&self) -> Result<Vec<Step>> {
+        let observed = self.observe()?;
+        match observed.owner(&self.name) {
+            Owner::Other(why) => Err(self.not_ours(&why)),
+            _ => Ok(removal(&observed)),
+        }
+    }
+}
+
+fn pull_step(image: &str) -> Step {
+    Docker::step(format!("pull {image}"), ["pull", "--quiet", image])
+        .timeout(PULL_TIMEOUT)
+        .hint("see whether the registry can be reached, or use --images testbed")
+}
+
+fn removal(observed: &Observed) -> Vec<Step> {
+    let nodes = observed.nodes.iter();
+    let nodes = nodes.map(|node| Docker::step("remove a node", ["rm", "--force", "--volumes", node.name()]));
+    let network = observed.network.iter();
+    let network = network.map(|network| Docker::step("remove the network", ["network", "rm", &network.name]));
+    nodes.chain(network).collect()
+}
+
+/// The step with its temporary files in the run's folder, and marked: neither outlives the run.
+pub(crate) fn within(run: &RunDir, step: Step) -> Step {
+    let folder = run.path().to_string_lossy();
+    step.env("TMPDIR", &*folder).env(MARKER, &*folder)
+}

@@ -1,0 +1,237 @@
+//! The Debian root that the node image is made of, and the files that other images take from it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kit::failure::{Failure, Kind};
+use kit::progress::Progress;
+use kit::run_dir::RunDir;
+use kit::step::Step;
+
+use crate::docker::{Docker, START_DOCKER, environment};
+use crate::kind::within;
+use crate::testbed::key::Key;
+use crate::testbed::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label};
+
+/// A slow mirror and a busy machine take less than this.
+const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// Packages of a minimal bookworm with ours, twice: retrieved, then unpacked and configured.
+const BOOTSTRAP_LINES: u64 = 540;
+/// The name of the root's image, before its tag.
+pub const REPOSITORY: &str = "tempo-stack/debian";
+/// Takes files out of the root, run inside it.
+const COLLECT: &str = "collect.sh";
+
+/// A Debian root in Docker.
+#[derive(Debug, Clone)]
+pub struct Debian {
+    /// The image.
+    pub image: String,
+    /// Its id: a rebuilt root has another.
+    pub id: String,
+    /// Its packages with versions.
+    pub packages: String,
+}
+
+impl Debian {
+    fn key(testbed: &Testbed) -> Result<String> {
+        let debian = &testbed.recipe.debian;
+        let key = Key::of_layout()
+            .text("suite", &debian.suite)
+            .value("packages", &debian.packages)?;
+        Ok(key.finish())
+    }
+
+    fn image_name(testbed: &Testbed) -> Result<String> {
+        Ok(format!(
+            "{REPOSITORY}:{}-{}",
+            testbed.recipe.debian.suite,
+            Debian::key(testbed)?
+        ))
+    }
+
+    /// The root, if Docker has it.
+    pub fn find(testbed: &Testbed) -> Result<Option<Debian>> {
+        let name = Debian::image_name(testbed)?;
+        Ok(testbed.docker.image(&name)?.map(|image| Debian {
+            packages: image.label(PACKAGES_LABEL).unwrap_or_default().to_owned(),
+            id: image.id,
+            image: name,
+        }))
+    }
+
+    /// The root, made now if Docker doesn't have it or `refresh` asks for today's packages.
+    pub fn get(testbed: &Testbed, refresh: bool) -> Result<Debian> {
+        let known = if refresh { None } else { Debian::find(testbed)? };
+        match known {
+            Some(debian) => Ok(debian),
+            None => {
+                make(testbed)?;
+                Debian::find(testbed)?.context("the Debian root is in Docker now")
+            }
+        }
+    }
+
+    /// What a part is made of.
+    pub fn part_key(&self, testbed: &Testbed, name: &str) -> Result<String> {
+        let key = Key::of_layout()
+            .text("debian", &self.id)
+            .value("files", &testbed.recipe.debian.parts.get(name))?
+            .file(&folder(&testbed.project).join(COLLECT))?;
+        Ok(key.finish())
+    }
+
+    /// The folder with the files of a part, and the packages that they come from.
+    pub fn part(&self, testbed: &Testbed, name: &str) -> Result<(PathBuf, String)> {
+        let dir = parts(testbed).join(self.part_folder(testbed, name)?);
+        let packages = dir.join("packages");
+        if !packages.is_file() {
+            self.collect(testbed, name, &dir)?;
+        }
+        let text = std::fs::read_to_string(&packages).with_context(|| format!("reading {}", packages.display()))?;
+        Ok((dir.join("root"), text))
+    }
+
+    fn part_folder(&self, testbed: &Testbed, name: &str) -> Result<String> {
+        Ok(format!("{name}-{}", self.part_key(testbed, name)?))
+    }
+
+    /// Removes from the cache what parts of other roots or other lists have left.
+    pub fn remove_outdated_parts(&self, testbed: &Testbed) -> Result<()> {
+        let names = testbed.recipe.debian.parts.keys();
+        let current = names
+            .map(|name| self.part_folder(testbed, name))
+            .collect::<Result<Vec<_>>>()?;
+        let dir = parts(testbed);
+        if !dir.is_dir() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
+            if !current.iter().any(|name| entry.file_name() == name.as_str()) {
+                let path = entry.path();
+                std::fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&self, testbed: &Testbed, name: &str, dir: &Path) -> Result<()> {
+        let work = RunDir::create(&testbed.cache(), "part")?;
+        // Docker refuses characters in a mount that a cache's path may have in --volume.
+        let mount = |from: &Path, to: &str| format!("type=bind,source={},target={to}", from.display());
+        let step = Docker::step(
+            format!("collect {name} from Debian"),
+            ["run", "--rm", "--network", "none"],
+        )
+        .args(["--mount", &mount(&folder(&testbed.project), "/testbed,readonly")])
+        .args(["--mount", &mount(work.path(), "/out")])
+        .args([self.id.as_str(), "bash", &format!("/testbed/{COLLECT}"), "/out/part"])
+        .args(testbed.recipe.debian.parts.get(name).into_iter().flatten());
+        testbed.docker.run(&step)?;
+        let parts = dir.parent().context("a part has a folder")?;
+        std::fs::create_dir_all(parts).with_context(|| format!("making {}", parts.display()))?;
+        if dir.is_dir() {
+            std::fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+        }
+        std::fs::rename(work.path().join("part"), dir).with_context(|| format!("making {}", dir.display()))
+    }
+}
+
+fn parts(testbed: &Testbed) -> PathBuf {
+    testbed.cache().join("parts")
+}
+
+/// The step that makes a Debian root in `target`.
+///
+/// It runs in a mount namespace of its own, so that what it mounts is gone with it however it ends.
+/// debootstrap verifies the release's signature with Debian's keyring and each package by its sum.
+pub fn bootstrap_step(testbed: &Testbed, target: &Path) -> Step {
+    let debian = &testbed.recipe.debian;
+    // debootstrap's progress goes to standard output; the runner hands on standard error.
+    Step::new(format!("debootstrap {}", debian.suite), "unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            r#"exec "$0" "$@" >&2"#,
+        ])
+        .args(["debootstrap", "--variant=minbase", "--force-check-gpg"])
+        .arg(format!("--cache-dir={}", testbed.cache().join("packages").display()))
+        .arg(format!("--include={}", debian.packages.join(",")))
+        .arg(&debian.suite)
+        .path_arg(target)
+        .args(std::env::var("XTASK_DEBIAN_MIRROR").ok())
+        .timeout(BOOTSTRAP_TIMEOUT)
+        .hint("see whether a Debian mirror can be reached; XTASK_DEBIAN_MIRROR names another")
+}
+
+fn make(testbed: &Testbed) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::err(
+            Kind::Environment,
+            "making a Debian root needs root",
+            "run `cargo xtask cluster images` as root once; the images stay in Docker",
+        ));
+    }
+    let project = &testbed.project;
+    let cache = testbed.cache();
+    std::fs::create_dir_all(cache.join("packages")).with_context(|| format!("making {}", cache.display()))?;
+    let work = RunDir::create(&cache, "debian")?;
+    let root = work.path().join("root");
+    let mut progress = Progress::start("Debian root", BOOTSTRAP_LINES, project.options.quiet);
+    let step = within(&work, bootstrap_step(testbed, &root));
+    let output = project.runner.stream(&step, &mut |line| progress.advance(line))?;
+    if output.stderr.contains("debootstrap: not found") || output.code == Some(127) {
+        return Err(Failure::err(Kind::Tool, "debootstrap is not installed", START_DOCKER));
+    }
+    if !output.success() {
+        return Err(Failure::err(
+            Kind::Environment,
+            format!("{} failed:\n{}", step.name, output.tail()),
+            step.hint.unwrap_or_default(),
+        ));
+    }
+    progress.finish(&format!("{:.0} s", output.elapsed.as_secs_f64()));
+    pack(testbed, &work, &root)
+}
+
+/// The root as an image of Docker's, without what apt can fetch again.
+fn pack(testbed: &Testbed, work: &RunDir, root: &Path) -> Result<()> {
+    let runner = &testbed.project.runner;
+    let query = Step::new("list the Debian packages", "chroot").path_arg(root).args([
+        "dpkg-query",
+        "--show",
+        "--showformat",
+        "${Package}=${Version}\\n",
+    ]);
+    let packages = runner.run(&query).map_err(environment)?.stdout;
+    let clean = Step::new("clean the Debian root", "chroot").path_arg(root).args([
+        "sh",
+        "-c",
+        "apt-get clean; rm -rf /var/lib/apt/lists/* /var/log/*.log /var/cache/debconf/*-old",
+    ]);
+    runner.run(&clean).map_err(environment)?;
+    let archive = work.path().join("root.tar");
+    let tar = Step::new("pack the Debian root", "tar")
+        .args(["--numeric-owner", "-C"])
+        .path_arg(root)
+        .arg("-cf")
+        .path_arg(&archive)
+        .arg(".")
+        .timeout(Duration::from_secs(600));
+    runner.run(&tar).map_err(environment)?;
+    let changes = [
+        label(KEY_LABEL, &Debian::key(testbed)?)?,
+        label(PACKAGES_LABEL, &packages)?,
+        label(
+            "org.opencontainers.image.title",
+            "Debian root of the tempo-stack test bed",
+        )?,
+        label("org.opencontainers.image.version", &testbed.recipe.debian.suite)?,
+    ];
+    testbed.import(&archive, &changes, &Debian::image_name(testbed)?)
+}

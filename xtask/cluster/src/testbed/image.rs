@@ -1,0 +1,75 @@
+//! Images of one program: the program, a few files of Debian, nothing else.
+
+use anyhow::{Context, Result};
+use kit::run_dir::RunDir;
+
+use crate::testbed::archive::Archive;
+use crate::testbed::debian::Debian;
+use crate::testbed::key::Key;
+use crate::testbed::recipe::Entry;
+use crate::testbed::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, label};
+
+/// What an image is made of. The program's place in the cache names its module, sums and compiler.
+pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> {
+    let mut key = Key::of_layout().value("entry", entry)?;
+    if let Some(tool) = &entry.tool {
+        key = key.text("program", &testbed.project.toolbox.build_id(tool)?);
+    }
+    for part in &entry.parts {
+        key = key.text(part, &debian.part_key(testbed, part)?);
+    }
+    Ok(key.finish())
+}
+
+/// Packs an image and gives it to Docker.
+pub fn build(testbed: &Testbed, debian: &Debian, entry: &Entry, name: &str, key: &str) -> Result<()> {
+    let work = RunDir::create(&testbed.cache(), "image")?;
+    let mut archive = Archive::create(&work.path().join("image.tar"))?;
+    // Programs expect both; on a read-only root a volume is mounted over them.
+    archive.folder("run", 0o755)?;
+    archive.folder("tmp", 0o1777)?;
+    let mut packages = Vec::new();
+    for part in &entry.parts {
+        let (root, from) = debian.part(testbed, part)?;
+        archive
+            .tree(&root)
+            .with_context(|| format!("packing {part} into {name}"))?;
+        packages.push(from);
+    }
+    if let (Some(tool), Some(path)) = (&entry.tool, &entry.path) {
+        let program = testbed.project.toolbox.pinned(tool)?.path;
+        archive
+            .program(&program, path)
+            .with_context(|| format!("packing {tool} into {name}"))?;
+    }
+    let archive = archive.finish()?;
+    testbed.import(&archive, &changes(testbed, entry, key, &packages.concat())?, name)
+}
+
+/// Metadata of an image, in the words of a Dockerfile. Labels as in the OCI image spec, annotations.md.
+fn changes(testbed: &Testbed, entry: &Entry, key: &str, packages: &str) -> Result<Vec<String>> {
+    let mut changes = vec![
+        label(KEY_LABEL, key)?,
+        label("org.opencontainers.image.title", entry.short_name())?,
+        label("org.opencontainers.image.version", &testbed.version(entry)?.to_string())?,
+        label(
+            "org.opencontainers.image.description",
+            "Built by `cargo xtask cluster images` for tests; not an upstream image",
+        )?,
+        label(PACKAGES_LABEL, packages.trim())?,
+    ];
+    if let Some(tool) = &entry.tool {
+        changes.push(label(MODULE_LABEL, &testbed.project.toolbox.module(tool)?)?);
+    }
+    if let Some(user) = &entry.user {
+        changes.push(format!("USER {user}"));
+    }
+    if !entry.entrypoint.is_empty() {
+        let words = serde_json::to_string(&entry.entrypoint).context("writing JSON")?;
+        changes.push(format!("ENTRYPOINT {words}"));
+    }
+    if entry.tool.is_none() {
+        changes.push("ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin".into());
+    }
+    Ok(changes)
+}

@@ -1,0 +1,12 @@
+//! What every part of the automation needs, and what knows nothing of charts.
+//!
+//! A program to run is a [`step`], its failure tells a person what to do ([`failure`]), long work shows
+//! [`progress`], and what a run leaves behind lives in a [`run_dir`] that goes with it.
+
+pub mod disk;
+pub mod failure;
+pub mod parallel;
+pub mod progress;
+pub mod run_dir;
+pub mod step;
+pub mod whole_file;

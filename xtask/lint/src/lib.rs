@@ -1,0 +1,15 @@
+//! What is wrong with a chart, and where.
+//!
+//! [`check`] holds one case of a chart to everything: our [`rules`], the [`config_check`] of Tempo's and
+//! the Collector's configuration, the API schemas ([`schema_check`]), [`pod_security`], [`kube_score`]
+//! and the [`artifact_hub`] annotations. [`values`] reads values.yaml with its comments, from which
+//! schema and tables are written.
+
+pub mod artifact_hub;
+pub mod check;
+pub mod config_check;
+pub mod kube_score;
+pub mod pod_security;
+pub mod rules;
+pub mod schema_check;
+pub mod values;

@@ -1,0 +1,292 @@
+//! Rules about pods and their containers.
+
+use std::collections::BTreeSet;
+
+use charts::program::image_tag;
+use charts::quantity;
+use charts::workload::{PodContainer, Workload};
+
+use super::{Check, Problem, Rule, Scene};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "recreate-with-claim",
+        summary: "a Deployment with a ReadWriteOnce claim replaces its pod instead of rolling",
+        remedy: "set spec.strategy.type to Recreate, or use a StatefulSet with volumeClaimTemplates",
+        check: Check::Render(recreate_with_claim),
+    },
+    Rule {
+        name: "one-writer",
+        summary: "a Deployment with a ReadWriteOnce claim has one replica",
+        remedy: "keep replicas at 0 or 1, or use a StatefulSet with volumeClaimTemplates",
+        check: Check::Render(one_writer),
+    },
+    Rule {
+        name: "monolith-replicas",
+        summary: "a monolithic Tempo has one replica, because each answers from its own memory only",
+        remedy: "keep tempo.replicas at 0 or 1",
+        check: Check::Render(monolith_replicas),
+    },
+    Rule {
+        name: "selector-matches-pods",
+        summary: "a workload's selector is a part of its pods' labels",
+        remedy: "print the same selector labels in spec.selector and in the pod's labels",
+        check: Check::Render(selector_matches_pods),
+    },
+    Rule {
+        name: "image-pinned",
+        summary: "every image has a tag other than latest, or a digest",
+        remedy: "set image.tag or image.digest",
+        check: Check::Render(image_pinned),
+    },
+    Rule {
+        name: "resources-set",
+        summary: "every container has requests and limits for CPU and memory",
+        remedy: "set resources.requests and resources.limits with cpu and memory",
+        check: Check::Render(resources_set),
+    },
+    Rule {
+        name: "gomemlimit",
+        summary: "GOMEMLIMIT is set, and lies between 70 % and 95 % of the memory limit",
+        remedy: "compute GOMEMLIMIT as 80 % of resources.limits.memory",
+        check: Check::Render(gomemlimit),
+    },
+    Rule {
+        name: "token-off",
+        summary: "no pod gets a ServiceAccount token that it doesn't use",
+        remedy: "set automountServiceAccountToken: false in the pod spec",
+        check: Check::Render(token_off),
+    },
+    Rule {
+        name: "service-links-off",
+        summary: "no pod gets an environment variable per Service of its namespace",
+        remedy: "set enableServiceLinks: false in the pod spec",
+        check: Check::Render(service_links_off),
+    },
+    Rule {
+        name: "service-account-exists",
+        summary: "a pod's ServiceAccount is rendered, or named in the scenario's values",
+        remedy: "print the name by the same helper in the ServiceAccount and in the pod spec",
+        check: Check::Render(service_account_exists),
+    },
+    Rule {
+        name: "unique-names",
+        summary: "variables, ports, volumes and mount paths of a pod are named once",
+        remedy: "build the list from a map, so that a later entry replaces an earlier one",
+        check: Check::Render(unique_names),
+    },
+];
+
+/// The ReadWriteOnce claims that a Deployment mounts. A claim that isn't rendered counts as one.
+fn single_node_claims(scene: &Scene, workload: &Workload) -> Vec<String> {
+    if workload.manifest.kind != "Deployment" {
+        return Vec::new();
+    }
+    let volumes = workload.spec().volumes.unwrap_or_default();
+    let names = volumes
+        .into_iter()
+        .filter_map(|volume| volume.persistent_volume_claim.map(|claim| claim.claim_name));
+    names
+        .filter(|name| {
+            let claim = scene.claims.iter().find(|claim| &claim.manifest.name == name);
+            let modes = claim.and_then(|c| c.object.spec.as_ref()?.access_modes.clone());
+            modes.is_none_or(|modes| modes.iter().any(|mode| mode.starts_with("ReadWriteOnce")))
+        })
+        .collect()
+}
+
+fn recreate_with_claim(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for workload in &scene.workloads {
+        let strategy = workload.strategy.as_deref().unwrap_or_default();
+        for claim in single_node_claims(scene, workload) {
+            if strategy != "Recreate" {
+                let message = format!(
+                    "claim {claim} can be written by one node only, but spec.strategy.type is {strategy}: the new pod \
+                     waits for a volume that the old one holds"
+                );
+                problems.push(Problem::new(workload.manifest, &["spec", "strategy", "type"], message));
+            }
+        }
+    }
+    problems
+}
+
+fn one_writer(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for workload in &scene.workloads {
+        let replicas = workload.replicas.unwrap_or(1);
+        for claim in single_node_claims(scene, workload) {
+            if replicas > 1 {
+                let message = format!("{replicas} replicas share claim {claim}, which one node only can write");
+                problems.push(Problem::new(workload.manifest, &["spec", "replicas"], message));
+            }
+        }
+    }
+    problems
+}
+
+fn monolith_replicas(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for program in scene.programs() {
+        let replicas = program.workload.replicas.unwrap_or(1);
+        let target = program.get_str("target").unwrap_or("all");
+        if program.kind == charts::program::ProgramKind::Tempo && replicas > 1 && target == "all" {
+            let message = format!("{replicas} replicas of a Tempo with target {target}");
+            problems.push(Problem::new(program.workload.manifest, &["spec", "replicas"], message));
+        }
+    }
+    problems
+}
+
+fn selector_matches_pods(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for workload in &scene.workloads {
+        let labels = workload.pod_labels();
+        let Some(selector) = &workload.selector else { continue };
+        let wanted = selector.match_labels.clone().unwrap_or_default();
+        if wanted.is_empty() && selector.match_expressions.is_none() {
+            problems.push(Problem::new(
+                workload.manifest,
+                &["spec", "selector"],
+                "spec.selector is empty",
+            ));
+        }
+        for (key, value) in wanted.iter().filter(|(key, value)| labels.get(*key) != Some(value)) {
+            let found = labels.get(key).map_or("nothing", String::as_str);
+            let message = format!("spec.selector wants {key}={value}, the pod's labels say {found}");
+            problems.push(Problem::new(workload.manifest, &["spec", "selector"], message));
+        }
+    }
+    problems
+}
+
+/// A problem per container, where there is one.
+fn each_container(
+    scene: &Scene,
+    keys: &[&str],
+    judge: impl Fn(&Workload, &PodContainer) -> Option<String>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for workload in &scene.workloads {
+        for container in &workload.containers {
+            if let Some(message) = judge(workload, container) {
+                let message = format!("{}: {message}", container.id());
+                problems.push(Problem::in_container(workload.manifest, keys, message));
+            }
+        }
+    }
+    problems
+}
+
+fn image_pinned(scene: &Scene) -> Vec<Problem> {
+    each_container(scene, &["image"], |_, container| {
+        let image = container.spec.image.as_deref().unwrap_or_default();
+        let pinned = image.contains("@sha256:") || image_tag(image).is_some_and(|tag| tag != "latest");
+        (!pinned).then(|| format!("image {image:?} has neither a digest nor a tag other than latest"))
+    })
+}
+
+fn resources_set(scene: &Scene) -> Vec<Problem> {
+    each_container(scene, &["resources"], |_, container| {
+        let resources = container.spec.resources.clone().unwrap_or_default();
+        let mut missing = Vec::new();
+        for (list, quantities) in [("requests", &resources.requests), ("limits", &resources.limits)] {
+            for resource in ["cpu", "memory"] {
+                if !quantities.as_ref().is_some_and(|q| q.contains_key(resource)) {
+                    missing.push(format!("resources.{list}.{resource}"));
+                }
+            }
+        }
+        (!missing.is_empty()).then(|| format!("not set: {}", missing.join(", ")))
+    })
+}
+
+fn gomemlimit(scene: &Scene) -> Vec<Problem> {
+    each_container(scene, &["env"], |_, container| {
+        let limits = container.spec.resources.as_ref()?.limits.as_ref()?;
+        let limit = quantity::bytes(&limits.get("memory")?.0)?;
+        // A shell is no Go program.
+        if container
+            .spec
+            .command
+            .iter()
+            .flatten()
+            .next()
+            .is_some_and(|c| c == "/bin/sh")
+        {
+            return None;
+        }
+        let Some(text) = container.env("GOMEMLIMIT") else {
+            return Some("the memory limit is set but GOMEMLIMIT is not".into());
+        };
+        let Some(bytes) = quantity::go_bytes(text) else {
+            return Some(format!(
+                "GOMEMLIMIT {text:?} is not a number of bytes that Go understands"
+            ));
+        };
+        let percent = bytes.saturating_mul(100) / limit.max(1);
+        (!(70..=95).contains(&percent)).then(|| format!("GOMEMLIMIT {text} is {percent} % of the memory limit"))
+    })
+}
+
+fn each_pod(scene: &Scene, keys: &[&str], judge: impl Fn(&Workload) -> Option<String>) -> Vec<Problem> {
+    let workloads = scene.workloads.iter();
+    workloads
+        .filter_map(|workload| Some(Problem::in_pod(workload.manifest, keys, judge(workload)?)))
+        .collect()
+}
+
+fn token_off(scene: &Scene) -> Vec<Problem> {
+    each_pod(scene, &["automountServiceAccountToken"], |workload| {
+        let off = workload.spec().automount_service_account_token == Some(false);
+        (!off).then(|| "automountServiceAccountToken is not false in the pod spec".into())
+    })
+}
+
+fn service_links_off(scene: &Scene) -> Vec<Problem> {
+    each_pod(scene, &["enableServiceLinks"], |workload| {
+        let off = workload.spec().enable_service_links == Some(false);
+        (!off).then(|| "enableServiceLinks is not false in the pod spec".into())
+    })
+}
+
+fn service_account_exists(scene: &Scene) -> Vec<Problem> {
+    each_pod(scene, &["serviceAccountName"], |workload| {
+        let name = workload.spec().service_account_name.filter(|name| name != "default")?;
+        let rendered = scene.of_kind("ServiceAccount").any(|account| account.name == name);
+        let given = scene.subject.values.contains(&name);
+        (!rendered && !given).then(|| format!("serviceAccountName {name} is not rendered"))
+    })
+}
+
+/// What stands in a list more than once.
+fn repeated<T: Ord + Clone>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    items.into_iter().filter(|item| !seen.insert(item.clone())).collect()
+}
+
+fn unique_names(scene: &Scene) -> Vec<Problem> {
+    let mut problems = each_pod(scene, &["volumes"], |workload| {
+        let volumes = workload.spec().volumes.unwrap_or_default();
+        let twice = repeated(volumes.into_iter().map(|volume| volume.name));
+        (!twice.is_empty()).then(|| format!("volumes named twice: {twice:?}"))
+    });
+    problems.extend(each_container(scene, &["env"], |_, container| {
+        let twice = repeated(container.spec.env.iter().flatten().map(|var| var.name.clone()));
+        (!twice.is_empty()).then(|| format!("variables set twice: {twice:?}"))
+    }));
+    problems.extend(each_container(scene, &["volumeMounts"], |_, container| {
+        let mounts = container.spec.volume_mounts.iter().flatten();
+        let twice = repeated(mounts.map(|mount| mount.mount_path.trim_end_matches('/').to_owned()));
+        (!twice.is_empty()).then(|| format!("paths mounted twice: {twice:?}"))
+    }));
+    problems.extend(each_container(scene, &["ports"], |_, container| {
+        let ports = || container.spec.ports.iter().flatten();
+        let names = repeated(ports().filter_map(|port| port.name.clone()));
+        let numbers = repeated(ports().map(|port| (port.container_port, port.protocol.clone())));
+        (!names.is_empty() || !numbers.is_empty())
+            .then(|| format!("ports declared twice: names {names:?}, numbers {numbers:?}"))
+    }));
+    problems
+}

@@ -1,0 +1,203 @@
+//! Rules that keep credentials inside Secrets.
+
+use charts::workload::config_map_data;
+use serde_yaml::Value;
+
+use super::{Check, Problem, Rule, Scene};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "secret-literal",
+        summary: "no credential stands outside a Secret",
+        remedy: "put it into a Secret and refer to it by valueFrom.secretKeyRef",
+        check: Check::Render(secret_literal),
+    },
+    Rule {
+        name: "no-env-expansion",
+        summary: "Tempo's configuration needs no expansion of variables, which eats every dollar sign",
+        remedy: "drop -config.expand-env and the ${…}; Tempo reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY itself",
+        check: Check::Render(no_env_expansion),
+    },
+    Rule {
+        name: "variables-exist",
+        summary: "every ${env:NAME} in a Collector configuration is a variable of its container",
+        remedy: "write ${env:NAME}, set NAME in the container's env, and write $$ for a dollar sign",
+        check: Check::Render(variables_exist),
+    },
+];
+
+/// Whether a key or variable of that name holds a credential.
+fn names_a_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace(['-', '.'], "_");
+    // Names of files and of Secrets are not credentials.
+    if ["_file", "_path", "_name", "_url"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
+        return false;
+    }
+    let parts = [
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "access_key",
+        "accesskey",
+        "api_key",
+        "apikey",
+        "credential",
+    ];
+    parts.iter().any(|part| name.contains(part))
+}
+
+/// Whether a literal can be one: not empty, no switch or number, no reference to a variable.
+fn is_literal(value: &str) -> bool {
+    let value = value.trim();
+    !value.is_empty() && !value.starts_with("${") && value.parse::<f64>().is_err() && value.parse::<bool>().is_err()
+}
+
+/// Paths of all strings in a value whose key names a credential.
+fn credentials(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Mapping(map) => {
+            for (key, inner) in map {
+                let key = key.as_str().unwrap_or_default();
+                let path = if path.is_empty() {
+                    key.to_owned()
+                } else {
+                    format!("{path}.{key}")
+                };
+                match inner.as_str() {
+                    Some(text) if names_a_credential(key) && is_literal(text) => found.push(path),
+                    _ => credentials(inner, &path, found),
+                }
+            }
+        }
+        Value::Sequence(list) => list.iter().for_each(|inner| credentials(inner, path, found)),
+        _ => {}
+    }
+}
+
+fn secret_literal(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for workload in &scene.workloads {
+        for container in &workload.containers {
+            for var in container.spec.env.iter().flatten() {
+                if names_a_credential(&var.name) && var.value.as_deref().is_some_and(is_literal) {
+                    let message = format!("{}: {} is a literal", container.id(), var.name);
+                    problems.push(Problem::in_container(workload.manifest, &["env"], message));
+                }
+            }
+        }
+    }
+    for manifest in scene.of_kind("ConfigMap") {
+        for (key, text) in config_map_data(manifest).unwrap_or_default() {
+            let mut found = Vec::new();
+            if names_a_credential(&key) && is_literal(&text) {
+                found.push(key.clone());
+            } else if let Ok(value) = serde_yaml::from_str::<Value>(&text) {
+                credentials(&value, "", &mut found);
+            }
+            for path in found {
+                let message = format!("key {key}: {path} is a literal");
+                problems.push(Problem::new(manifest, &["data"], message));
+            }
+        }
+    }
+    problems
+}
+
+fn no_env_expansion(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let programs = scene.programs();
+    for program in programs
+        .iter()
+        .filter(|p| p.kind == charts::program::ProgramKind::Tempo)
+    {
+        let args = program.container.spec.args.iter().flatten();
+        if args
+            .into_iter()
+            .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"))
+        {
+            let message = format!("{}: -config.expand-env is on", program.container.id());
+            problems.push(Problem::in_container(program.workload.manifest, &["args"], message));
+        }
+        if program.text.contains("${") {
+            let message = "the configuration holds ${…}, which nothing expands";
+            problems.push(Problem::new(program.config_map, &["data"], message));
+        }
+    }
+    problems
+}
+
+/// The names inside `${…}` of a text, `$$` left out; a dollar sign that begins neither is an error.
+fn references(text: &str) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let Some((name, after)) = rest.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
+            let shown: String = rest.chars().take(20).collect();
+            return Err(format!("${shown}"));
+        };
+        names.push(name.to_owned());
+        rest = after;
+    }
+    Ok(names)
+}
+
+fn variables_exist(scene: &Scene) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let programs = scene.programs();
+    for program in programs
+        .iter()
+        .filter(|p| p.kind == charts::program::ProgramKind::Collector)
+    {
+        let vars = program.container.spec.env.iter().flatten();
+        let vars: Vec<&str> = vars.map(|var| var.name.as_str()).collect();
+        let mut say = |message: String| problems.push(Problem::new(program.config_map, &["data"], message));
+        match references(&program.text) {
+            Err(text) => say(format!("{text:?} is neither ${{env:NAME}} nor $$")),
+            Ok(names) => {
+                for name in names {
+                    match name.strip_prefix("env:") {
+                        // A default after `:-` makes the variable optional.
+                        Some(var) if var.contains(":-") || vars.contains(&var) => {}
+                        Some(var) => say(format!(
+                            "${{env:{var}}} is not a variable of {}",
+                            program.container.id()
+                        )),
+                        None => say(format!("${{{name}}} does not say where it comes from")),
+                    }
+                }
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_and_secrets_are_not_credentials() {
+        for name in ["AWS_SECRET_ACCESS_KEY", "secret_key", "api-token", "db.password"] {
+            assert!(names_a_credential(name), "{name}");
+        }
+        for name in ["bearer_token_file", "secretName", "tls_key_path", "endpoint"] {
+            assert_eq!(names_a_credential(name), name == "secretName", "{name}");
+        }
+        assert!(!is_literal("${env:TOKEN}") && !is_literal("true") && !is_literal("3") && is_literal("hunter2"));
+    }
+
+    #[test]
+    fn dollar_signs_are_references_or_doubled() {
+        assert_eq!(references("a $$ ${env:A} ${B}"), Ok(vec!["env:A".into(), "B".into()]));
+        assert!(references("$FOO").is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! What the charts promise about the configurations that they write.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::OnceLock;
+
+use charts::manifest::Manifest;
+use charts::program::{Program, ProgramKind, programs};
+use charts::render::{Prepared, RenderOptions};
+use charts::workload::workload;
+use serde_yaml::Value;
+
+use common::{helm, workspace};
+
+fn chart(name: &str) -> &'static Prepared {
+    static STACK: OnceLock<Prepared> = OnceLock::new();
+    static UMBRELLA: OnceLock<Prepared> = OnceLock::new();
+    let cell = if name == "tempo-stack" { &STACK } else { &UMBRELLA };
+    cell.get_or_init(|| helm().prepare(&workspace().chart(name).unwrap()).unwrap())
+}
+
+fn rendered(name: &str, values: &str) -> Vec<Manifest> {
+    let options = RenderOptions::documented(name).values(serde_yaml::from_str(values).unwrap());
+    helm().template(chart(name), &options).unwrap().manifests
+}
+
+/// Looks at the configuration of one program.
+fn with_program<T>(manifests: &[Manifest], kind: ProgramKind, look: impl FnOnce(&Program) -> T) -> T {
+    let workloads: Vec<_> = manifests.iter().filter_map(|m| workload(m).unwrap()).collect();
+    let programs = programs(&workloads, manifests).unwrap();
+    look(programs.iter().find(|program| program.kind == kind).unwrap())
+}
+
+const RETENTION_2: [&str; 2] = [
+    "overrides.defaults.compaction.block_retention",
+    "compactor.compaction.block_retention",
+];
+const RETENTION_3: [&str; 3] = [
+    "overrides.defaults.compaction.block_retention",
+    "backend_worker.compaction.block_retention",
+    "backend_scheduler.provider.compaction.compaction.block_retention",
+];
+
+#[test]
+fn retention_of_three_days_reaches_every_key_that_tempo_reads() {
+    for (tag, keys) in [
+        ("2.3.0", &RETENTION_2[..]),
+        ("2.9.0", &RETENTION_2),
+        ("2.10.8", &RETENTION_2),
+        ("3.0.3", &RETENTION_3),
+    ] {
+        let manifests = rendered(
+            "tempo-stack",
+            &format!("tempo: {{image: {{tag: {tag}}}, retention: {{period: 3d}}}}"),
+        );
+        with_program(&manifests, ProgramKind::Tempo, |tempo| {
+            for key in keys {
+                assert_eq!(tempo.get_str(key), Some("72h"), "{tag} {key}");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_way_to_write_a_retention_is_converted_to_what_tempo_understands() {
+    for (period, written) in [
+        ("30m", "30m"),
+        ("72h", "72h"),
+        ("2w", "336h"),
+        ("1d12h", "36h"),
+        ("1w2d3h4m5s", "219h4m5s"),
+        ("90m", "1h30m"),
+        ("600s", "10m"),
+    ] {
+        let manifests = rendered("tempo-stack", &format!("tempo: {{retention: {{period: {period}}}}}"));
+        with_program(&manifests, ProgramKind::Tempo, |tempo| {
+            assert_eq!(tempo.get_str(RETENTION_2[1]), Some(written), "{period}");
+        });
+    }
+}
+
+#[test]
+fn gomemlimit_and_the_limiter_are_four_fifths_of_every_memory_limit() {
+    for (limit, bytes) in [
+        ("512Mi", 512_u64 << 20),
+        ("1.5Gi", 1536 << 20),
+        ("2G", 2_000_000_000),
+        ("900M", 900_000_000),
+        ("1073741824", 1 << 30),
+        ("1Ti", 1 << 40),
+    ] {
+        let values = format!("otelCollector: {{resources: {{limits: {{memory: {limit:?}}}}}, queue: {{size: 64Mi}}}}");
+        let manifests = rendered("tempo-stack", &values);
+        with_program(&manifests, ProgramKind::Collector, |collector| {
+            let fifths = bytes / 5 * 4;
+            let gomemlimit: u64 = collector.container.env("GOMEMLIMIT").unwrap().parse().unwrap();
+            assert!(gomemlimit.abs_diff(bytes * 8 / 10) <= 1, "{limit}: {gomemlimit}");
+            let limiter = collector
+                .get("processors.memory_limiter.limit_mib")
+                .and_then(Value::as_u64)
+                .unwrap();
+            assert!((limiter << 20).abs_diff(fifths) <= 1 << 20, "{limit}: {limiter} MiB");
+        });
+    }
+}
+
+#[test]
+fn credentials_reach_the_pod_from_a_secret_and_no_config_map() {
+    let s3 = "tempo: {storage: {backend: s3, s3: {bucket: b, region: r, accessKey: AKIAEXAMPLE, secretKey: hunter2}}}";
+    let manifests = rendered("tempo-stack", s3);
+    for manifest in &manifests {
+        let holds = manifest.text.contains("hunter2") || manifest.text.contains("AKIAEXAMPLE");
+        assert_eq!(holds, manifest.kind == "Secret", "{}", manifest.id());
+    }
+    let existing = "tempo: {storage: {backend: s3, s3: {bucket: b, region: r, existingSecret: kept}}}";
+    assert!(
+        rendered("tempo-stack", existing)
+            .iter()
+            .all(|manifest| manifest.kind != "Secret")
+    );
+}
+
+#[test]
+fn a_null_in_a_configuration_deletes_the_key_through_the_umbrella_too() {
+    let values = "tempo: {config: {query_frontend: {search: null}, server: {log_format: json}}}";
+    for (name, values) in [
+        ("tempo-stack", values.to_owned()),
+        ("observability", format!("tempo-stack: {{{values}}}")),
+    ] {
+        let manifests = rendered(name, &values);
+        with_program(&manifests, ProgramKind::Tempo, |tempo| {
+            assert_eq!(tempo.get("query_frontend.search"), None, "{name}");
+            assert_eq!(tempo.get_str("server.log_format"), Some("json"), "{name}");
+            assert_eq!(tempo.get_str("server.log_level"), Some("info"), "{name}");
+        });
+    }
+}
+
+#[test]
+fn one_registry_and_one_pull_secret_reach_every_pod_through_the_umbrella() {
+    let values = "global: {imageRegistry: mirror.example.com, imagePullSecrets: [mirror]}";
+    let manifests = rendered("observability", values);
+    let workloads: Vec<_> = manifests.iter().filter_map(|m| workload(m).unwrap()).collect();
+    // Tempo, the Collector and the pod of `helm test`.
+    assert_eq!(workloads.len(), 3);
+    for workload in workloads {
+        let image = workload.containers[0].spec.image.as_deref().unwrap();
+        assert!(image.starts_with("mirror.example.com/"), "{image}");
+        let secrets = workload.spec().image_pull_secrets.unwrap();
+        assert_eq!(secrets.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["mirror"]);
+    }
+}
+
+#[test]
+fn the_umbrella_without_its_stack_renders_nothing_of_it() {
+    let values = "tempo-stack: {enabled: false}\ngrafana: {datasource: {url: 'http://tempo.tracing:3200'}}";
+    let ids: Vec<_> = rendered("observability", values).iter().map(Manifest::id).collect();
+    assert_eq!(ids, ["ConfigMap/observability-grafana-datasource"]);
+}
+
+#[test]
+fn each_receiver_that_is_off_takes_its_listener_and_its_ports_with_it() {
+    for (receiver, port) in [
+        ("otlpGrpc", 4317),
+        ("otlpHttp", 4318),
+        ("jaegerGrpc", 14250),
+        ("jaegerThriftHttp", 14268),
+        ("jaegerThriftCompact", 6831),
+        ("jaegerThriftBinary", 6832),
+    ] {
+        let values = format!(
+            "{{tempo: {{enabled: false}}, otelCollector: {{exporter: {{endpoint: 'x:1'}}, receivers: {{{receiver}: {{enabled: false}}}}}}}}"
+        );
+        for manifest in rendered("tempo-stack", &values) {
+            assert!(
+                !manifest.text.contains(&port.to_string()),
+                "{receiver}: {}",
+                manifest.id()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_collector_outlasts_the_stop_of_tempo_unless_its_queue_stays_or_kubernetes_cannot_wait() {
+    let queue_on_claim = "otelCollector: {queue: {persistence: {enabled: true}}}";
+    for (kube_version, values, sleep, grace) in [
+        ("1.34.4", "{}", Some(90), 120),
+        ("1.30.0", "{}", Some(90), 120),
+        ("1.29.15", "{}", None, 30),
+        ("1.34.4", "tempo: {terminationGracePeriodSeconds: 100}", Some(160), 190),
+        ("1.34.4", "otelCollector: {preStopSleepSeconds: 7}", Some(7), 37),
+        ("1.34.4", "otelCollector: {preStopSleepSeconds: 0}", None, 30),
+        ("1.34.4", queue_on_claim, None, 30),
+    ] {
+        let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(values).unwrap());
+        let helm = helm().for_kubernetes(kube_version);
+        let manifests = helm.template(chart("tempo-stack"), &options).unwrap().manifests;
+        let mut workloads = manifests.iter().filter_map(|m| workload(m).unwrap());
+        let pod = workloads
+            .find(|w| w.containers[0].spec.name == "otel-collector")
+            .unwrap();
+        let pre_stop = pod.containers[0].spec.lifecycle.clone().and_then(|l| l.pre_stop);
+        let found = pre_stop.and_then(|handler| handler.sleep).map(|sleep| sleep.seconds);
+        let found_grace = pod.spec().termination_grace_period_seconds.unwrap();
+        assert_eq!(
+            (found, found_grace),
+            (sleep, grace),
+            "Kubernetes {kube_version}, {values}"
+        );
+    }
+}
+
+#[test]
+fn two_renders_are_equal_to_the_byte() {
+    let render = || {
+        let options = RenderOptions::documented("observability");
+        helm().template(chart("observability"), &options).unwrap().text
+    };
+    assert_eq!(render(), render());
+}

@@ -1,0 +1,236 @@
+//! Every guard of the chart refuses the values that it is there for, with a message that names the
+//! key, the value and the remedy; and without the guard the same values render, so that a test
+//! turns red when its guard goes.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use charts::render::{Prepared, RenderOptions};
+use kit::failure::{Kind, kind_of};
+use tempfile::TempDir;
+
+use common::{helm, workspace};
+
+const GUARDS: &str = "templates/_validate.tpl";
+
+/// A copy of the chart without its schema, which refuses some of these values before any guard:
+/// helm has a flag to skip it. One guard may be emptied.
+fn chart(without: Option<&str>) -> (TempDir, Prepared) {
+    let temp = tempfile::tempdir().unwrap();
+    let source = workspace().chart("tempo-stack").unwrap().dir;
+    let target = temp.path().join("tempo-stack");
+    for entry in walkdir::WalkDir::new(&source) {
+        let entry = entry.unwrap();
+        let to = target.join(entry.path().strip_prefix(&source).unwrap());
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(to).unwrap();
+        } else if entry.file_name() != "values.schema.json" {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+    if let Some(guard) = without {
+        let file = target.join(GUARDS);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, emptied(&text, guard)).unwrap();
+    }
+    let prepared = Prepared::archive("tempo-stack", target);
+    (temp, prepared)
+}
+
+fn definition(guard: &str) -> String {
+    format!("{{{{- define \"tempo-stack.validate.{guard}\" -}}}}\n")
+}
+
+/// The guards' file with the body of one guard removed. A body ends at the first bare `{{- end }}`.
+fn emptied(text: &str, guard: &str) -> String {
+    let start = definition(guard);
+    let (before, rest) = text.split_once(&start).unwrap_or_else(|| panic!("no guard {guard}"));
+    let (body, after) = rest.split_once("\n{{- end }}\n").unwrap();
+    assert!(!body.contains("{{- define"), "{guard} ends somewhere else");
+    format!("{before}{start}{{{{- end }}}}\n{after}")
+}
+
+fn render(chart: &Prepared, values: &str) -> anyhow::Result<()> {
+    let values = serde_yaml::from_str(values).unwrap();
+    let options = RenderOptions::documented("tempo-stack").values(values);
+    helm().template(chart, &options).map(|_| ())
+}
+
+/// What a person must read in the message.
+fn refuses(guard: &str, values: &str, words: &[&str]) {
+    let (_keep, whole) = chart(None);
+    let error = render(&whole, values).unwrap_err();
+    assert_eq!(kind_of(&error), Kind::Findings);
+    let message = error.to_string();
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in: {message}");
+    }
+    let (_keep, holed) = chart(Some(guard));
+    if let Err(error) = render(&holed, values) {
+        panic!("another guard refuses it too, so this test would not notice that {guard} is gone: {error}");
+    }
+}
+
+macro_rules! guards {
+    ($($name:ident: $guard:literal $values:literal => $($word:literal),+;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                refuses($guard, $values, &[$($word),+]);
+            }
+        )*
+
+        const COVERED: &[&str] = &[$($guard),*];
+    };
+}
+
+guards! {
+    a_release_of_nothing_is_refused: "components"
+        "{tempo: {enabled: false}, otelCollector: {enabled: false}}"
+        => "tempo.enabled", "otelCollector.enabled", "both false", "Switch one of them on";
+    one_name_for_two_services_is_refused: "serviceNames"
+        "{tempo: {service: {name: traces}}, otelCollector: {service: {name: traces}}}"
+        => "tempo.service.name", "otelCollector.service.name", "traces", "another name";
+    the_name_of_the_headless_service_is_refused: "serviceNames"
+        "{otelCollector: {service: {name: tempo-stack-otel-collector-headless}, queue: {persistence: {enabled: true}}}}"
+        => "otelCollector.service.name", "tempo-stack-otel-collector-headless", "another name";
+    a_service_that_would_begin_with_a_digit_is_refused: "serviceNames"
+        "{fullnameOverride: '1e3', otelCollector: {queue: {persistence: {enabled: true}}}}"
+        => "headless Service", "1e3-otel-collector-headless", "Set fullnameOverride";
+    a_service_with_a_dot_in_its_name_is_refused: "serviceNames"
+        "{fullnameOverride: team.a, tempo: {service: {name: ''}}}"
+        => "tempo.service.name", "team.a-tempo", "Set fullnameOverride";
+    a_port_that_is_used_twice_is_refused: "ports"
+        "{tempo: {service: {ports: {otlpGrpc: 3200}}}}"
+        => "tempo.service.ports.http", "tempo.service.ports.otlpGrpc", "3200", "Change one of them";
+    a_port_that_the_health_check_has_is_refused: "ports"
+        "{otelCollector: {internalPorts: {healthCheck: 4318}}}"
+        => "otelCollector.internalPorts.healthCheck", "otelCollector.service.ports.otlpHttp", "4318", "Change one of them";
+    a_size_that_is_not_a_quantity_is_refused: "quantities"
+        "{tempo: {persistence: {size: 10 gigs}}}"
+        => "tempo.persistence.size", "10 gigs", "for example 512Mi";
+    a_second_monolith_is_refused: "tempoReplicas"
+        "{tempo: {replicas: 2}}" => "tempo.replicas", "2", "Set it to 1";
+    a_tempo_older_than_2_3_is_refused: "tempoVersion"
+        "{tempo: {image: {tag: 2.2.4}}}" => "tempo.image.tag", "2.2.4", "2.3 to 3.0";
+    a_tempo_newer_than_3_0_is_refused: "tempoVersion"
+        "{tempo: {version: 3.1.0}}" => "tempo.version", "3.1.0", "2.3 to 3.0";
+    a_tag_that_hides_tempos_version_is_refused: "tempoVersion"
+        "{tempo: {image: {tag: latest}}}" => "tempo.image.tag", "latest", "Set tempo.version";
+    an_ingester_in_tempo_3_is_refused: "tempoConfigBlocks"
+        "{tempo: {image: {tag: 3.0.3}, config: {ingester: {max_block_duration: 5m}}}}"
+        => "tempo.config.ingester", "3.0.3", "live_store";
+    a_live_store_in_tempo_2_3_is_refused: "tempoConfigBlocks"
+        "{tempo: {image: {tag: 2.3.0}, config: {live_store: {max_trace_idle: 1s}}}}"
+        => "tempo.config.live_store", "2.3.0", "Remove it";
+    a_port_that_only_tempos_file_knows_is_refused: "tempoConfigPorts"
+        "{tempo: {config: {server: {http_listen_port: 3201}}}}"
+        => "tempo.config.server.http_listen_port", "3201", "Set tempo.service.ports.http";
+    credentials_in_tempos_file_are_refused: "tempoConfigCredentials"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r}}, config: {storage: {trace: {s3: {secret_key: hunter2}}}}}}"
+        => "tempo.config.storage.trace.s3.secret_key", "ConfigMap", "tempo.storage.s3.existingSecret";
+    a_retention_that_is_no_duration_is_refused: "tempoRetention"
+        "{tempo: {retention: {period: 3 days}}}" => "tempo.retention.period", "3 days", "for example 2w, 3d";
+    a_retention_of_nothing_is_refused: "tempoRetention"
+        "{tempo: {retention: {period: 0s}}}" => "tempo.retention.period", "0s", "for example 3d";
+    a_retention_below_the_poll_is_refused: "tempoRetentionPoll"
+        "{tempo: {retention: {period: 1m}}}" => "tempo.retention.period", "1m", "blocklist_poll";
+    a_claim_that_would_not_be_used_is_refused: "tempoExistingClaim"
+        "{tempo: {persistence: {enabled: false, existingClaim: old-traces}}}"
+        => "tempo.persistence.existingClaim", "old-traces", "Switch persistence on";
+    an_unknown_backend_is_refused: "tempoBackend"
+        "{tempo: {storage: {backend: gcs}}}" => "tempo.storage.backend", "gcs", "local or s3";
+    s3_without_a_bucket_is_refused: "tempoS3Bucket"
+        "{tempo: {storage: {backend: s3, s3: {region: eu-west-1}}}}" => "tempo.storage.s3.bucket", "empty", "Set its name";
+    s3_without_a_place_is_refused: "tempoS3Endpoint"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b}}}}"
+        => "tempo.storage.s3.endpoint", "tempo.storage.s3.region", "both empty", "Set the region";
+    an_endpoint_with_a_scheme_is_refused: "tempoS3Endpoint"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, endpoint: 'https://minio:9000'}}}}"
+        => "tempo.storage.s3.endpoint", "https://minio:9000", "without a scheme";
+    inline_credentials_beside_a_secret_are_refused: "tempoS3Credentials"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, existingSecret: kept, accessKey: a, secretKey: s}}}}"
+        => "tempo.storage.s3.existingSecret", "kept", "Keep the Secret";
+    half_a_pair_of_credentials_is_refused: "tempoS3KeyPair"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, accessKey: a}}}}"
+        => "tempo.storage.s3.secretKey", "empty", "existingSecret";
+    a_collector_older_than_0_89_is_refused: "collectorVersion"
+        "{otelCollector: {image: {tag: 0.88.0}}}" => "otelCollector.image.tag", "0.88.0", "0.89.0 and later";
+    a_tag_that_hides_the_collectors_version_is_refused: "collectorVersion"
+        "{otelCollector: {image: {tag: nightly}}}" => "otelCollector.image.tag", "nightly", "Set otelCollector.version";
+    a_collector_with_nowhere_to_send_is_refused: "collectorExporter"
+        "{tempo: {enabled: false}}" => "otelCollector.exporter.endpoint", "empty", "host and port";
+    a_collector_without_a_way_in_is_refused: "collectorReceivers"
+        "{otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}, jaegerThriftCompact: {enabled: false}, jaegerThriftBinary: {enabled: false}}}}"
+        => "otelCollector.receivers", "all off", "Switch one on";
+    a_port_that_only_the_collectors_file_knows_is_refused: "collectorConfigPorts"
+        "{otelCollector: {config: {receivers: {otlp: {protocols: {grpc: {endpoint: '0.0.0.0:9999'}}}}}}}"
+        => "otelCollector.config.receivers.otlp.protocols.grpc.endpoint", "9999", "otelCollector.service.ports.otlpGrpc";
+    a_pipeline_with_an_unknown_member_is_refused: "collectorPipelines"
+        "{otelCollector: {config: {service: {pipelines: {traces: {exporters: [otlp_grpc, nobody]}}}}}}"
+        => "otelCollector.config.service.pipelines.traces.exporters", "nobody", "Define";
+    a_limiter_without_a_limit_is_refused: "collectorMemoryLimiter"
+        "{otelCollector: {resources: {limits: {memory: null}}}}"
+        => "otelCollector.resources.limits.memory", "not set", "Set the memory limit";
+    a_limiter_that_refuses_everything_is_refused: "collectorMemoryLimiter"
+        "{otelCollector: {memoryLimiter: {limitPercent: 50, spikePercent: 50}}}"
+        => "otelCollector.memoryLimiter.spikePercent", "50", "Lower it";
+    an_unknown_queue_is_refused: "collectorQueueType"
+        "{otelCollector: {queue: {type: kafka}}}" => "otelCollector.queue.type", "kafka", "file or memory";
+    a_claim_for_a_queue_in_memory_is_refused: "collectorQueuePersistence"
+        "{otelCollector: {queue: {type: memory, size: 64Mi, persistence: {enabled: true}}}}"
+        => "otelCollector.queue.persistence.enabled", "memory", "Set the type to file";
+    a_queue_larger_than_the_memory_is_refused: "collectorQueueSize"
+        "{otelCollector: {queue: {type: memory, size: 400Mi}}}" => "otelCollector.queue.size", "400Mi", "Set it to less";
+    a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
+        "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
+        => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";
+}
+
+/// The guards that `tempo-stack.validate` runs, and those that are defined.
+fn guards_of_the_chart() -> (BTreeSet<String>, BTreeSet<String>) {
+    let file = workspace().chart("tempo-stack").unwrap().dir.join(Path::new(GUARDS));
+    let text = std::fs::read_to_string(file).unwrap();
+    let (head, _) = text.split_once("{{- end }}\n").unwrap();
+    let run = head
+        .lines()
+        .filter(|line| line.trim_start().starts_with('"'))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .filter(|name| !name.contains('.'))
+        .map(str::to_owned)
+        .collect();
+    let defined = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("{{- define \"tempo-stack.validate."))
+        .filter_map(|rest| rest.split('"').next())
+        .map(str::to_owned)
+        .collect();
+    (run, defined)
+}
+
+#[test]
+fn every_guard_runs_and_has_a_test() {
+    let (run, defined) = guards_of_the_chart();
+    assert_eq!(run, defined);
+    assert_eq!(run, COVERED.iter().map(|guard| (*guard).to_owned()).collect());
+}
+
+#[test]
+fn all_guards_that_find_something_are_heard_at_once() {
+    let (_keep, chart) = chart(None);
+    let values = "{tempo: {replicas: 2, retention: {period: soon}}, otelCollector: {queue: {type: kafka}}}";
+    let message = render(&chart, values).unwrap_err().to_string();
+    for key in ["tempo.replicas", "tempo.retention.period", "otelCollector.queue.type"] {
+        assert!(message.contains(key), "{key} is not in: {message}");
+    }
+}
+
+#[test]
+fn the_defaults_pass_every_guard() {
+    let (_keep, chart) = chart(None);
+    render(&chart, "{}").unwrap();
+}

@@ -1,0 +1,104 @@
+//! What `package` writes into the copy of a Chart.yaml: published references and Artifact Hub's annotations.
+//!
+//! helm writes the archive's Chart.yaml anew, without comments, so the copy needs none either.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use charts::project::Publication;
+use charts::workspace::Chart;
+use serde_yaml::{Mapping, Value};
+
+use super::lock;
+use super::sbom::Image;
+
+/// Whether a dependency is taken from this workspace.
+pub fn is_local(repository: &str) -> bool {
+    repository.starts_with("file://")
+}
+
+/// Points the `file://` dependencies of the copy in `dir` to where the charts are published, in
+/// Chart.yaml and Chart.lock. Nothing happens where no such place is set.
+pub fn publish_dependencies(dir: &Path, publication: &Publication) -> Result<()> {
+    let Some(url) = &publication.charts else { return Ok(()) };
+    let (file, lock_file) = (dir.join("Chart.yaml"), dir.join("Chart.lock"));
+    let mut chart = read(&file)?;
+    repoint(&mut chart, url);
+    if lock_file.is_file() {
+        let mut locked = read(&lock_file)?;
+        repoint(&mut locked, url);
+        let digest = lock::digest(&chart, &locked)?;
+        if let Some(map) = locked.as_mapping_mut() {
+            map.insert("digest".into(), digest.into());
+        }
+        write(&lock_file, &locked)?;
+    }
+    write(&file, &chart)
+}
+
+fn repoint(document: &mut Value, url: &str) {
+    let list = document.get_mut("dependencies").and_then(Value::as_sequence_mut);
+    for dependency in list.into_iter().flatten() {
+        if let Some(repository) = dependency.get_mut("repository")
+            && repository.as_str().is_some_and(is_local)
+        {
+            *repository = url.into();
+        }
+    }
+}
+
+/// Writes Artifact Hub's annotations into the copy in `dir`: those that follow from the chart and the
+/// settings. What the chart says itself stays (artifacthub.io/docs/topics/annotations/helm).
+pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Image], publication: &Publication) -> Result<()> {
+    let file = dir.join("Chart.yaml");
+    let mut document = read(&file)?;
+    let map = document.as_mapping_mut().context("Chart.yaml is no mapping")?;
+    let annotations = map.entry("annotations".into()).or_insert(Value::Null);
+    if annotations.is_null() {
+        *annotations = Value::Mapping(Mapping::new());
+    }
+    let annotations = annotations.as_mapping_mut().context("annotations is no mapping")?;
+    for (key, value) in wanted(chart, images, publication)? {
+        annotations
+            .entry(format!("artifacthub.io/{key}").into())
+            .or_insert(value.into());
+    }
+    write(&file, &document)
+}
+
+/// The keys, without their prefix, and their texts.
+fn wanted(chart: &Chart, images: &[Image], publication: &Publication) -> Result<Vec<(&'static str, String)>> {
+    let changes = chart.metadata.annotations.get("artifacthub.io/changes");
+    let security = changes.is_some_and(|changes| changes.contains("kind: security"));
+    let mut wanted = vec![
+        ("containsSecurityUpdates", security.to_string()),
+        ("prerelease", (!chart.metadata.version.pre.is_empty()).to_string()),
+    ];
+    if !images.is_empty() {
+        let quote = |text: &str| serde_json::to_string(text).unwrap_or_default();
+        let entry = |i: &Image| format!("- name: {}\n  image: {}\n", quote(&i.container), quote(&i.reference));
+        wanted.push(("images", images.iter().map(entry).collect()));
+    }
+    if !publication.maintainers.is_empty() {
+        let list = serde_yaml::to_string(&publication.maintainers).context("writing YAML")?;
+        wanted.push(("maintainers", list));
+    }
+    if let Some(key) = &publication.sign_key {
+        wanted.push(("signKey", serde_yaml::to_string(key).context("writing YAML")?));
+    }
+    Ok(wanted)
+}
+
+fn read(file: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut value: Value = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+    value
+        .apply_merge()
+        .with_context(|| format!("parsing {}", file.display()))?;
+    Ok(value)
+}
+
+fn write(file: &Path, document: &Value) -> Result<()> {
+    let text = serde_yaml::to_string(document).context("writing YAML")?;
+    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+}

@@ -1,0 +1,172 @@
+//! The notes of a release, from the commits that touch the chart and what it depends on.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use charts::workspace::Chart;
+use semver::Version;
+use serde::Serialize;
+use tera::{Context as Data, Tera};
+
+use super::changed::History;
+use super::commits::{Change, ChangeKind};
+
+/// The layout, relative to the workspace.
+pub const TEMPLATE: &str = "ci/templates/release-notes.md.tera";
+const TITLE: &str = "# Changelog\n";
+
+/// The notes of one version of a chart.
+#[derive(Debug, Clone, Serialize)]
+pub struct Notes {
+    /// The chart's name.
+    pub chart: String,
+    /// The version.
+    pub version: Version,
+    /// The version before it; none if it is the first.
+    pub previous: Option<Version>,
+    /// Markdown, without a heading for the version.
+    pub text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Section {
+    title: &'static str,
+    changes: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Line {
+    text: String,
+    commit: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Update<'a> {
+    name: &'a str,
+    version: &'a str,
+}
+
+const TITLES: [(ChangeKind, &str); 6] = [
+    (ChangeKind::Security, "Security"),
+    (ChangeKind::Added, "Added"),
+    (ChangeKind::Changed, "Changed"),
+    (ChangeKind::Deprecated, "Deprecated"),
+    (ChangeKind::Removed, "Removed"),
+    (ChangeKind::Fixed, "Fixed"),
+];
+
+/// The notes of a chart's version: from its previous tag to its own, or to HEAD where it has none yet.
+/// A shallow clone that lacks the previous tag is an error of [`kit::failure::Kind::Environment`].
+pub fn of(root: &Path, history: &History, chart: &Chart) -> Result<Notes> {
+    let version = chart.metadata.version.clone();
+    let mut releases = history.git.releases(chart.name())?;
+    releases.retain(|(other, _)| *other < version);
+    let previous = releases.pop();
+    match &previous {
+        // It also checks that a shallow clone reaches back that far.
+        Some((_, tag)) => drop(history.git.merge_base(tag)?),
+        None if history.git.shallow => {
+            let why = format!(
+                "no tag {}-<version> below {version} is in this shallow clone",
+                chart.name()
+            );
+            return Err(history.git.undecided(&why));
+        }
+        None => {}
+    }
+    let from = previous.as_ref().map(|(_, tag)| tag.as_str());
+    let until = history.git.tagged(chart.name(), &version)?;
+    let changes = history.changes(chart, from, until.as_deref().unwrap_or("HEAD"))?;
+    Ok(Notes {
+        chart: chart.name().to_owned(),
+        text: render(root, chart, &changes, previous.is_some())?,
+        previous: previous.map(|(version, _)| version),
+        version,
+    })
+}
+
+fn render(root: &Path, chart: &Chart, changes: &[Change], follows: bool) -> Result<String> {
+    let line = |change: &Change, text: &str| Line {
+        text: text.to_owned(),
+        commit: change.commit.clone(),
+    };
+    let breaking: Vec<Line> = changes
+        .iter()
+        .filter_map(|c| c.breaking.as_ref().map(|text| line(c, text)))
+        .collect();
+    let section = |(kind, title): (ChangeKind, &'static str)| {
+        let of_kind = changes
+            .iter()
+            .filter(|c| c.kind == Some(kind) && c.breaking.as_ref() != Some(&c.description));
+        let changes: Vec<Line> = of_kind.map(|c| line(c, &c.description)).collect();
+        (!changes.is_empty()).then_some(Section { title, changes })
+    };
+    let sections: Vec<Section> = TITLES.into_iter().filter_map(section).collect();
+    let dependencies = chart.metadata.dependencies.iter().map(|d| Update {
+        name: &d.name,
+        version: &d.version,
+    });
+    let path = root.join(TEMPLATE);
+    let template = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let mut data = Data::new();
+    data.insert("chart", chart.name());
+    data.insert("breaking", &breaking);
+    data.insert("sections", &sections);
+    data.insert("dependencies", &dependencies.collect::<Vec<_>>());
+    data.insert("upgrading", &chart.dir.join("UPGRADING.md").is_file());
+    data.insert("first", &!follows);
+    // Markdown, not HTML: nothing is escaped.
+    let text = Tera::one_off(&template, &data, false).with_context(|| format!("rendering {TEMPLATE}"))?;
+    Ok(format!("{}\n", text.trim()))
+}
+
+/// The text of CHANGELOG.md with the section of this version, newest first; what it said of the other
+/// versions stays, and so does what stands above the first.
+pub fn changelog(old: &str, notes: &Notes) -> String {
+    let heading = format!("## {}", notes.version);
+    let old = if old.trim().is_empty() { TITLE } else { old };
+    let starts: Vec<usize> = old
+        .match_indices("## ")
+        .map(|(at, _)| at)
+        .filter(|at| *at == 0 || old[..*at].ends_with('\n'))
+        .collect();
+    let is_ours = |at: &usize| old[*at..].lines().next().is_some_and(|line| line.trim() == heading);
+    let (before, after) = match starts.iter().position(is_ours) {
+        Some(n) => (&old[..starts[n]], starts.get(n + 1).map_or("", |end| &old[*end..])),
+        None => old.split_at(starts.first().copied().unwrap_or(old.len())),
+    };
+    let mut text = format!("{}\n\n{heading}\n\n{}", before.trim_end(), notes.text);
+    if !after.is_empty() {
+        text.push('\n');
+        text.push_str(after);
+    }
+    text.trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notes(version: &str, text: &str) -> Notes {
+        Notes {
+            chart: "c".into(),
+            version: version.parse().unwrap(),
+            previous: None,
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn a_section_is_added_on_top_and_replaced_in_place() {
+        let one = changelog("", &notes("0.1.0", "- a\n"));
+        assert_eq!(one, "# Changelog\n\n## 0.1.0\n\n- a\n");
+        let two = changelog(&one, &notes("0.2.0", "### Added\n\n- b\n"));
+        assert_eq!(two, "# Changelog\n\n## 0.2.0\n\n### Added\n\n- b\n\n## 0.1.0\n\n- a\n");
+        assert_eq!(changelog(&two, &notes("0.2.0", "### Added\n\n- b\n")), two);
+        let three = changelog(&two, &notes("0.2.0", "- c\n"));
+        assert_eq!(three, "# Changelog\n\n## 0.2.0\n\n- c\n\n## 0.1.0\n\n- a\n");
+        assert_eq!(changelog(&three, &notes("0.1.0", "- d\n")), three.replace("- a", "- d"));
+        let kept = changelog("# Ours\n\nAll changes.\n", &notes("0.1.0", "- a\n"));
+        assert_eq!(kept, "# Ours\n\nAll changes.\n\n## 0.1.0\n\n- a\n");
+    }
+}

@@ -1,0 +1,234 @@
+//! The charts of the working tree as archives: what packs them, when they are dated, where they are kept.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use charts::cases;
+use charts::project::{Project, TEMP, planned_chart};
+use charts::render::{Prepared, RenderOptions};
+use charts::tools::Origin;
+use charts::workspace::Chart;
+use kit::failure::{Failure, Kind};
+use kit::step::Step;
+use kit::whole_file::{self, Mode};
+use serde::Serialize;
+
+use crate::archive;
+use crate::cosign::{self, Cosign};
+use crate::packer::{BUNDLE, EPOCH, Packed, Packer, SUMS, file_name, lint_step, package_step};
+use crate::provenance::Source;
+
+/// What packs the charts of the working tree, with the pinned helm. `uncommitted` is whether they differ
+/// from the last commit; none where git can't tell.
+pub fn packer(project: &Project, epoch: u64, uncommitted: Option<bool>) -> Result<Packer<'_>> {
+    let tool = project.toolbox.pinned("helm")?;
+    let source = Source {
+        commit: commit(project)?,
+        uncommitted: uncommitted != Some(false),
+        epoch,
+        helm: tool.version.to_string(),
+        published: project.publication.charts.clone(),
+    };
+    Packer::new(project, tool.path, source)
+}
+
+/// The passphrase goes through standard input: others can read arguments.
+pub fn export_step(home: &Path, passphrase: Option<String>) -> Step {
+    Step::new("gpg --export-secret-keys", "gpg")
+        .arg("--homedir")
+        .path_arg(home)
+        .args(["--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0"])
+        .args(["--armor", "--export-secret-keys"])
+        .stdin(passphrase.unwrap_or_default() + "\n")
+        .hint("install GnuPG, check the passphrase, or export the key yourself and name it with --key-file")
+}
+
+/// A cosign that signs with a key.
+pub fn cosign(project: &Project, key: &Path, passphrase_file: Option<&Path>) -> Result<Cosign> {
+    if !key.is_file() {
+        return Err(Failure::err(
+            Kind::Usage,
+            format!("there is no cosign key {}", key.display()),
+            "make one with `cosign generate-key-pair` and name its private part with --cosign-key",
+        ));
+    }
+    Ok(Cosign {
+        program: project.toolbox.get("cosign")?.path,
+        key: key.to_path_buf(),
+        password: secret(passphrase_file, cosign::PASSWORD)?.unwrap_or_default(),
+    })
+}
+
+/// The first line of a file, else a variable.
+pub fn secret(file: Option<&Path>, variable: &str) -> Result<Option<String>> {
+    let Some(file) = file else {
+        return Ok(std::env::var(variable).ok());
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::err(
+            Kind::Usage,
+            format!("the passphrase file {} can't be read: {error}", file.display()),
+            "name a file whose first line is the passphrase",
+        )
+    })?;
+    Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn commit(project: &Project) -> Result<Option<String>> {
+    match project
+        .runner
+        .try_run(&git(project, &["rev-parse", "--verify", "HEAD"]))
+    {
+        Ok(output) if output.success() => Ok(Some(output.stdout.trim().to_owned())),
+        Ok(_) => Ok(None),
+        Err(_) => project.runner.cancel().check().map(|()| None),
+    }
+}
+
+/// `$SOURCE_DATE_EPOCH`, else the time of the last commit, in seconds since 1970.
+pub fn epoch(project: &Project) -> Result<u64> {
+    let remedy = format!("set {EPOCH} to the seconds since 1970 that all files are to be dated with");
+    if let Some(value) = std::env::var_os(EPOCH).filter(|value| !value.is_empty()) {
+        let value = value.to_string_lossy();
+        return value.parse().map_err(|_| {
+            Failure::err(
+                Kind::Usage,
+                format!("{EPOCH}={value} is not a number of seconds"),
+                remedy,
+            )
+        });
+    }
+    let unknown = |why: String| {
+        let what = format!("the archives can't be dated: {why}");
+        Failure::err(
+            Kind::Environment,
+            what,
+            format!("run it in a git checkout, or {remedy}"),
+        )
+    };
+    let output = project
+        .runner
+        .try_run(&git(project, &["log", "-1", "--format=%ct", "HEAD"]))
+        .map_err(|error| unknown(error.to_string()))?;
+    if !output.success() {
+        return Err(unknown(output.tail()));
+    }
+    let seconds = output.stdout.trim().parse();
+    seconds.map_err(|_| unknown(format!("git printed {:?}", output.stdout)))
+}
+
+/// Whether charts/ differs from the last commit; none where git can't tell.
+pub fn uncommitted(project: &Project) -> Result<Option<bool>> {
+    match project
+        .runner
+        .try_run(&git(project, &["status", "--porcelain", "--", "charts"]))
+    {
+        Ok(output) if output.success() => Ok(Some(!output.stdout.is_empty())),
+        Ok(_) => Ok(None),
+        Err(_) => project.runner.cancel().check().map(|()| None),
+    }
+}
+
+fn git(project: &Project, args: &[&str]) -> Step {
+    Step::new(format!("git {}", args[0]), "git")
+        .args(args.iter().copied())
+        .cwd(project.workspace.root())
+}
+
+/// A cosign for a plan: what is found, or the name of what would be built first.
+pub fn planned_cosign(project: &Project) -> Result<PathBuf> {
+    Ok(project
+        .toolbox
+        .find("cosign")?
+        .map_or_else(|| "cosign".into(), |tool| tool.path))
+}
+
+/// What packs and tries the charts, with TEMP for the temporary folder.
+pub fn pack_steps(project: &Project, charts: &[Chart], epoch: u64) -> Result<Vec<Step>> {
+    // Not built for a plan.
+    let helm = project.planned_helm(Some(Origin::Pinned))?;
+    let temp = Path::new(TEMP);
+    let mut steps = Vec::new();
+    for chart in charts {
+        let archive = temp.join(file_name(chart));
+        let (folder, build) = planned_chart(&helm, chart);
+        steps.extend(build);
+        let documented = RenderOptions::documented(chart.name());
+        steps.push(helm.template_step(&folder, &documented));
+        steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
+        steps.push(lint_step(&helm, chart.name(), &archive));
+        for scenario in chart.scenarios()? {
+            let alone = Prepared::archive(chart.name(), &archive);
+            steps.push(helm.template_step(&alone, &cases::options(chart, &scenario)?));
+        }
+    }
+    Ok(steps)
+}
+
+/// Moves everything to where it belongs; each file appears whole or not at all.
+pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
+    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    let mut sums = Vec::new();
+    let mut archives = Vec::new();
+    let place = |file: &Path| -> Result<PathBuf> { Ok(out.join(file.file_name().context("a file has a name")?)) };
+    for chart in packed {
+        for file in [&chart.archive].into_iter().chain(&chart.papers) {
+            let (_, sha256) = archive::fingerprint(file)?;
+            let name = file
+                .file_name()
+                .context("a file has a name")?
+                .to_string_lossy()
+                .into_owned();
+            sums.push(format!("{sha256}  {name}\n"));
+        }
+        let mut beside = Vec::new();
+        for file in chart.papers.iter().chain(&chart.signatures) {
+            copy(file, &place(file)?)?;
+            beside.push(place(file)?);
+        }
+        let file = place(&chart.archive)?;
+        // A signature of other bytes would only mislead.
+        for end in [".prov", BUNDLE] {
+            let old = out.join(format!(
+                "{}{end}",
+                file.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            if !beside.contains(&old) && old.exists() {
+                std::fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
+            }
+        }
+        copy(&chart.archive, &file)?;
+        archives.push(Archive {
+            chart: chart.chart.clone(),
+            version: chart.version.to_string(),
+            file,
+            bytes: chart.bytes,
+            sha256: chart.sha256.clone(),
+            beside,
+        });
+    }
+    whole_file::write(&out.join(SUMS), sums.concat(), Mode::Everybody)?;
+    Ok(archives)
+}
+
+/// Copies a file that everybody may read.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    whole_file::write(to, bytes, Mode::Everybody)
+}
+/// A chart as it is kept.
+#[derive(Debug, Serialize)]
+pub struct Archive {
+    /// The chart's name.
+    pub chart: String,
+    /// Its version.
+    pub version: String,
+    /// The archive.
+    pub file: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// What stands beside it.
+    pub beside: Vec<PathBuf>,
+}

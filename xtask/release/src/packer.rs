@@ -1,0 +1,232 @@
+//! Packs charts in a temporary folder, tries the archives, and writes what belongs to them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use charts::cases;
+use charts::project::Project;
+use charts::render::{Helm, Prepared, RenderOptions};
+use charts::workspace::Chart;
+use kit::failure::{Failure, Kind};
+use kit::parallel::in_parallel;
+use kit::run_dir::RunDir;
+use kit::step::Step;
+use semver::Version;
+
+use super::annotate;
+use super::cosign::Cosign;
+use super::openpgp::Signer;
+use super::provenance::{self, Source};
+use super::{sbom, upgrading};
+use crate::archive;
+
+/// The date of all files in an archive (reproducible-builds.org/specs/source-date-epoch).
+pub const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The end of an archive's CycloneDX document.
+pub const SBOM: &str = ".cdx.json";
+/// The end of an archive's provenance statement.
+pub const STATEMENT: &str = ".intoto.json";
+/// The end of an archive's cosign signature.
+pub const BUNDLE: &str = ".sigstore.json";
+/// The digests of all that is the same at every build, as `sha256sum` writes them.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// What signs the archives.
+#[derive(Default)]
+pub struct Signing {
+    /// Makes the `.prov` that `helm verify` reads.
+    pub openpgp: Option<Signer>,
+    /// Signs the archive's bytes.
+    pub cosign: Option<Cosign>,
+}
+
+/// A chart as an archive, with all that belongs to it, in the packer's folder.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// The chart's name.
+    pub chart: String,
+    /// Its version.
+    pub version: Version,
+    /// The archive.
+    pub archive: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// The files beside it that are the same at every build.
+    pub papers: Vec<PathBuf>,
+    /// The files beside it that are not: signatures.
+    pub signatures: Vec<PathBuf>,
+}
+
+/// Packs and tries charts in a temporary folder.
+pub struct Packer<'a> {
+    project: &'a Project,
+    helm: Helm,
+    temp: RunDir,
+    source: Source,
+}
+
+impl<'a> Packer<'a> {
+    /// A packer that runs `helm`, the pinned one.
+    pub fn new(project: &'a Project, helm: PathBuf, source: Source) -> Result<Packer<'a>> {
+        Ok(Packer {
+            project,
+            helm: project.helm_at(helm),
+            temp: RunDir::temporary("package")?,
+            source,
+        })
+    }
+
+    /// The version of the helm that packs.
+    pub fn helm_version(&self) -> &str {
+        &self.source.helm
+    }
+
+    /// Packs a chart, tries the archive and signs it.
+    pub fn pack(&self, chart: &Chart, signing: &Signing) -> Result<Packed> {
+        upgrading::check_major(chart)?;
+        let folder = self.helm.prepare(chart)?;
+        let rendered = self.helm.template(&folder, &RenderOptions::documented(chart.name()))?;
+        let images = sbom::images(&rendered.manifests);
+        annotate::publish_dependencies(&folder.dir, &self.project.publication)?;
+        annotate::artifact_hub(&folder.dir, chart, &images, &self.project.publication)?;
+        let step = package_step(&self.helm, chart, &folder.dir, self.temp.path(), self.source.epoch);
+        self.project.runner.run(&self.alone(step))?;
+        let archive = self.temp.path().join(file_name(chart));
+        self.examine(chart, &archive)?;
+        self.lint(chart, &archive)?;
+        self.render(chart, &archive)?;
+        let (bytes, sha256) = archive::fingerprint(&archive)?;
+        let name = file_name(chart);
+        let bill = sbom::document(chart, &images, &sha256, self.source.epoch, &self.source.helm)?;
+        let statement = provenance::statement(chart.name(), &name, &sha256, &self.source)?;
+        let mut packed = Packed {
+            chart: chart.name().to_owned(),
+            version: chart.metadata.version.clone(),
+            bytes,
+            sha256,
+            papers: vec![
+                self.write(&name, SBOM, &bill)?,
+                self.write(&name, STATEMENT, &statement)?,
+            ],
+            signatures: Vec::new(),
+            archive,
+        };
+        packed.signatures = self.sign(&packed, &name, signing)?;
+        Ok(packed)
+    }
+
+    fn sign(&self, packed: &Packed, name: &str, signing: &Signing) -> Result<Vec<PathBuf>> {
+        let mut signatures = Vec::new();
+        if let Some(signer) = &signing.openpgp {
+            let chart = archive::text(&packed.archive, &format!("{}/Chart.yaml", packed.chart))?;
+            let chart = serde_yaml::from_str(&chart).context("parsing the archive's Chart.yaml")?;
+            let text = signer.provenance(&chart, name, &packed.sha256)?;
+            signatures.push(self.write(name, ".prov", &text)?);
+        }
+        if let Some(cosign) = &signing.cosign {
+            let bundle = self.temp.path().join(format!("{name}{BUNDLE}"));
+            self.project.runner.run(&cosign.sign_blob(&packed.archive, &bundle))?;
+            signatures.push(bundle);
+        }
+        Ok(signatures)
+    }
+
+    fn write(&self, name: &str, end: &str, text: &str) -> Result<PathBuf> {
+        let file = self.temp.path().join(format!("{name}{end}"));
+        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        Ok(file)
+    }
+
+    fn examine(&self, chart: &Chart, file: &Path) -> Result<()> {
+        let problems = archive::problems(chart, &archive::list(file)?, self.source.epoch);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::err(
+            Kind::Findings,
+            format!(
+                "the archive of {} is not as it must be:\n{}",
+                chart.name(),
+                problems.join("\n")
+            ),
+            "mend the chart; `helm package` decides by .helmignore what goes in",
+        ))
+    }
+
+    fn render(&self, chart: &Chart, file: &Path) -> Result<()> {
+        let archive = Prepared::archive(chart.name(), file);
+        in_parallel(&chart.scenarios()?, |scenario| {
+            // The archive is gone by the time that anyone could repeat the step by hand.
+            let step = self.helm.template_step(&archive, &cases::options(chart, scenario)?);
+            let step = step.hint("run `cargo xtask template --check`, which renders the same from the folder");
+            self.project.runner.run(&self.alone(step)).with_context(|| {
+                format!(
+                    "{} with ci/{}-values.yaml, from its archive",
+                    chart.name(),
+                    scenario.name
+                )
+            })
+        })?;
+        Ok(())
+    }
+
+    /// helm says on standard output what it found, and on standard error only that it found something.
+    fn lint(&self, chart: &Chart, file: &Path) -> Result<()> {
+        let step = self.alone(lint_step(&self.helm, chart.name(), file));
+        let output = self.project.runner.try_run(&step)?;
+        if output.success() {
+            return Ok(());
+        }
+        let what = format!(
+            "helm lint refuses the archive of {}:\n{}",
+            chart.name(),
+            output.stdout.trim()
+        );
+        Err(Failure::err(
+            Kind::Findings,
+            what,
+            "run `cargo xtask lint`, which knows the files",
+        ))
+    }
+
+    /// The step without the user's helm settings and without a way out: nothing listens on port 9.
+    fn alone(&self, step: Step) -> Step {
+        let mut step = homeless(step, &self.temp.path().join("home"));
+        for variable in ["HTTP_PROXY", "HTTPS_PROXY"] {
+            step = step.env(variable, "http://127.0.0.1:9");
+        }
+        step.env("NO_PROXY", "")
+    }
+}
+
+/// A helm step whose settings, caches and credentials are in `home` instead of the user's.
+pub fn homeless(mut step: Step, home: &Path) -> Step {
+    for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+        step = step.env(variable, home.join(variable).to_string_lossy());
+    }
+    step
+}
+
+/// `helm package` of a folder, into `out`.
+pub fn package_step(helm: &Helm, chart: &Chart, folder: &Path, out: &Path, epoch: u64) -> Step {
+    helm.step(format!("helm package {}", chart.name()))
+        .arg("package")
+        .path_arg(folder)
+        .arg("--destination")
+        .path_arg(out)
+        .env(EPOCH, epoch.to_string())
+}
+
+/// `helm lint` of an archive.
+pub fn lint_step(helm: &Helm, chart: &str, archive: &Path) -> Step {
+    helm.step(format!("helm lint {chart}"))
+        .args(["lint", "--strict", "--kube-version", &helm.kube_version])
+        .path_arg(archive)
+}
+
+/// As `helm package` names it.
+pub fn file_name(chart: &Chart) -> String {
+    format!("{}-{}.tgz", chart.name(), chart.metadata.version)
+}

@@ -1,0 +1,195 @@
+//! What an archive brings along, as a CycloneDX document (cyclonedx.org/docs/1.6/json).
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use charts::manifest::Manifest;
+use charts::workspace::Chart;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A container and the image that it runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Image {
+    /// The container's name.
+    pub container: String,
+    /// The reference as rendered: `registry/repository:tag@digest`.
+    pub reference: String,
+}
+
+impl Image {
+    /// The part after `@`, where the chart pins it.
+    fn digest(&self) -> Option<&str> {
+        self.reference.split_once('@').map(|(_, digest)| digest)
+    }
+
+    /// Repository and tag, without digest.
+    fn parts(&self) -> (&str, Option<&str>) {
+        let plain = self.reference.split('@').next().unwrap_or_default();
+        match plain.rsplit_once(':') {
+            // A colon before a slash belongs to a port.
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+            _ => (plain, None),
+        }
+    }
+
+    /// As github.com/package-url/purl-spec has it for type `oci`.
+    fn purl(&self) -> String {
+        let (repository, tag) = self.parts();
+        let name = repository.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let digest = self
+            .digest()
+            .map(|d| format!("@{}", d.replace(':', "%3A")))
+            .unwrap_or_default();
+        let tag = tag.map(|tag| format!("&tag={tag}")).unwrap_or_default();
+        format!("pkg:oci/{name}{digest}?repository_url={repository}{tag}")
+    }
+
+    fn component(&self) -> Value {
+        let (repository, tag) = self.parts();
+        let mut component = json!({
+            "type": "container",
+            "bom-ref": self.purl(),
+            "name": repository,
+            "version": tag.or(self.digest()).unwrap_or_default(),
+            "purl": self.purl(),
+        });
+        if let Some(digest) = self.digest().and_then(|digest| digest.strip_prefix("sha256:")) {
+            component["hashes"] = json!([{"alg": "SHA-256", "content": digest}]);
+        }
+        component
+    }
+}
+
+/// Every image of the objects' containers, sorted.
+pub fn images(manifests: &[Manifest]) -> Vec<Image> {
+    fn collect(value: &serde_yaml::Value, into: &mut BTreeSet<Image>) {
+        match value {
+            serde_yaml::Value::Mapping(map) => {
+                for (key, value) in map {
+                    if matches!(key.as_str(), Some("containers" | "initContainers")) {
+                        into.extend(value.as_sequence().into_iter().flatten().filter_map(image));
+                    }
+                    collect(value, into);
+                }
+            }
+            serde_yaml::Value::Sequence(list) => list.iter().for_each(|value| collect(value, into)),
+            _ => {}
+        }
+    }
+    let mut images = BTreeSet::new();
+    for manifest in manifests {
+        collect(&manifest.value, &mut images);
+    }
+    images.into_iter().collect()
+}
+
+fn image(container: &serde_yaml::Value) -> Option<Image> {
+    let text = |key: &str| container.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    Some(Image {
+        container: text("name")?,
+        reference: text("image")?,
+    })
+}
+
+/// The document, the same text for the same archive: its serial number comes from the archive's digest,
+/// its date (seconds since 1970) from the commit.
+pub fn document(chart: &Chart, images: &[Image], sha256: &str, epoch: u64, helm: &str) -> Result<String> {
+    let purl = |name: &str, version: &str| format!("pkg:helm/{name}@{version}");
+    let root = purl(chart.name(), &chart.metadata.version.to_string());
+    let charts = chart.metadata.dependencies.iter().map(|dependency| {
+        let purl = purl(&dependency.name, &dependency.version);
+        json!({"type": "application", "bom-ref": purl, "name": dependency.name, "version": dependency.version, "purl": purl})
+    });
+    let mut seen = BTreeSet::new();
+    let containers = images
+        .iter()
+        .filter(|image| seen.insert(image.purl()))
+        .map(Image::component);
+    let components: Vec<Value> = charts.chain(containers).collect();
+    let needed: Vec<_> = components
+        .iter()
+        .map(|component| component["bom-ref"].clone())
+        .collect();
+    let mut subject = json!({
+        "type": "application",
+        "bom-ref": root,
+        "name": chart.name(),
+        "version": chart.metadata.version.to_string(),
+        "purl": root,
+        "hashes": [{"alg": "SHA-256", "content": sha256}],
+    });
+    if let Some(license) = chart.metadata.annotations.get("artifacthub.io/license") {
+        subject["licenses"] = json!([{"license": {"id": license}}]);
+    }
+    let date = jiff::Timestamp::from_second(i64::try_from(epoch).context("the date")?).context("the date")?;
+    let document = json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": serial(sha256),
+        "version": 1,
+        "metadata": {
+            "timestamp": date.to_string(),
+            "tools": {"components": [{"type": "application", "name": "helm", "version": helm}]},
+            "component": subject,
+        },
+        "components": components,
+        "dependencies": [{"ref": root, "dependsOn": needed}],
+    });
+    Ok(serde_json::to_string_pretty(&document).context("writing JSON")? + "\n")
+}
+
+/// A UUID of version 8 (RFC 9562 §5.8) made from an archive's digest.
+fn serial(sha256: &str) -> String {
+    let mut bytes = [0u8; 16];
+    bytes.copy_from_slice(&Sha256::digest(format!("CycloneDX of {sha256}"))[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "urn:uuid:{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_taken_apart_with_port_tag_and_digest() {
+        for (reference, repository, tag, purl) in [
+            (
+                "grafana/tempo:2.1",
+                "grafana/tempo",
+                Some("2.1"),
+                "pkg:oci/tempo?repository_url=grafana/tempo&tag=2.1",
+            ),
+            ("r:5000/a/b", "r:5000/a/b", None, "pkg:oci/b?repository_url=r:5000/a/b"),
+            (
+                "r/B:1@sha256:ab",
+                "r/B",
+                Some("1"),
+                "pkg:oci/b@sha256%3Aab?repository_url=r/B&tag=1",
+            ),
+        ] {
+            let image = Image {
+                container: "c".into(),
+                reference: reference.into(),
+            };
+            assert_eq!((image.parts(), image.purl().as_str()), ((repository, tag), purl));
+        }
+    }
+
+    #[test]
+    fn a_serial_number_is_a_uuid_that_follows_from_the_archive() {
+        let one = serial("aa");
+        assert_eq!((one.len(), &one[23..24]), (45, "8"));
+        assert_eq!(one, serial("aa"));
+        assert_ne!(one, serial("ab"));
+    }
+}

@@ -1,0 +1,112 @@
+//! A static repository's folder as a git checkout: committed, and pushed to where it is served from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use kit::failure::{Failure, Kind};
+use kit::step::{Runner, Step};
+
+/// How often a push is tried because others pushed first.
+const ATTEMPTS: usize = 20;
+
+/// A checkout whose branch has an upstream.
+pub struct Site {
+    dir: PathBuf,
+    runner: Runner,
+}
+
+impl Site {
+    /// The checkout at `dir`; an error of [`Kind::Usage`] if its branch has no upstream.
+    pub fn open(dir: &Path, runner: &Runner) -> Result<Site> {
+        let site = Site {
+            dir: dir.to_path_buf(),
+            runner: runner.clone(),
+        };
+        let upstream = ["rev-parse", "--verify", "--quiet", "@{upstream}"];
+        if dir.is_dir() && runner.try_run(&site.step(&upstream))?.success() {
+            return Ok(site);
+        }
+        Err(Failure::err(
+            Kind::Usage,
+            format!("{} is no git checkout whose branch has an upstream", dir.display()),
+            "clone the repository that is served (`git clone --branch gh-pages REMOTE DIR`), or leave --push out",
+        ))
+    }
+
+    /// One git command in the checkout.
+    pub fn step(&self, args: &[&str]) -> Step {
+        let name = format!("git {} (in {})", args.first().unwrap_or(&""), self.dir.display());
+        Step::new(name, "git")
+            .args(args.iter().copied())
+            .cwd(&self.dir)
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0")
+    }
+
+    /// Changes the folder and pushes that; where others pushed first, takes what they pushed and changes
+    /// it anew. `change` says what it did, for the commit's message. A commit that an earlier run could
+    /// not push is dropped first: `change` makes it again.
+    pub fn publish(&self, mut change: impl FnMut() -> Result<String>) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            self.runner.run(&self.step(&["fetch"]))?;
+            self.follow()?;
+            let message = change()?;
+            self.runner.run(&self.step(&["add", "--all"]))?;
+            if self
+                .runner
+                .try_run(&self.step(&["diff", "--cached", "--quiet"]))?
+                .success()
+            {
+                return Ok(());
+            }
+            self.runner
+                .run(&self.step(&["commit", "--quiet", "--message", &message]))?;
+            let pushed = self.runner.try_run(&self.step(&["push"]))?;
+            if pushed.success() {
+                return Ok(());
+            }
+            let refused = [
+                "fetch first",
+                "non-fast-forward",
+                "cannot lock ref",
+                "incorrect old value",
+            ];
+            if !refused.iter().any(|word| pushed.stderr.contains(word)) {
+                return Err(Failure::err(
+                    Kind::Environment,
+                    format!("{} can't be pushed:\n{}", self.dir.display(), pushed.tail()),
+                    "mend what git says, and run the same command again",
+                ));
+            }
+        }
+        Err(Failure::err(
+            Kind::Environment,
+            format!("others pushed first {ATTEMPTS} times"),
+            "run the same command again",
+        ))
+    }
+
+    /// Goes to the upstream. Commits of others that were never pushed are not ours to drop.
+    fn follow(&self) -> Result<()> {
+        let ahead = self
+            .runner
+            .run(&self.step(&["log", "--format=%s", "@{upstream}..HEAD"]))?
+            .stdout;
+        if let Some(foreign) = ahead.lines().find(|subject| !subject.starts_with(SUBJECT)) {
+            return Err(Failure::err(
+                Kind::Usage,
+                format!("{} has a commit that was never pushed: {foreign}", self.dir.display()),
+                "push it, or drop it with `git reset --hard @{upstream}`",
+            ));
+        }
+        let follow = match ahead.is_empty() {
+            true => ["merge", "--ff-only", "--quiet", "@{upstream}"],
+            false => ["reset", "--hard", "--quiet", "@{upstream}"],
+        };
+        self.runner.run(&self.step(&follow))?;
+        Ok(())
+    }
+}
+
+/// What the message of every commit of ours begins with.
+pub const SUBJECT: &str = "Publish ";

@@ -1,0 +1,73 @@
+//! Where a running stack is reached, as people and other programs read it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use stack_tests::backend::Endpoints;
+
+use crate::ctx::Ctx;
+
+const FILE: &str = "endpoints.json";
+
+/// Addresses by component and port name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown(BTreeMap<String, BTreeMap<String, SocketAddr>>);
+
+impl Shown {
+    /// The endpoints of a stack.
+    pub fn new(endpoints: &Endpoints) -> Shown {
+        let mut shown: BTreeMap<String, BTreeMap<String, SocketAddr>> = BTreeMap::new();
+        for ((component, port), address) in &endpoints.0 {
+            shown
+                .entry(component.to_string())
+                .or_default()
+                .insert(port.clone(), *address);
+        }
+        Shown(shown)
+    }
+
+    /// The address of one port.
+    pub fn get(&self, component: &str, port: &str) -> Option<SocketAddr> {
+        self.0.get(component)?.get(port).copied()
+    }
+
+    /// Writes them to the run folder, for `status` and for another `up`.
+    pub fn write(&self, run: &Path) -> Result<()> {
+        let file = run.join(FILE);
+        let text = serde_json::to_string_pretty(self).context("writing JSON")?;
+        // Whole or not at all: another process may read at any time.
+        let temp = run.join("endpoints.json.new");
+        std::fs::write(&temp, text).with_context(|| format!("writing {}", temp.display()))?;
+        std::fs::rename(&temp, &file).with_context(|| format!("writing {}", file.display()))
+    }
+
+    /// Reads them from a run folder; none if its stack isn't ready yet.
+    pub fn read(run: &Path) -> Result<Option<Shown>> {
+        let file = run.join(FILE);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(
+                serde_json::from_str(&text).with_context(|| format!("parsing {}", file.display()))?,
+            )),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+        }
+    }
+
+    /// Prints them, with how to send and how to ask.
+    pub fn print(&self, ctx: &Ctx) -> Result<()> {
+        let mut text = String::new();
+        for (component, ports) in &self.0 {
+            for (port, address) in ports {
+                text.push_str(&format!("{component:<16} {port:<16} {address}\n"));
+            }
+        }
+        if let (Some(otlp), Some(query)) = (self.get("otel-collector", "otlp-grpc"), self.get("tempo", "http")) {
+            text.push_str(&format!("send traces to   OTEL_EXPORTER_OTLP_ENDPOINT=http://{otlp}\n"));
+            text.push_str(&format!("find them with   curl http://{query}/api/search\n"));
+        }
+        ctx.print(self, text)
+    }
+}
