@@ -7,7 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use rand::RngExt;
 
 /// Below the range that Linux takes for outgoing connections, above the ones that services like.
@@ -36,8 +36,7 @@ impl Ports {
                 return Ok(port);
             }
         }
-        Err(Failure::err(
-            Kind::Environment,
+        Err(Failure::environment(
             format!("no free port between {} and {}", RANGE.start, RANGE.end),
             "see what listens there: `ss -tlnp`",
         ))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::say;
 use kit::whole_file::{self, Mode};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
@@ -158,14 +158,12 @@ impl Report {
 /// earlier run's, which would be taken for this one's if this one is killed.
 pub fn make_way(file: &Path) -> Result<()> {
     if file.is_dir() {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!("the report can't be written to {}: it is a folder", file.display()),
             "name a file",
         ));
     }
-    whole_file::write(file, "", Mode::Everybody)
-        .and_then(|()| std::fs::remove_file(file).with_context(|| format!("removing {}", file.display())))
+    whole_file::write(file, "", Mode::Everybody).and_then(|()| fs_err::remove_file(file).map_err(anyhow::Error::from))
 }
 
 fn rounded(duration: Duration) -> f64 {
@@ -297,7 +295,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::failure::kind_of;
+    use kit::failure::{Kind, kind_of};
 
     #[test]
     fn a_scenario_is_skipped_only_if_all_its_checks_are() {

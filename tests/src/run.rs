@@ -193,8 +193,8 @@ async fn metrics(stack: &dyn Stack, component: Component) -> Result<String> {
 
 fn write(file: &Path, text: &str) -> Result<()> {
     let dir = file.parent().context("a file has a folder")?;
-    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+    fs_err::create_dir_all(dir)?;
+    Ok(fs_err::write(file, text)?)
 }
 
 /// Runs the scenarios. What was found until then is reported on Ctrl-C too.

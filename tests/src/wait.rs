@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Cancel;
 
 /// Time between two looks.
@@ -56,8 +56,7 @@ pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
             Err(error) => format!("{error:#}"),
         };
         if started.elapsed() >= deadline {
-            return Err(Failure::err(
-                Kind::Findings,
+            return Err(Failure::findings(
                 format!(
                     "{what}: not within {:.1} s ({looks} looks); the last one: {last}",
                     deadline.as_secs_f64()
@@ -72,7 +71,7 @@ pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::failure::kind_of;
+    use kit::failure::{Kind, kind_of};
 
     #[tokio::test]
     async fn errors_on_the_way_do_not_end_the_wait() {

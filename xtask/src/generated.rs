@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use charts::generated::{self, Departure, Difference, Generated};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde::Serialize;
 
 use crate::ctx::Ctx;
@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 /// How many rewritten files are named; more would hide the end.
 const WRITTEN_SHOWN: usize = 20;
 
-/// How many differences are shown in full: one change of a template often changes all scenarios alike.
+/// How many differences are shown in full: one change of a template often changes all cases alike.
 const DIFFS_SHOWN: usize = 8;
 
 /// What is printed with `--format json`.
@@ -44,8 +44,7 @@ pub fn conclude(ctx: &Ctx, wanted: &[Generated], owned: &[PathBuf], check: bool,
     };
     ctx.print(&report, text(ctx, &differences, wanted.len(), check))?;
     if check && !differences.is_empty() {
-        return Err(Failure::err(
-            Kind::Findings,
+        return Err(Failure::findings(
             format!(
                 "{} of {} generated files are not what they must be",
                 differences.len(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde::{Serialize, Serializer};
 
 /// A way into the Collector: a protocol, its encoding and its transport.
@@ -168,8 +168,7 @@ impl FromStr for Door {
     fn from_str(text: &str) -> Result<Door, anyhow::Error> {
         Door::ALL.into_iter().find(|door| door.name() == text).ok_or_else(|| {
             let names: Vec<_> = Door::ALL.iter().map(|door| door.name()).collect();
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("no door named {text:?}"),
                 format!("doors: {}", names.join(", ")),
             )

@@ -250,7 +250,7 @@ impl Ledger {
                 .map(|(ms, trace, span, state, found)| (trace, span, state, ms, found))
                 .collect(),
         };
-        let file = std::fs::File::create(path).with_context(|| format!("making {}", path.display()))?;
+        let file = fs_err::File::create(path)?;
         let mut file = BufWriter::new(file);
         serde_json::to_writer(&mut file, &dump).with_context(|| format!("writing {}", path.display()))?;
         file.flush().with_context(|| format!("writing {}", path.display()))

@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde::Serialize;
 use serde_yaml::Value;
 
@@ -220,8 +220,7 @@ fn values(yaml: &str) -> Result<Value> {
 pub fn select(names: &[String], backend: &str) -> Result<Vec<&'static Scenario>> {
     if let Some(unknown) = names.iter().find(|name| !ALL.iter().any(|s| s.name == name.as_str())) {
         let known = ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!("no scenario named {unknown:?}"),
             format!("scenarios: {known}"),
         ));

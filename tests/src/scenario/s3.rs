@@ -78,7 +78,7 @@ struct Example {
 impl Example {
     fn read(env: &Env) -> Result<Example> {
         let file = env.workspace.root().join("charts/tempo-stack/values-s3-example.yaml");
-        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = fs_err::read_to_string(&file)?;
         let values: Value = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
         let s3 = charts::manifest::lookup(&values, &["tempo", "storage", "s3"]).context("the example configures S3")?;
         let text = |key: &str| s3.get(key).and_then(Value::as_str).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! Every scenario of every chart, rendered as it is documented, several at a time.
+//! Every case of every chart, rendered as it is documented, several at a time.
 
 use anyhow::{Context, Result, bail};
 use kit::failure::Failure;
@@ -6,18 +6,18 @@ use kit::parallel::in_parallel;
 use serde::Deserialize;
 
 use crate::render::{Helm, Prepared, Render, RenderOptions};
-use crate::workspace::{Chart, Scenario};
+use crate::workspace::{Case, Chart};
 
-/// The comment by which a scenario asks for another release than the documented one.
+/// The comment by which a case asks for another release than the documented one.
 const RELEASE: &str = "# @release";
 
-/// One scenario and what it renders to.
+/// One case and what it renders to.
 #[derive(Debug, Clone)]
 pub struct Rendered {
     /// The chart.
     pub chart: Chart,
-    /// The scenario.
-    pub scenario: Scenario,
+    /// The case.
+    pub case: Case,
     /// How it was rendered.
     pub options: RenderOptions,
     /// What came out.
@@ -32,11 +32,11 @@ struct Release {
     namespace: Option<String>,
 }
 
-/// How a scenario is rendered: as [`RenderOptions::documented`] with its values file, unless its first
+/// How a case is rendered: as [`RenderOptions::documented`] with its values file, unless its first
 /// comment lines hold `# @release {name: …, namespace: …}`.
-pub fn options(chart: &Chart, scenario: &Scenario) -> Result<RenderOptions> {
-    let path = &scenario.values;
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+pub fn options(chart: &Chart, case: &Case) -> Result<RenderOptions> {
+    let path = &case.values;
+    let text = fs_err::read_to_string(path)?;
     let mut options = RenderOptions::documented(chart.name()).values_file(path);
     if let Some(release) = release(&text).with_context(|| format!("reading {}", path.display()))? {
         options.release = release.name.unwrap_or(options.release);
@@ -61,32 +61,30 @@ fn release(text: &str) -> Result<Option<Release>> {
     Ok(found)
 }
 
-/// Renders every scenario of the charts, sorted by chart and scenario. Fails with the first scenario
+/// Renders every case of the charts, sorted by chart and case. Fails with the first case
 /// that doesn't render, in that order.
 pub fn render_all(helm: &Helm, charts: &[Chart]) -> Result<Vec<Rendered>> {
     let prepared = in_parallel(charts, |chart| helm.prepare(chart))?;
     let mut jobs = Vec::new();
     for (chart, prepared) in charts.iter().zip(&prepared) {
-        for scenario in chart.scenarios()? {
-            jobs.push((chart, prepared, scenario));
+        for case in chart.cases()? {
+            jobs.push((chart, prepared, case));
         }
     }
-    in_parallel(&jobs, |(chart, prepared, scenario)| {
-        render(helm, chart, prepared, scenario)
-    })
+    in_parallel(&jobs, |(chart, prepared, case)| render(helm, chart, prepared, case))
 }
 
-fn render(helm: &Helm, chart: &Chart, prepared: &Prepared, scenario: &Scenario) -> Result<Rendered> {
-    let options = options(chart, scenario)?;
+fn render(helm: &Helm, chart: &Chart, prepared: &Prepared, case: &Case) -> Result<Rendered> {
+    let options = options(chart, case)?;
     let render = helm.template(prepared, &options).map_err(|error| {
-        // helm's message speaks of templates only: it must not lose the scenario, nor its remedy.
+        // helm's message speaks of templates only: it must not lose the case, nor its remedy.
         let remedy = kit::failure::remedy_of(&error).unwrap_or_default();
-        let what = format!("{} with ci/{}-values.yaml: {error:#}", chart.name(), scenario.name);
+        let what = format!("{} with ci/{}-values.yaml: {error:#}", chart.name(), case.name);
         Failure::err(kit::failure::kind_of(&error), what, remedy)
     })?;
     Ok(Rendered {
         chart: chart.clone(),
-        scenario: scenario.clone(),
+        case: case.clone(),
         options,
         render,
     })
@@ -97,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scenario_may_ask_for_a_release_of_its_own() {
+    fn a_case_may_ask_for_a_release_of_its_own() {
         let release = release("# Long names.\n# @release {name: r, namespace: n}\n\na: 1\n")
             .unwrap()
             .unwrap();

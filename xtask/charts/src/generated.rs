@@ -94,7 +94,7 @@ pub fn write(wanted: &[Generated], owned: &[PathBuf]) -> Result<Vec<Difference>>
         let path = &difference.path;
         match wanted.iter().find(|file| &file.path == path) {
             Some(file) => whole_file::write(path, &file.text, Mode::Kept)?,
-            None => std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?,
+            None => fs_err::remove_file(path)?,
         }
     }
     for dir in owned {
@@ -143,7 +143,7 @@ fn remove_empty_folders(dir: &Path) -> Result<()> {
         let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
         let empty = entry.file_type().is_dir() && std::fs::read_dir(entry.path())?.next().is_none();
         if empty {
-            std::fs::remove_dir(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+            fs_err::remove_dir(entry.path())?;
         }
     }
     Ok(())

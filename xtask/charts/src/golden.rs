@@ -1,10 +1,10 @@
-//! Committed renders: `tests/golden/<chart>/<scenario>/<kind>-<name>.yaml`, reviewed like code.
+//! Committed renders: `tests/golden/<chart>/<case>/<kind>-<name>.yaml`, reviewed like code.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 
 use crate::cases::{Rendered, render_all};
 use crate::generated::Generated;
@@ -21,18 +21,15 @@ pub fn folder(workspace: &Workspace) -> PathBuf {
 pub fn wanted(helm: &Helm, workspace: &Workspace, charts: &[Chart]) -> Result<Vec<Generated>> {
     let mut files = BTreeMap::new();
     for rendered in render_all(helm, charts)? {
-        let dir = folder(workspace)
-            .join(rendered.chart.name())
-            .join(&rendered.scenario.name);
+        let dir = folder(workspace).join(rendered.chart.name()).join(&rendered.case.name);
         for manifest in &rendered.render.manifests {
             let file = generated(&dir, &rendered, manifest);
             if let Some(twin) = files.insert(file.path.clone(), file) {
-                return Err(Failure::err(
-                    Kind::Findings,
+                return Err(Failure::findings(
                     format!(
                         "{} with ci/{}-values.yaml renders {} twice: from {} and {}",
                         rendered.chart.name(),
-                        rendered.scenario.name,
+                        rendered.case.name,
                         manifest.id(),
                         twin.source,
                         source(&rendered.chart, manifest)

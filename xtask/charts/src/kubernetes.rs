@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use semver::Version;
 
 /// Where the committed schemas are: `ci/schemas` below the workspace.
@@ -20,7 +20,7 @@ pub fn version_folder(root: &Path, version: &str) -> PathBuf {
 pub fn versions(root: &Path) -> Result<Vec<String>> {
     let folder = folder(root);
     let mut versions = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+    for entry in fs_err::read_dir(&folder)? {
         let name = entry
             .with_context(|| format!("reading {}", folder.display()))?
             .file_name();
@@ -30,8 +30,7 @@ pub fn versions(root: &Path) -> Result<Vec<String>> {
         versions.extend(version);
     }
     if versions.is_empty() {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!("{} holds no schemas of Kubernetes", folder.display()),
             "`cargo xtask schemas --help` says how to add a version",
         ));

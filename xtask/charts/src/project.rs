@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
+use kit::lock;
 use kit::progress;
-use kit::run_dir;
 use kit::step::{Cancel, Runner, Step};
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +166,7 @@ impl Project {
 
     /// A lock file, held as long as what is returned lives; `what` says what its holder does.
     pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
-        run_dir::lock(path, what, self.options.quiet, self.runner.cancel())
+        lock::wait_for(path, what, self.options.quiet, self.runner.cancel())
     }
 
     /// Where `command` leaves its files.
@@ -209,15 +209,10 @@ fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
         .output()
         .map_err(|error| {
             let what = format!("{cargo} can't be run: {error}");
-            Failure::err(
-                Kind::Tool,
-                what,
-                "install Rust (https://rustup.rs) or add cargo to PATH",
-            )
+            Failure::tool(what, "install Rust (https://rustup.rs) or add cargo to PATH")
         })?;
     let bad = |why: String| {
-        Failure::err(
-            Kind::Usage,
+        Failure::usage(
             format!("[workspace.metadata.xtask] in Cargo.toml can't be read: {why}"),
             "mend Cargo.toml",
         )

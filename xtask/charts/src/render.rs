@@ -201,9 +201,9 @@ fn copy_chart(from: &Path, to: &Path) -> Result<()> {
         }
         let target = to.join(relative);
         if entry.file_type().is_dir() {
-            std::fs::create_dir_all(&target).with_context(|| format!("making {}", target.display()))?;
+            fs_err::create_dir_all(&target)?;
         } else {
-            std::fs::copy(entry.path(), &target).with_context(|| format!("copying to {}", target.display()))?;
+            fs_err::copy(entry.path(), &target)?;
         }
     }
     Ok(())

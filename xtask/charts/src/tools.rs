@@ -12,8 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kit::disk;
 use kit::failure::{Failure, Kind};
+use kit::lock;
 use kit::progress::Progress;
-use kit::run_dir::{self, MARKER, RunDir};
+use kit::run_dir::{MARKER, RunDir};
 use kit::step::{Runner, Step};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
@@ -140,13 +141,13 @@ impl Toolbox {
     pub fn read(root: &Path, cache: PathBuf, runner: Runner, quiet: bool) -> Result<Toolbox> {
         let dir = root.join("ci/tools");
         let mut tools = Vec::new();
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        for entry in fs_err::read_dir(&dir)? {
             let dir = entry.with_context(|| format!("reading {}", dir.display()))?.path();
             let file = dir.join("tool.yaml");
             if !file.is_file() {
                 continue;
             }
-            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let text = fs_err::read_to_string(&file)?;
             let name = dir
                 .file_name()
                 .map(|n| n.to_string_lossy().into_owned())
@@ -179,8 +180,7 @@ impl Toolbox {
             .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("tempo-stack")))
             .or_else(|| var("HOME").map(|dir| dir.join(".cache/tempo-stack")))
             .ok_or_else(|| {
-                Failure::err(
-                    Kind::Environment,
+                Failure::environment(
                     "no folder for the tool cache: HOME is not set",
                     "set XTASK_CACHE to a folder",
                 )
@@ -213,8 +213,7 @@ impl Toolbox {
                 .map(|t| t.name.as_str())
                 .collect::<Vec<_>>()
                 .join(", ");
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("no pinned tool named {name:?}"),
                 format!("pinned tools: {names}"),
             )
@@ -253,11 +252,7 @@ impl Toolbox {
         let dir = installed.path.parent().context("a cached tool has a folder")?;
         std::fs::create_dir_all(dir).map_err(|error| {
             let what = format!("the tool cache can't be used: making {}: {error}", dir.display());
-            Failure::err(
-                Kind::Environment,
-                what,
-                "set XTASK_CACHE to a folder that this user may write to",
-            )
+            Failure::environment(what, "set XTASK_CACHE to a folder that this user may write to")
         })?;
         let _lock = self.lock(tool)?;
         // Another run may have built it while this one waited for the lock.
@@ -285,7 +280,7 @@ impl Toolbox {
     pub fn module(&self, name: &str) -> Result<String> {
         let tool = self.tool(name)?;
         let path = tool.dir.join("go.mod");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = fs_err::read_to_string(&path)?;
         Ok(required_module(&text, &tool.file.package)
             .unwrap_or_else(|| format!("{} v{}", tool.name, tool.file.version)))
     }
@@ -318,8 +313,7 @@ impl Toolbox {
         let go = self.any_go(tool)?;
         // With GOTOOLCHAIN=local Go says only in the middle of a build that it is too old.
         match go_line(tool)? {
-            Some(needed) if numbers(&go.version) < numbers(&needed) => Err(Failure::err(
-                Kind::Tool,
+            Some(needed) if numbers(&go.version) < numbers(&needed) => Err(Failure::tool(
                 format!(
                     "{} {} is not on PATH and can't be built: it needs Go {needed}, the Go here is {}",
                     tool.name, tool.file.version, go.version
@@ -340,7 +334,7 @@ impl Toolbox {
             return Ok(go.clone());
         }
         let remedy = self.install_go()?;
-        let missing = |what: String| Failure::err(Kind::Tool, what, remedy.as_str());
+        let missing = |what: String| Failure::tool(what, remedy.as_str());
         let step = self
             .go_step("go env".into(), tool)
             .args(["env", "GOVERSION", "GOOS", "GOARCH"]);
@@ -419,7 +413,7 @@ impl Toolbox {
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default();
             if entry.file_type().is_file() && (name == "go.mod" || name == "go.sum" || name.ends_with(".go")) {
-                let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+                let content = fs_err::read(path)?;
                 add(&name, &content);
             }
         }
@@ -434,7 +428,7 @@ impl Toolbox {
     fn lock(&self, tool: &Tool) -> Result<File> {
         let path = self.cache.join("tools").join(&tool.name).join("lock");
         let what = format!("builds {}", tool.name);
-        run_dir::lock(&path, &what, self.quiet, self.runner.cancel())
+        lock::wait_for(&path, &what, self.quiet, self.runner.cancel())
     }
 
     fn build(&self, tool: &Tool, go: &Go, target: &Path) -> Result<()> {
@@ -524,7 +518,7 @@ fn required_module(go_mod: &str, package: &str) -> Option<String> {
 /// The `go` line of a tool's go.mod.
 fn go_line(tool: &Tool) -> Result<Option<String>> {
     let file = tool.dir.join("go.mod");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = fs_err::read_to_string(&file)?;
     let line = text.lines().find_map(|line| line.strip_prefix("go "));
     Ok(line.map(|version| version.trim().to_owned()))
 }

@@ -1,15 +1,15 @@
-//! The workspace: where it is, which charts it has, and which scenarios each chart is tested with.
+//! The workspace: where it is, which charts it has, and which cases each chart is tested with.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use semver::Version;
 use serde::Deserialize;
 
-/// The end of a scenario's file name: `charts/<chart>/ci/<scenario>-values.yaml`.
-const SCENARIO_SUFFIX: &str = "-values.yaml";
+/// The end of a case's file name: `charts/<chart>/ci/<case>-values.yaml`.
+const CASE_SUFFIX: &str = "-values.yaml";
 
 /// The checked-out workspace.
 #[derive(Debug, Clone)]
@@ -34,8 +34,7 @@ impl Workspace {
                 root: dir.to_path_buf(),
             })
             .ok_or_else(|| {
-                Failure::err(
-                    Kind::Usage,
+                Failure::usage(
                     format!("no workspace at or above {}", current.display()),
                     "run it inside a checkout of tempo-stack",
                 )
@@ -61,7 +60,7 @@ impl Workspace {
     pub fn charts(&self) -> Result<Vec<Chart>> {
         let dir = self.root.join("charts");
         let mut charts = Vec::new();
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        for entry in fs_err::read_dir(&dir)? {
             let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
             if path.join("Chart.yaml").is_file() {
                 charts.push(Chart::read(&path)?);
@@ -79,13 +78,10 @@ impl Workspace {
             .map(|c| c.name().to_owned())
             .collect::<Vec<_>>()
             .join(", ");
-        charts.into_iter().find(|c| c.name() == name).ok_or_else(|| {
-            Failure::err(
-                Kind::Usage,
-                format!("no chart named {name:?}"),
-                format!("charts here: {names}"),
-            )
-        })
+        charts
+            .into_iter()
+            .find(|c| c.name() == name)
+            .ok_or_else(|| Failure::usage(format!("no chart named {name:?}"), format!("charts here: {names}")))
     }
 }
 
@@ -136,7 +132,7 @@ impl Chart {
     /// Reads `dir/Chart.yaml`.
     pub fn read(dir: &Path) -> Result<Chart> {
         let file = dir.join("Chart.yaml");
-        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = fs_err::read_to_string(&file)?;
         let metadata = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
         Ok(Chart {
             dir: dir.to_path_buf(),
@@ -149,31 +145,31 @@ impl Chart {
         &self.metadata.name
     }
 
-    /// The scenarios in `ci/`, by name.
-    pub fn scenarios(&self) -> Result<Vec<Scenario>> {
+    /// The cases in `ci/`, by name.
+    pub fn cases(&self) -> Result<Vec<Case>> {
         let dir = self.dir.join("ci");
-        let mut scenarios = Vec::new();
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        let mut cases = Vec::new();
+        for entry in fs_err::read_dir(&dir)? {
             let path = entry.with_context(|| format!("reading {}", dir.display()))?.path();
             let file = path
                 .file_name()
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            if let Some(name) = file.strip_suffix(SCENARIO_SUFFIX) {
-                scenarios.push(Scenario {
+            if let Some(name) = file.strip_suffix(CASE_SUFFIX) {
+                cases.push(Case {
                     name: name.to_owned(),
                     values: path,
                 });
             }
         }
-        scenarios.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(scenarios)
+        cases.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(cases)
     }
 }
 
 /// One tested way to configure a chart.
 #[derive(Debug, Clone)]
-pub struct Scenario {
+pub struct Case {
     /// The file name without its ending.
     pub name: String,
     /// The values file.

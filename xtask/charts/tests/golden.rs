@@ -28,7 +28,7 @@ fn owned(sample: &Sample) -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_object_of_each_scenario_is_one_file_named_by_kind_and_name() {
+fn each_object_of_each_case_is_one_file_named_by_kind_and_name() {
     let sample = Sample::new();
     let files = wanted(&sample);
     let names: Vec<_> = files
@@ -107,7 +107,7 @@ fn one_changed_character_in_a_template_names_the_file_and_the_template() {
 }
 
 #[test]
-fn a_new_scenario_is_missing_and_a_removed_one_is_an_orphan_until_rewritten() {
+fn a_new_case_is_missing_and_a_removed_one_is_an_orphan_until_rewritten() {
     let sample = Sample::new();
     write(&wanted(&sample), &owned(&sample)).unwrap();
     std::fs::rename(
@@ -125,7 +125,7 @@ fn a_new_scenario_is_missing_and_a_removed_one_is_an_orphan_until_rewritten() {
 }
 
 #[test]
-fn a_scenario_may_be_rendered_as_another_release() {
+fn a_case_may_be_rendered_as_another_release() {
     let sample = Sample::new();
     sample.write(
         "charts/leaf/ci/extra-values.yaml",
@@ -149,7 +149,7 @@ fn two_objects_of_one_kind_and_name_are_refused_with_both_templates() {
 }
 
 #[test]
-fn a_scenario_that_does_not_render_is_named_with_helms_message() {
+fn a_case_that_does_not_render_is_named_with_helms_message() {
     let sample = Sample::new();
     sample.write("charts/leaf/ci/extra-values.yaml", "size: 6\n");
     let message = error(&sample);

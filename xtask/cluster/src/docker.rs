@@ -153,13 +153,13 @@ impl Docker {
     /// About the engine; fails with [`Kind::Tool`] where Docker isn't installed, with
     /// [`Kind::Environment`] where no engine answers.
     pub fn info(&self) -> Result<Info> {
-        let missing = |what: String| Failure::err(Kind::Environment, what, START_DOCKER);
+        let missing = |what: String| Failure::environment(what, START_DOCKER);
         let step = Docker::step("docker info", ["info", "--format", "{{json .}}"]).timeout(Duration::from_secs(20));
         let output = match self.runner.try_run(&step) {
             Ok(output) => output,
             Err(error) if kind_of(&error) == Kind::Tool => {
                 let what = "Docker is not installed: no `docker` on PATH";
-                return Err(Failure::err(Kind::Tool, what, START_DOCKER));
+                return Err(Failure::tool(what, START_DOCKER));
             }
             Err(error) => return Err(error),
         };
@@ -241,8 +241,7 @@ impl Docker {
 }
 
 fn failed(step: &Step, output: &Output) -> anyhow::Error {
-    Failure::err(
-        Kind::Environment,
+    Failure::environment(
         format!("{}: {}", step.name, output.tail()),
         step.hint.clone().unwrap_or_default(),
     )

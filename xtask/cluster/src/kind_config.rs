@@ -39,7 +39,7 @@ impl KindConfig {
     /// The file's text.
     pub fn render(&self, root: &Path) -> Result<String> {
         let path = root.join(TEMPLATE);
-        let template = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let template = fs_err::read_to_string(&path)?;
         let data = Data::from_serialize(self).context("preparing the kind config")?;
         Tera::one_off(&template, &data, false).with_context(|| format!("rendering {TEMPLATE}"))
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use semver::Version;
 use serde::Serialize;
 
@@ -135,8 +135,7 @@ fn testbed(wish: Wish, offer: Offer, why: String) -> Result<Choice> {
     let other_image = wish.node_image.filter(|image| *image != offer.node);
     if other_version.is_some() || other_image.is_some() {
         let wanted = other_version.map_or_else(|| other_image.unwrap_or_default().to_owned(), Version::to_string);
-        return Err(Failure::err(
-            Kind::Environment,
+        return Err(Failure::environment(
             format!(
                 "the test bed has Kubernetes {} only, not {wanted} ({why})",
                 offer.kubernetes
@@ -155,7 +154,7 @@ fn testbed(wish: Wish, offer: Offer, why: String) -> Result<Choice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::failure::kind_of;
+    use kit::failure::{Kind, kind_of};
 
     const TESTBED: Version = Version::new(1, 34, 4);
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::failure::{Failure, Kind, MORE_SPACE};
+use crate::failure::{Failure, MORE_SPACE};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -23,8 +23,7 @@ pub fn free_bytes(path: &Path) -> Result<u64> {
 pub fn require(path: &Path, needed: u64, purpose: &str) -> Result<()> {
     let free = free_bytes(path)?;
     if free < needed {
-        return Err(Failure::err(
-            Kind::Environment,
+        return Err(Failure::environment(
             format!(
                 "disk too full: {purpose} needs {} MiB at {}, {} MiB are free",
                 needed / MIB,
@@ -40,7 +39,7 @@ pub fn require(path: &Path, needed: u64, purpose: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::kind_of;
+    use crate::failure::{Kind, kind_of};
 
     #[test]
     fn too_little_space_is_refused_before_the_work() {

@@ -56,6 +56,26 @@ impl Failure {
         })
     }
 
+    /// A failed check or run.
+    pub fn findings(what: impl Into<String>, remedy: impl Into<String>) -> anyhow::Error {
+        Failure::err(Kind::Findings, what, remedy)
+    }
+
+    /// A command line or a configuration value that can't be used.
+    pub fn usage(what: impl Into<String>, remedy: impl Into<String>) -> anyhow::Error {
+        Failure::err(Kind::Usage, what, remedy)
+    }
+
+    /// A tool that is missing or can't be built.
+    pub fn tool(what: impl Into<String>, remedy: impl Into<String>) -> anyhow::Error {
+        Failure::err(Kind::Tool, what, remedy)
+    }
+
+    /// Something that this machine can't do now.
+    pub fn environment(what: impl Into<String>, remedy: impl Into<String>) -> anyhow::Error {
+        Failure::err(Kind::Environment, what, remedy)
+    }
+
     /// The error of an interrupted run.
     pub fn interrupted() -> anyhow::Error {
         Failure::err(Kind::Interrupted, "interrupted", "")
@@ -134,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_kind_survives_added_context() {
-        let error = Err::<(), _>(Failure::err(Kind::Tool, "no go", "install go"))
+        let error = Err::<(), _>(Failure::tool("no go", "install go"))
             .context("while building helm")
             .unwrap_err();
         assert_eq!(kind_of(&error), Kind::Tool);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 
 /// Does the same with each item on as many threads as the machine has processors. The results are in
 /// the order of the items; the first error in that order wins.
@@ -32,7 +32,7 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R>
     });
     let mut done = done
         .into_inner()
-        .map_err(|_| Failure::err(Kind::Findings, "a thread failed", ""))?;
+        .map_err(|_| Failure::findings("a thread failed", ""))?;
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }

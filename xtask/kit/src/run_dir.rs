@@ -13,8 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::progress::say;
-use crate::step::Cancel;
+use crate::lock;
 
 /// The variable that marks the processes of a run; its value is the run folder.
 pub const MARKER: &str = "TEMPO_STACK_RUN";
@@ -23,8 +22,6 @@ pub const MARKER: &str = "TEMPO_STACK_RUN";
 const PREFIX: &str = "tempo-stack-";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner.json";
-/// How often a lock that another process holds is tried.
-const LOCK_PERIOD: Duration = Duration::from_millis(200);
 
 /// Who runs a run folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +43,7 @@ pub struct RunDir {
 impl RunDir {
     /// Makes a folder with a name of its own below `runs`.
     pub fn create(runs: &Path, purpose: &str) -> Result<RunDir> {
-        std::fs::create_dir_all(runs).with_context(|| format!("making {}", runs.display()))?;
+        fs_err::create_dir_all(runs)?;
         let runs = real(runs)?;
         let temp = tempfile::Builder::new()
             .prefix(&format!("{purpose}-"))
@@ -96,24 +93,6 @@ impl Drop for RunDir {
     }
 }
 
-/// A lock file, held as long as what is returned lives; while another process holds it, waits. `what`
-/// says what its holder does.
-pub fn lock(path: &Path, what: &str, quiet: bool, cancel: &Cancel) -> Result<File> {
-    let dir = path.parent().context("a lock has a folder")?;
-    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
-    let mut waits = false;
-    while file.try_lock().is_err() {
-        if !waits && !quiet {
-            say(format_args!("waiting for another run that {what}"));
-        }
-        waits = true;
-        cancel.check()?;
-        std::thread::sleep(LOCK_PERIOD);
-    }
-    Ok(file)
-}
-
 /// The folder without symbolic links: the marker must be the same text whichever way the folder is reached.
 fn real(folder: &Path) -> Result<PathBuf> {
     folder
@@ -137,7 +116,7 @@ pub fn find(runs: &Path) -> Result<Vec<Found>> {
         return Ok(found);
     }
     let runs = real(runs)?;
-    for entry in std::fs::read_dir(&runs).with_context(|| format!("reading {}", runs.display()))? {
+    for entry in fs_err::read_dir(&runs)? {
         let path = entry.with_context(|| format!("reading {}", runs.display()))?.path();
         // Written under the lock: a folder without it isn't ours, or is just being made.
         let owner = std::fs::read_to_string(path.join(OWNER)).ok();
@@ -147,7 +126,7 @@ pub fn find(runs: &Path) -> Result<Vec<Found>> {
         let Ok(lock) = File::open(path.join(LOCK)) else {
             continue;
         };
-        let lives = lock.try_lock().is_err();
+        let lives = !lock::held(lock.try_lock(), &path)?;
         found.push(Found {
             path,
             owner: lives.then_some(owner),

@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use crate::failure::{Failure, Kind, MORE_SPACE};
+use crate::failure::{Failure, MORE_SPACE};
 use crate::progress::say;
 
 /// How many of a failed program's last lines an error shows.
@@ -256,10 +256,9 @@ impl Runner {
         let code = output.code.map_or("a signal".into(), |c| format!("exit code {c}"));
         let what = format!("{} failed with {code}:\n{}", step.name, output.tail());
         if output.disk_was_full() {
-            return Err(Failure::err(Kind::Environment, what, MORE_SPACE));
+            return Err(Failure::environment(what, MORE_SPACE));
         }
-        Err(Failure::err(
-            Kind::Findings,
+        Err(Failure::findings(
             what,
             step.hint
                 .clone()
@@ -320,8 +319,7 @@ impl Runner {
             }
             if started.elapsed() > step.timeout {
                 group.end(&mut child);
-                return Err(Failure::err(
-                    Kind::Environment,
+                return Err(Failure::environment(
                     format!(
                         "{} took longer than {} s and was stopped:\n{}",
                         step.name,
@@ -357,8 +355,7 @@ impl Runner {
         command.spawn().map_err(|error| {
             let program = step.program.display();
             if error.kind() == std::io::ErrorKind::NotFound {
-                Failure::err(
-                    Kind::Tool,
+                Failure::tool(
                     format!("{}: program {program} not found", step.name),
                     step.hint
                         .clone()
@@ -414,7 +411,7 @@ fn read_lines(child: &mut Child) -> mpsc::Receiver<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::kind_of;
+    use crate::failure::{Kind, kind_of};
 
     fn runner() -> Runner {
         Runner::new(Cancel::default(), false)

@@ -31,7 +31,7 @@ pub fn write(file: &Path, content: impl AsRef<[u8]>, mode: Mode) -> Result<()> {
 pub fn prepare(file: &Path, content: impl AsRef<[u8]>, mode: Mode) -> Result<NamedTempFile> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = parent.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    fs_err::create_dir_all(folder)?;
     let writing = || format!("writing {}", file.display());
     let mut temp = NamedTempFile::new_in(folder).with_context(writing)?;
     temp.write_all(content.as_ref()).with_context(writing)?;

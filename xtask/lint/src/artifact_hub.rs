@@ -1,6 +1,6 @@
 //! The annotations by which Artifact Hub shows a chart: it ignores what it doesn't know, without a word.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use charts::workspace::{Chart, Workspace};
 use serde_yaml::Value;
 
@@ -75,7 +75,7 @@ const CHANGE_KINDS: [&str; 6] = ["added", "changed", "deprecated", "removed", "f
 /// What is wrong with a chart's annotations.
 pub fn judge(workspace: &Workspace, chart: &Chart) -> Result<Vec<Finding>> {
     let path = chart.dir.join("Chart.yaml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = fs_err::read_to_string(&path)?;
     let ours = chart
         .metadata
         .annotations

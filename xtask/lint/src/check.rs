@@ -1,10 +1,10 @@
-//! One scenario through every check that needs no cluster.
+//! One case through every check that needs no cluster.
 //!
-//! Per scenario: `helm lint --strict` (which compares the values with values.schema.json), one
+//! Per case: `helm lint --strict` (which compares the values with values.schema.json), one
 //! `helm template`, then the rules of our own, Pod Security, the configurations, the API schemas and
 //! kube-score on what it printed.
 //!
-//! A scenario that breaks a rule on purpose says so in its values file: `# lint-allow <rule>: <reason>`.
+//! A case that breaks a rule on purpose says so in its values file: `# lint-allow <rule>: <reason>`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use charts::program::programs;
 use charts::render::{Helm, Prepared, RenderOptions};
 use charts::tools::{Installed, Origin, Toolbox};
 use charts::workload::workload;
-use charts::workspace::{Chart, Scenario, Workspace};
+use charts::workspace::{Case, Chart, Workspace};
 use kit::run_dir::RunDir;
 use kit::step::{Output, Step};
 use serde::Serialize;
@@ -117,13 +117,13 @@ fn next_version(chart: &Chart, prepared: &Prepared) -> Result<(RunDir, Prepared)
             .context("walked outside the chart")?;
         let to = target.join(relative);
         if entry.file_type().is_dir() {
-            std::fs::create_dir_all(&to).with_context(|| format!("making {}", to.display()))?;
+            fs_err::create_dir_all(&to)?;
         } else {
-            std::fs::copy(entry.path(), &to).with_context(|| format!("copying to {}", to.display()))?;
+            fs_err::copy(entry.path(), &to)?;
         }
     }
     let file = target.join("Chart.yaml");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = fs_err::read_to_string(&file)?;
     let mut next = chart.metadata.version.clone();
     next.patch += 1;
     let text: String = text
@@ -134,73 +134,72 @@ fn next_version(chart: &Chart, prepared: &Prepared) -> Result<(RunDir, Prepared)
             _ => format!("{line}\n"),
         })
         .collect();
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    fs_err::write(&file, text)?;
     let prepared = Prepared::archive(&prepared.name, target);
     Ok((folder, prepared))
 }
 
-/// What the checks say about one scenario.
+/// What the checks say about one case.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The chart's name.
     pub chart: String,
-    /// The scenario's name.
-    pub scenario: String,
+    /// The case's name.
+    pub case: String,
     /// What was found, in order of file and line.
     pub findings: Vec<Finding>,
     /// Who judged its configurations.
     pub judgements: Vec<Judgement>,
 }
 
-/// The options that a scenario is rendered with.
-pub fn options(chart: &Chart, scenario: &Scenario) -> RenderOptions {
-    RenderOptions::documented(chart.name()).values_file(&scenario.values)
+/// The options that a case is rendered with.
+pub fn options(chart: &Chart, case: &Case) -> RenderOptions {
+    RenderOptions::documented(chart.name()).values_file(&case.values)
 }
 
-/// The `helm lint` step of a scenario.
-pub fn helm_lint_step(helm: &Helm, chart: &Prepared, scenario: &Scenario) -> Step {
-    helm.step(format!("helm lint {} ({})", chart.name, scenario.name))
+/// The `helm lint` step of a case.
+pub fn helm_lint_step(helm: &Helm, chart: &Prepared, case: &Case) -> Step {
+    helm.step(format!("helm lint {} ({})", chart.name, case.name))
         .args(["lint", "--strict", "--kube-version", &helm.kube_version])
         .arg("--values")
-        .path_arg(&scenario.values)
+        .path_arg(&case.values)
         .path_arg(&chart.dir)
 }
 
-/// What [`scenario`] would run for a scenario of a chart whose dependencies are in place: without the
+/// What [`case`] would run for a case of a chart whose dependencies are in place: without the
 /// programs that judge configurations and without the renders of comparisons, which depend on the first.
-pub fn plan(tools: &Tools, workspace: &Workspace, chart: &Chart, scenario: &Scenario) -> Result<Vec<Step>> {
+pub fn plan(tools: &Tools, workspace: &Workspace, chart: &Chart, case: &Case) -> Result<Vec<Step>> {
     let helm = &tools.helm;
     let prepared = Prepared::archive(chart.name(), &chart.dir);
     let mut steps = vec![
-        helm_lint_step(helm, &prepared, scenario),
-        helm.template_step(&prepared, &options(chart, scenario)),
+        helm_lint_step(helm, &prepared, case),
+        helm.template_step(&prepared, &options(chart, case)),
         kube_score::step(&tools.kube_score, &helm.kube_version),
     ];
     for version in kubernetes::versions(workspace.root())? {
         steps.push(
             helm.for_kubernetes(&version)
-                .template_step(&prepared, &options(chart, scenario)),
+                .template_step(&prepared, &options(chart, case)),
         );
         steps.push(schema_check::step(&tools.kubeconform, workspace.root(), &version)?);
     }
     Ok(steps)
 }
 
-/// Runs every check on one scenario. Fails where a program can't be run, not where it finds something.
-pub fn scenario(tools: &Tools, workspace: &Workspace, chart: &LintChart, scenario: &Scenario) -> Result<Report> {
+/// Runs every check on one case. Fails where a program can't be run, not where it finds something.
+pub fn case(tools: &Tools, workspace: &Workspace, chart: &LintChart, case: &Case) -> Result<Report> {
     let helm = &tools.helm;
-    let options = options(&chart.chart, scenario);
-    let values =
-        std::fs::read_to_string(&scenario.values).with_context(|| format!("reading {}", scenario.values.display()))?;
-    let shown = workspace.shown(&scenario.values).to_string();
+    let options = options(&chart.chart, case);
+    let values = fs_err::read_to_string(&case.values)?;
+    let shown = workspace.shown(&case.values).to_string();
     let mut report = Report {
         chart: chart.chart.name().to_owned(),
-        scenario: scenario.name.clone(),
+        case: case.name.clone(),
         findings: Vec::new(),
         judgements: Vec::new(),
     };
     report.findings.extend(artifact_hub::judge(workspace, &chart.chart)?);
-    let linted = helm.runner.try_run(&helm_lint_step(helm, &chart.prepared, scenario))?;
+    let linted = helm.runner.try_run(&helm_lint_step(helm, &chart.prepared, case))?;
     report.findings.extend(helm_messages(&chart.chart, &shown, &linted));
     let rendered = helm.runner.try_run(&helm.template_step(&chart.prepared, &options))?;
     report
@@ -210,7 +209,7 @@ pub fn scenario(tools: &Tools, workspace: &Workspace, chart: &LintChart, scenari
         let manifests = parse_all(&rendered.stdout)?;
         let subject = Subject {
             chart: &chart.chart,
-            scenario: &scenario.name,
+            case: &case.name,
             values: &values,
             release: &options.release,
             namespace: &options.namespace,
@@ -224,7 +223,7 @@ pub fn scenario(tools: &Tools, workspace: &Workspace, chart: &LintChart, scenari
     Ok(report)
 }
 
-/// Drops the findings that the scenario allows; an allowance without a reason or without use is one.
+/// Drops the findings that the case allows; an allowance without a reason or without use is one.
 fn apply_allowances(file: &str, values: &str, findings: &mut Vec<Finding>) {
     let mut own = Vec::new();
     for (index, line) in values.lines().enumerate() {
@@ -255,7 +254,7 @@ fn apply_allowances(file: &str, values: &str, findings: &mut Vec<Finding>) {
     findings.append(&mut own);
 }
 
-/// The checks on what a scenario renders to.
+/// The checks on what a case renders to.
 fn rendered_checks(
     tools: &Tools,
     workspace: &Workspace,
@@ -292,7 +291,7 @@ fn rendered_checks(
     Ok(())
 }
 
-/// Renders a scenario once more, changed.
+/// Renders a case once more, changed.
 pub fn render_again(
     helm: &Helm,
     chart: &LintChart,
@@ -311,7 +310,7 @@ pub fn render_again(
     Ok(helm.template(prepared, &options)?.manifests)
 }
 
-/// The key lists and the real programs on every configuration of the scenario.
+/// The key lists and the real programs on every configuration of the case.
 fn configurations(tools: &Tools, subject: &Subject, judgements: &mut Vec<Judgement>) -> Result<Vec<Finding>> {
     let workloads: Vec<_> = subject
         .manifests
@@ -400,7 +399,7 @@ fn helm_finding(chart: &Chart, values: &str, rule: &str, message: &str) -> Findi
         line,
         rule: rule.to_owned(),
         message: message.to_owned(),
-        remedy: "correct the template or the scenario's values; the message says which key".to_owned(),
+        remedy: "correct the template or the case's values; the message says which key".to_owned(),
     }
 }
 
@@ -430,10 +429,10 @@ pub fn rule_list() -> Vec<(String, String)> {
     let rest = [
         (artifact_hub::RULE, artifact_hub::SUMMARY),
         ("helm-lint", "helm lint --strict says nothing"),
-        ("helm-template", "the scenario renders, and helm warns of nothing"),
+        ("helm-template", "the case renders, and helm warns of nothing"),
         (
             "renders-again",
-            "the scenario renders with another release, names and versions, too",
+            "the case renders with another release, names and versions, too",
         ),
         (
             config_check::KEYS_RULE,

@@ -104,7 +104,7 @@ struct Comment {
     description: String,
 }
 
-/// What kube-score has against a scenario.
+/// What kube-score has against a case.
 pub fn judge(subject: &Subject, kube_score: &Installed, kube_version: &str, runner: &Runner) -> Result<Vec<Finding>> {
     let text: Vec<&str> = subject
         .manifests

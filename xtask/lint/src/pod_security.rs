@@ -97,7 +97,7 @@ const SAFE_SYSCTLS: [&str; 10] = [
 /// The annotation that set AppArmor before there was a field for it.
 const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
-/// What level *restricted* has against the pods of a scenario.
+/// What level *restricted* has against the pods of a case.
 pub fn judge(subject: &Subject) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for manifest in subject.manifests {

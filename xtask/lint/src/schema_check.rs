@@ -169,8 +169,7 @@ fn convert(schema: &Value) -> Value {
 pub fn step(kubeconform: &Installed, root: &Path, kube_version: &str) -> Result<Step> {
     let folder = folder(root);
     if !version_folder(root, kube_version).is_dir() {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!("no schemas of Kubernetes {kube_version} in ci/schemas"),
             format!(
                 "those here: {}; `cargo xtask schemas --help` says how to add one",
@@ -206,9 +205,9 @@ struct Resource {
     msg: String,
 }
 
-/// What the API schemas of all committed versions of Kubernetes have against a scenario.
+/// What the API schemas of all committed versions of Kubernetes have against a case.
 ///
-/// `render` gives the scenario's objects for a version. A scenario that doesn't render for one of them is
+/// `render` gives the case's objects for a version. A case that doesn't render for one of them is
 /// a finding; a program that can't be run is an error.
 pub fn judge(
     subject: &Subject,
@@ -232,8 +231,8 @@ pub fn judge(
                 file: format!("charts/{}/Chart.yaml", subject.chart.name()),
                 line: None,
                 rule: RULE.into(),
-                message: format!("{}: does not render: {error:#}", subject.scenario),
-                remedy: "make the scenario render for every version that kubeVersion allows".into(),
+                message: format!("{}: does not render: {error:#}", subject.case),
+                remedy: "make the case render for every version that kubeVersion allows".into(),
             }],
             Err(error) => return Err(error.context(format!("Kubernetes {version}"))),
         };
@@ -250,7 +249,7 @@ pub fn judge(
     Ok(named.collect())
 }
 
-/// What kubeconform finds in a scenario's objects.
+/// What kubeconform finds in a case's objects.
 fn judge_version(subject: &Subject, step: Step, runner: &Runner) -> Result<Vec<Finding>> {
     let text: Vec<&str> = subject
         .manifests

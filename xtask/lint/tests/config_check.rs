@@ -32,18 +32,18 @@ fn real() -> Programs {
     }
 }
 
-/// What the list of keys and the real program say about a scenario with changed configurations, and
+/// What the list of keys and the real program say about a case with changed configurations, and
 /// who judged the first program of that kind.
-fn judged(scenario: &str, changes: &[Change], kind: ProgramKind) -> (Vec<String>, Vec<String>) {
+fn judged(case: &str, changes: &[Change], kind: ProgramKind) -> (Vec<String>, Vec<String>) {
     let chart = LintChart::prepare(helm(), workspace().chart("tempo-stack").unwrap()).unwrap();
-    let scenarios = chart.chart.scenarios().unwrap();
-    let scenario = scenarios.into_iter().find(|s| s.name == scenario).unwrap();
-    let options = check::options(&chart.chart, &scenario);
+    let cases = chart.chart.cases().unwrap();
+    let case = cases.into_iter().find(|s| s.name == case).unwrap();
+    let options = check::options(&chart.chart, &case);
     let mut manifests = check::render_again(helm(), &chart, &options, &Variation::default()).unwrap();
     changes.iter().for_each(|change| change.apply(&mut manifests));
     let subject = Subject {
         chart: &chart.chart,
-        scenario: &scenario.name,
+        case: &case.name,
         values: "",
         release: &options.release,
         namespace: &options.namespace,
@@ -67,8 +67,8 @@ fn judged(scenario: &str, changes: &[Change], kind: ProgramKind) -> (Vec<String>
 }
 
 /// The only finding must hold these words.
-fn refused(scenario: &str, changes: &[Change], kind: ProgramKind, words: &[&str]) {
-    let (said, _) = judged(scenario, changes, kind);
+fn refused(case: &str, changes: &[Change], kind: ProgramKind, words: &[&str]) {
+    let (said, _) = judged(case, changes, kind);
     assert_eq!(said.len(), 1, "{said:?}");
     for word in words {
         assert!(said[0].contains(word), "{word:?} is not in {said:?}");
@@ -108,9 +108,9 @@ fn a_compactor_in_a_3_0_render_is_refused() {
 #[test]
 fn a_live_store_in_a_2_3_render_is_refused() {
     let change = tempo("config:/live_store/max_trace_idle", "1s");
-    let scenario = "tempo-2.3.0-collector-0.89.0";
+    let case = "tempo-2.3.0-collector-0.89.0";
     refused(
-        scenario,
+        case,
         &[change],
         ProgramKind::Tempo,
         &["config-keys", "key live_store", ">=3"],
@@ -120,9 +120,9 @@ fn a_live_store_in_a_2_3_render_is_refused() {
 #[test]
 fn a_cache_in_a_2_3_render_is_refused() {
     let change = tempo("config:/cache/background/writeback_buffer", "1");
-    let scenario = "tempo-2.3.0-collector-0.89.0";
+    let case = "tempo-2.3.0-collector-0.89.0";
     refused(
-        scenario,
+        case,
         &[change],
         ProgramKind::Tempo,
         &["config-keys", "key cache", ">=2.4"],
@@ -210,9 +210,9 @@ fn a_key_that_2_9_lacks_leaves_2_10_to_the_list_of_keys() {
 
 #[test]
 fn lines_without_a_program_are_left_to_the_list_of_keys() {
-    for scenario in ["tempo-3", "tempo-2.3.0-collector-0.89.0"] {
-        let (said, by) = judged(scenario, &[], ProgramKind::Tempo);
-        assert_eq!((said, by), (Vec::new(), vec!["key list".to_owned()]), "{scenario}");
+    for case in ["tempo-3", "tempo-2.3.0-collector-0.89.0"] {
+        let (said, by) = judged(case, &[], ProgramKind::Tempo);
+        assert_eq!((said, by), (Vec::new(), vec!["key list".to_owned()]), "{case}");
     }
 }
 

@@ -10,7 +10,7 @@ mod common;
 mod change;
 
 use charts::kubernetes;
-use charts::workspace::{Chart, Scenario};
+use charts::workspace::{Case, Chart};
 use lint::check::{self, LintChart, Report, Tools};
 use lint::rules::{Finding, Subject, Variation};
 use lint::{kube_score, schema_check};
@@ -29,13 +29,13 @@ fn stack() -> Chart {
 /// Lints the chart with these values.
 fn linted(values: &str) -> Report {
     let folder = tempfile::tempdir().unwrap();
-    let scenario = Scenario {
+    let case = Case {
         name: "of-this-test".into(),
         values: folder.path().join("of-this-test-values.yaml"),
     };
-    std::fs::write(&scenario.values, values).unwrap();
+    std::fs::write(&case.values, values).unwrap();
     let chart = LintChart::prepare(helm(), stack()).unwrap();
-    check::scenario(&tools(), &workspace(), &chart, &scenario).unwrap()
+    check::case(&tools(), &workspace(), &chart, &case).unwrap()
 }
 
 fn only<'f>(findings: &'f [Finding], rule: &str) -> &'f Finding {
@@ -105,17 +105,17 @@ fn an_allowance_in_the_values_file_silences_its_rule() {
     assert_eq!(report.findings, []);
 }
 
-/// What the API schemas and kube-score say about the monitored scenario with a change.
+/// What the API schemas and kube-score say about the monitored case with a change.
 fn checked(change: Change) -> (Vec<Finding>, Vec<Finding>) {
     let chart = LintChart::prepare(helm(), stack()).unwrap();
-    let scenarios = chart.chart.scenarios().unwrap();
-    let scenario = scenarios.into_iter().find(|s| s.name == "servicemonitor").unwrap();
-    let options = check::options(&chart.chart, &scenario);
+    let cases = chart.chart.cases().unwrap();
+    let case = cases.into_iter().find(|s| s.name == "servicemonitor").unwrap();
+    let options = check::options(&chart.chart, &case);
     let mut manifests = check::render_again(helm(), &chart, &options, &Variation::default()).unwrap();
     change.apply(&mut manifests);
     let subject = Subject {
         chart: &chart.chart,
-        scenario: &scenario.name,
+        case: &case.name,
         values: "",
         release: &options.release,
         namespace: &options.namespace,
@@ -231,9 +231,9 @@ fn a_chart_that_refuses_a_version_whose_schemas_are_here_is_found() {
     let file = chart.prepared.dir.join("Chart.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace(">=1.29.0-0", ">=1.30.0-0")).unwrap();
-    let scenarios = chart.chart.scenarios().unwrap();
-    let scenario = scenarios.into_iter().find(|s| s.name == "default").unwrap();
-    let report = check::scenario(&tools(), &workspace(), &chart, &scenario).unwrap();
+    let cases = chart.chart.cases().unwrap();
+    let case = cases.into_iter().find(|s| s.name == "default").unwrap();
+    let report = check::case(&tools(), &workspace(), &chart, &case).unwrap();
     let message = &only(&report.findings, "api-schema").message;
     assert!(
         message.contains("incompatible with Kubernetes") && message.ends_with("(Kubernetes 1.29.15)"),

@@ -1,5 +1,5 @@
 //! Every rule of our own is tripped on purpose: one thing is broken in a real render of a committed
-//! scenario, and exactly that rule must say so.
+//! case, and exactly that rule must say so.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock};
 
 use charts::manifest::Manifest;
 use charts::workspace;
-use charts::workspace::Scenario;
+use charts::workspace::Case;
 use lint::check::{self, LintChart};
 use lint::pod_security;
 use lint::rules::{self, Subject, Variation};
@@ -21,7 +21,7 @@ use lint::rules::{self, Subject, Variation};
 use change::{Change, What, When, remove, set};
 use common::{helm, workspace};
 
-/// A committed scenario that a case starts from.
+/// A committed case that a case starts from.
 #[derive(Debug, Clone, Copy)]
 enum Base {
     Default,
@@ -54,32 +54,32 @@ fn chart(name: &str) -> &'static LintChart {
     cell.get_or_init(|| LintChart::prepare(helm(), workspace().chart(name).unwrap()).unwrap())
 }
 
-fn scenario(chart: &workspace::Chart, name: &str) -> Scenario {
-    let scenarios = chart.scenarios().unwrap();
-    scenarios.into_iter().find(|scenario| scenario.name == name).unwrap()
+fn case(chart: &workspace::Chart, name: &str) -> Case {
+    let cases = chart.cases().unwrap();
+    cases.into_iter().find(|case| case.name == name).unwrap()
 }
 
 /// Renders are shared by the cases: each costs a tenth of a second.
-fn render(chart: &LintChart, scenario: &Scenario, variation: &Variation) -> Vec<Manifest> {
+fn render(chart: &LintChart, case: &Case, variation: &Variation) -> Vec<Manifest> {
     static RENDERS: OnceLock<Mutex<HashMap<String, Vec<Manifest>>>> = OnceLock::new();
-    let key = format!("{} {} {variation:?}", chart.chart.name(), scenario.name);
+    let key = format!("{} {} {variation:?}", chart.chart.name(), case.name);
     let renders = RENDERS.get_or_init(Mutex::default);
     if let Some(known) = renders.lock().unwrap().get(&key) {
         return known.clone();
     }
-    let options = check::options(&chart.chart, scenario);
+    let options = check::options(&chart.chart, case);
     let manifests = check::render_again(helm(), chart, &options, variation).unwrap();
     renders.lock().unwrap().insert(key, manifests.clone());
     manifests
 }
 
-/// The rules that find something in a scenario with these changes.
+/// The rules that find something in a case with these changes.
 fn tripped(base: Base, changes: &[Change]) -> BTreeSet<String> {
-    let (chart_name, scenario_name) = base.names();
+    let (chart_name, case_name) = base.names();
     let chart = chart(chart_name);
-    let scenario = scenario(&chart.chart, scenario_name);
+    let case = case(&chart.chart, case_name);
     let changed = |variation: &Variation, when: When| {
-        let mut manifests = render(chart, &scenario, variation);
+        let mut manifests = render(chart, &case, variation);
         for change in changes
             .iter()
             .filter(|change| change.0 == When::Always || change.0 == when)
@@ -88,11 +88,11 @@ fn tripped(base: Base, changes: &[Change]) -> BTreeSet<String> {
         }
         manifests
     };
-    let options = check::options(&chart.chart, &scenario);
+    let options = check::options(&chart.chart, &case);
     let subject = Subject {
         chart: &chart.chart,
-        scenario: &scenario.name,
-        values: &std::fs::read_to_string(&scenario.values).unwrap(),
+        case: &case.name,
+        values: &std::fs::read_to_string(&case.values).unwrap(),
         release: &options.release,
         namespace: &options.namespace,
         manifests: &changed(&Variation::default(), When::Once),
@@ -106,7 +106,7 @@ fn tripped(base: Base, changes: &[Change]) -> BTreeSet<String> {
     findings.into_iter().map(|finding| finding.rule).collect()
 }
 
-/// Each case: the test's name, the scenario, the changes, and all rules that must find something.
+/// Each case: the test's name, the case, the changes, and all rules that must find something.
 macro_rules! cases {
     ($($name:ident: $base:ident [$($change:expr),+ $(,)?] => $($rule:literal)+;)*) => {
         $(
@@ -346,26 +346,26 @@ fn every_rule_is_tripped_by_a_case() {
 }
 
 #[test]
-fn every_committed_scenario_passes_pod_security_and_the_rules_of_one_render() {
+fn every_committed_case_passes_pod_security_and_the_rules_of_one_render() {
     for name in ["tempo-stack", "observability"] {
         let chart = chart(name);
-        for scenario in chart.chart.scenarios().unwrap() {
-            let values = std::fs::read_to_string(&scenario.values).unwrap();
-            let options = check::options(&chart.chart, &scenario);
-            let manifests = render(chart, &scenario, &Variation::default());
+        for case in chart.chart.cases().unwrap() {
+            let values = std::fs::read_to_string(&case.values).unwrap();
+            let options = check::options(&chart.chart, &case);
+            let manifests = render(chart, &case, &Variation::default());
             let subject = Subject {
                 chart: &chart.chart,
-                scenario: &scenario.name,
+                case: &case.name,
                 values: &values,
                 release: &options.release,
                 namespace: &options.namespace,
                 manifests: &manifests,
             };
-            // Those that compare renders are left to `cargo xtask lint`: seven renders a scenario.
+            // Those that compare renders are left to `cargo xtask lint`: seven renders a case.
             let mut findings = rules::judge_render(&subject);
             findings.extend(pod_security::judge(&subject).unwrap());
             findings.retain(|finding| !values.contains(&format!("# lint-allow {}:", finding.rule)));
-            assert!(findings.is_empty(), "{name}/{}: {findings:#?}", scenario.name);
+            assert!(findings.is_empty(), "{name}/{}: {findings:#?}", case.name);
         }
     }
 }

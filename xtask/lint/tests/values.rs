@@ -57,13 +57,13 @@ fn every_leaf_of_every_chart_is_described() {
 }
 
 #[test]
-fn every_scenario_of_every_chart_passes_its_schema() {
+fn every_case_of_every_chart_passes_its_schema() {
     let (workspace, charts) = all_charts();
     for chart in charts {
         let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
         let schema = of_chart(chart.name(), &file);
         let validator = compile(&schema).unwrap();
-        let mut files: Vec<_> = chart.scenarios().unwrap().into_iter().map(|s| s.values).collect();
+        let mut files: Vec<_> = chart.cases().unwrap().into_iter().map(|s| s.values).collect();
         files.push(chart.dir.join("values.yaml"));
         files.extend(Some(chart.dir.join("values-s3-example.yaml")).filter(|file| file.exists()));
         for path in files {
@@ -181,18 +181,18 @@ fn a_value_that_nothing_reads_is_named_with_its_line() {
     );
     assert_eq!(
         unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:9 dead changes nothing in any scenario"]
+        ["charts/leaf/values.yaml:9 dead changes nothing in any case"]
     );
 }
 
 #[test]
-fn a_value_that_matters_only_in_a_scenario_is_read_there() {
+fn a_value_that_matters_only_in_a_case_is_read_there() {
     let sample = Sample::new();
     assert_eq!(unused(&sample, "leaf"), [""; 0]);
     std::fs::remove_file(sample.path("charts/leaf/ci/extra-values.yaml")).unwrap();
     assert_eq!(
         unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:15 extra.text changes nothing in any scenario"]
+        ["charts/leaf/values.yaml:15 extra.text changes nothing in any case"]
     );
 }
 
@@ -207,7 +207,7 @@ fn a_value_that_only_the_notes_read_is_unused() {
     sample.edit("charts/leaf/templates/config.yaml", ".Values.size", ".Release.Name");
     assert_eq!(
         unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:7 size changes nothing in any scenario"]
+        ["charts/leaf/values.yaml:7 size changes nothing in any case"]
     );
 }
 
@@ -231,7 +231,7 @@ fn a_guard_that_a_changed_value_trips_does_not_hide_its_neighbours() {
     );
     assert_eq!(
         unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:9 dead changes nothing in any scenario"]
+        ["charts/leaf/values.yaml:9 dead changes nothing in any case"]
     );
 }
 
@@ -246,7 +246,7 @@ fn what_only_a_dependency_reads_counts_as_read() {
     );
     assert_eq!(
         unused(&sample, "tree"),
-        ["charts/tree/values.yaml:3 global.site changes nothing in any scenario"]
+        ["charts/tree/values.yaml:3 global.site changes nothing in any case"]
     );
 }
 

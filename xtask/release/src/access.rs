@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Step;
 use kit::whole_file::{self, Mode};
 use serde_json::{Value, json};
@@ -59,8 +59,7 @@ impl Access {
             return stored(host);
         };
         let password = secret(self.password_file.as_deref(), "XTASK_REGISTRY_PASSWORD")?.ok_or_else(|| {
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("there is no password for {username}"),
                 "give it with --password-file or XTASK_REGISTRY_PASSWORD",
             )
@@ -72,8 +71,7 @@ impl Access {
     pub fn certificates(&self) -> Result<Option<Vec<u8>>> {
         let Some(file) = &self.ca_file else { return Ok(None) };
         let bytes = std::fs::read(file).map_err(|error| {
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("the certificates {} can't be read: {error}", file.display()),
                 "name a PEM file with --ca-file",
             )

@@ -90,7 +90,7 @@ fn wanted(chart: &Chart, images: &[Image], publication: &Publication) -> Result<
 }
 
 fn read(file: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let text = fs_err::read_to_string(file)?;
     let mut value: Value = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
     value
         .apply_merge()
@@ -100,5 +100,5 @@ fn read(file: &Path) -> Result<Value> {
 
 fn write(file: &Path, document: &Value) -> Result<()> {
     let text = serde_yaml::to_string(document).context("writing YAML")?;
-    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+    Ok(fs_err::write(file, text)?)
 }

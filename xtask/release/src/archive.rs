@@ -30,7 +30,7 @@ pub struct Entry {
 /// What an archive holds, in its order.
 pub fn list(file: &Path) -> Result<Vec<Entry>> {
     let reading = || format!("reading {}", file.display());
-    let mut archive = tar::Archive::new(GzDecoder::new(File::open(file).with_context(reading)?));
+    let mut archive = tar::Archive::new(GzDecoder::new(fs_err::File::open(file)?));
     let mut entries = Vec::new();
     for entry in archive.entries().with_context(reading)? {
         let entry = entry.with_context(reading)?;
@@ -48,7 +48,7 @@ pub fn list(file: &Path) -> Result<Vec<Entry>> {
 /// The text of one file in an archive.
 pub fn text(file: &Path, path: &str) -> Result<String> {
     let reading = || format!("reading {path} in {}", file.display());
-    let mut archive = tar::Archive::new(GzDecoder::new(File::open(file).with_context(reading)?));
+    let mut archive = tar::Archive::new(GzDecoder::new(fs_err::File::open(file)?));
     for entry in archive.entries().with_context(reading)? {
         let mut entry = entry.with_context(reading)?;
         if entry.path().with_context(reading)? == Path::new(path) {
@@ -84,7 +84,7 @@ pub fn identity(file: &Path) -> Result<(String, Version)> {
 /// Two archives that differ in it are different charts.
 pub fn content(file: &Path) -> Result<String> {
     let reading = || format!("reading {}", file.display());
-    let mut archive = tar::Archive::new(GzDecoder::new(File::open(file).with_context(reading)?));
+    let mut archive = tar::Archive::new(GzDecoder::new(fs_err::File::open(file)?));
     let mut files = BTreeMap::new();
     for entry in archive.entries().with_context(reading)? {
         let mut entry = entry.with_context(reading)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use charts::workspace::{Chart, Workspace};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -115,8 +115,7 @@ impl<'a> History<'a> {
             if self.git.resolve(since)?.is_none() {
                 return Err(match self.git.shallow {
                     true => self.git.undecided(&format!("{since} is not in this shallow clone")),
-                    false => Failure::err(
-                        Kind::Usage,
+                    false => Failure::usage(
                         format!("git knows no commit {since:?}"),
                         "name a branch, a tag or a commit; `git fetch` gets those of a remote",
                     ),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use semver::Version;
 use serde_yaml::Value;
 
@@ -69,8 +69,7 @@ impl Candidate {
             .map_err(anyhow::Error::new)
             .and_then(|text| provenance::read(&text, &name))
             .map_err(|error| {
-                Failure::err(
-                    Kind::Findings,
+                Failure::findings(
                     format!(
                         "{} does not say what {name} was made from: {error:#}",
                         statement_file.display()
@@ -142,7 +141,7 @@ impl Candidate {
 }
 
 fn findings(what: String, remedy: impl Into<String>) -> anyhow::Error {
-    Failure::err(Kind::Findings, what, remedy)
+    Failure::findings(what, remedy)
 }
 
 /// The file beside an archive with this ending.
@@ -157,8 +156,7 @@ pub fn beside(archive: &Path, end: &str) -> PathBuf {
 pub fn read(dir: &Path) -> Result<Vec<Candidate>> {
     let sums = dir.join(SUMS);
     let text = std::fs::read_to_string(&sums).map_err(|error| {
-        Failure::err(
-            Kind::Usage,
+        Failure::usage(
             format!("{} can't be read: {error}", sums.display()),
             "run `cargo xtask package` first, or name its folder with --from",
         )

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::{Output, Runner, Step};
 use semver::Version;
 
@@ -33,8 +33,7 @@ impl Git {
         };
         let output = git.try_run(&["rev-parse", "--is-shallow-repository"])?;
         if !output.success() {
-            return Err(Failure::err(
-                Kind::Environment,
+            return Err(Failure::environment(
                 format!("{} is in no git checkout: {}", root.display(), output.tail()),
                 "run it in a clone: what changed, and when, is known from git only",
             ));
@@ -68,13 +67,8 @@ impl Git {
 
     /// The commit that is checked out.
     pub fn head(&self) -> Result<String> {
-        self.resolve("HEAD")?.ok_or_else(|| {
-            Failure::err(
-                Kind::Environment,
-                "the checkout has no commit yet",
-                "commit the charts first",
-            )
-        })
+        self.resolve("HEAD")?
+            .ok_or_else(|| Failure::environment("the checkout has no commit yet", "commit the charts first"))
     }
 
     /// The branch that others start from: the remote's default branch, else a local main or master.
@@ -106,8 +100,7 @@ impl Git {
                     "the shallow clone doesn't reach back to where HEAD and {with} part"
                 ))
             } else {
-                Failure::err(
-                    Kind::Usage,
+                Failure::usage(
                     format!("{with} and HEAD have no common commit"),
                     "name a commit of this history with --since",
                 )
@@ -126,8 +119,7 @@ impl Git {
 
     /// The error of a clone that lacks what the answer needs.
     pub fn undecided(&self, why: &str) -> anyhow::Error {
-        Failure::err(
-            Kind::Environment,
+        Failure::environment(
             format!("can't decide what changed: {why}"),
             "run `git fetch --unshallow --tags` (actions/checkout: `fetch-depth: 0`), or name a commit that is here \
              with --since",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kit::failure::{Failure, Kind, causes};
+use kit::failure::{Failure, causes};
 use kit::step::Cancel;
 use serde_json::Value;
 use ureq::Agent;
@@ -75,8 +75,7 @@ impl Http {
             });
             let certificates: Vec<Certificate<'static>> = certificates.collect();
             if certificates.is_empty() {
-                return Err(Failure::err(
-                    Kind::Usage,
+                return Err(Failure::usage(
                     "--ca-file holds no certificate",
                     "name a PEM file with the certificates of the server's authority",
                 ));
@@ -122,8 +121,7 @@ impl Http {
 
     /// The error of a server that refuses these credentials.
     pub fn refused(&self, question: &Question, why: &str) -> anyhow::Error {
-        Failure::err(
-            Kind::Environment,
+        Failure::environment(
             format!("{}: {} refuses these credentials{why}", question.what, self.host),
             "check --username and --password-file, run `helm registry login`, or ask for the right to push",
         )
@@ -135,8 +133,7 @@ impl Http {
         let body: String = body.trim().chars().take(500).collect();
         match answer.status {
             403 => self.refused(question, &format!(": {body}")),
-            status => Failure::err(
-                Kind::Environment,
+            status => Failure::environment(
                 format!("{}: {} failed with status {status}: {body}", question.what, self.host),
                 format!("look at that server (its disk may be full), then {AGAIN}"),
             ),
@@ -181,7 +178,7 @@ impl Http {
                 format!("check its address and the network, and {AGAIN}"),
             )
         };
-        Failure::err(Kind::Environment, what, remedy)
+        Failure::environment(what, remedy)
     }
 
     /// What to say to `WWW-Authenticate`: name and password, or a token that its realm gives for them

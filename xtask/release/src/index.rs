@@ -1,11 +1,12 @@
 //! The index of a static chart repository: entries are added, never lost or changed.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
+use kit::lock;
 use kit::step::Cancel;
 use kit::whole_file::{self, Mode};
 use semver::Version;
@@ -71,8 +72,7 @@ impl Index {
     /// one would drop every release.
     pub fn parse(text: &str, shown: &str) -> Result<Index> {
         let corrupt = |why: String| {
-            Failure::err(
-                Kind::Findings,
+            Failure::findings(
                 format!("{shown} is no chart index: {why}"),
                 "restore it from its last good version; nothing was changed, because a new one would lose its entries",
             )
@@ -200,8 +200,7 @@ fn read_text(dir: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(&file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::err(
-            Kind::Environment,
+        Err(error) => Err(Failure::environment(
             format!("the old index {} can't be read: {error}", file.display()),
             "make it readable; nothing was changed, because a new one would lose its entries",
         )),
@@ -233,8 +232,7 @@ pub fn update<T>(dir: &Path, cancel: &Cancel, mut change: impl FnMut(&mut Index)
             return Ok((result, true));
         }
     }
-    Err(Failure::err(
-        Kind::Environment,
+    Err(Failure::environment(
         format!("{} changed {ATTEMPTS} times while it was being changed", file.display()),
         "stop what writes to it, and run the same command again",
     ))
@@ -242,18 +240,12 @@ pub fn update<T>(dir: &Path, cancel: &Cancel, mut change: impl FnMut(&mut Index)
 
 /// A lock on the folder itself: it leaves no file behind.
 fn lock(dir: &Path, cancel: &Cancel) -> Result<File> {
-    let file = File::open(dir).with_context(|| format!("opening {}", dir.display()))?;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("locking {}", dir.display()));
-            }
-        }
+    let file = fs_err::File::open(dir)?.into_file();
+    while !lock::held(file.try_lock(), dir)? {
         cancel.check()?;
         std::thread::sleep(Duration::from_millis(20));
     }
+    Ok(file)
 }
 
 #[cfg(test)]

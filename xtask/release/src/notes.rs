@@ -107,7 +107,7 @@ fn render(root: &Path, chart: &Chart, changes: &[Change], follows: bool) -> Resu
         version: &d.version,
     });
     let path = root.join(TEMPLATE);
-    let template = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let template = fs_err::read_to_string(&path)?;
     let mut data = Data::new();
     data.insert("chart", chart.name());
     data.insert("breaking", &breaking);

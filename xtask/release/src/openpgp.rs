@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use pgp::composed::{ArmorOptions, CleartextSignedMessage, PublicOrSecret, SignedSecretKey, SignedSecretSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
@@ -84,7 +84,7 @@ impl Signer {
 }
 
 fn bad(what: impl Into<String>, remedy: &str) -> anyhow::Error {
-    Failure::err(Kind::Usage, what, remedy)
+    Failure::usage(what, remedy)
 }
 
 /// With SHA-512, which is what helm's own signatures have.

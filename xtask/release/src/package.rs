@@ -8,7 +8,7 @@ use charts::project::{Project, TEMP, planned_chart};
 use charts::render::{Prepared, RenderOptions};
 use charts::tools::Origin;
 use charts::workspace::Chart;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Step;
 use kit::whole_file::{self, Mode};
 use serde::Serialize;
@@ -46,8 +46,7 @@ pub fn export_step(home: &Path, passphrase: Option<String>) -> Step {
 /// A cosign that signs with a key.
 pub fn cosign(project: &Project, key: &Path, passphrase_file: Option<&Path>) -> Result<Cosign> {
     if !key.is_file() {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!("there is no cosign key {}", key.display()),
             "make one with `cosign generate-key-pair` and name its private part with --cosign-key",
         ));
@@ -65,8 +64,7 @@ pub fn secret(file: Option<&Path>, variable: &str) -> Result<Option<String>> {
         return Ok(std::env::var(variable).ok());
     };
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::err(
-            Kind::Usage,
+        Failure::usage(
             format!("the passphrase file {} can't be read: {error}", file.display()),
             "name a file whose first line is the passphrase",
         )
@@ -90,21 +88,13 @@ pub fn epoch(project: &Project) -> Result<u64> {
     let remedy = format!("set {EPOCH} to the seconds since 1970 that all files are to be dated with");
     if let Some(value) = std::env::var_os(EPOCH).filter(|value| !value.is_empty()) {
         let value = value.to_string_lossy();
-        return value.parse().map_err(|_| {
-            Failure::err(
-                Kind::Usage,
-                format!("{EPOCH}={value} is not a number of seconds"),
-                remedy,
-            )
-        });
+        return value
+            .parse()
+            .map_err(|_| Failure::usage(format!("{EPOCH}={value} is not a number of seconds"), remedy));
     }
     let unknown = |why: String| {
         let what = format!("the archives can't be dated: {why}");
-        Failure::err(
-            Kind::Environment,
-            what,
-            format!("run it in a git checkout, or {remedy}"),
-        )
+        Failure::environment(what, format!("run it in a git checkout, or {remedy}"))
     };
     let output = project
         .runner
@@ -157,9 +147,9 @@ pub fn pack_steps(project: &Project, charts: &[Chart], epoch: u64) -> Result<Vec
         steps.push(helm.template_step(&folder, &documented));
         steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
         steps.push(lint_step(&helm, chart.name(), &archive));
-        for scenario in chart.scenarios()? {
+        for case in chart.cases()? {
             let alone = Prepared::archive(chart.name(), &archive);
-            steps.push(helm.template_step(&alone, &cases::options(chart, &scenario)?));
+            steps.push(helm.template_step(&alone, &cases::options(chart, &case)?));
         }
     }
     Ok(steps)
@@ -167,7 +157,7 @@ pub fn pack_steps(project: &Project, charts: &[Chart], epoch: u64) -> Result<Vec
 
 /// Moves everything to where it belongs; each file appears whole or not at all.
 pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
-    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    fs_err::create_dir_all(out)?;
     let mut sums = Vec::new();
     let mut archives = Vec::new();
     let place = |file: &Path| -> Result<PathBuf> { Ok(out.join(file.file_name().context("a file has a name")?)) };
@@ -194,7 +184,7 @@ pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
                 file.file_name().unwrap_or_default().to_string_lossy()
             ));
             if !beside.contains(&old) && old.exists() {
-                std::fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
+                fs_err::remove_file(&old)?;
             }
         }
         copy(&chart.archive, &file)?;
@@ -213,7 +203,7 @@ pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
 
 /// Copies a file that everybody may read.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    let bytes = std::fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    let bytes = fs_err::read(from)?;
     whole_file::write(to, bytes, Mode::Everybody)
 }
 /// A chart as it is kept.

@@ -7,7 +7,7 @@ use charts::cases;
 use charts::project::Project;
 use charts::render::{Helm, Prepared, RenderOptions};
 use charts::workspace::Chart;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::parallel::in_parallel;
 use kit::run_dir::RunDir;
 use kit::step::Step;
@@ -135,7 +135,7 @@ impl<'a> Packer<'a> {
 
     fn write(&self, name: &str, end: &str, text: &str) -> Result<PathBuf> {
         let file = self.temp.path().join(format!("{name}{end}"));
-        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        fs_err::write(&file, text)?;
         Ok(file)
     }
 
@@ -144,8 +144,7 @@ impl<'a> Packer<'a> {
         if problems.is_empty() {
             return Ok(());
         }
-        Err(Failure::err(
-            Kind::Findings,
+        Err(Failure::findings(
             format!(
                 "the archive of {} is not as it must be:\n{}",
                 chart.name(),
@@ -157,17 +156,14 @@ impl<'a> Packer<'a> {
 
     fn render(&self, chart: &Chart, file: &Path) -> Result<()> {
         let archive = Prepared::archive(chart.name(), file);
-        in_parallel(&chart.scenarios()?, |scenario| {
+        in_parallel(&chart.cases()?, |case| {
             // The archive is gone by the time that anyone could repeat the step by hand.
-            let step = self.helm.template_step(&archive, &cases::options(chart, scenario)?);
+            let step = self.helm.template_step(&archive, &cases::options(chart, case)?);
             let step = step.hint("run `cargo xtask template --check`, which renders the same from the folder");
-            self.project.runner.run(&self.alone(step)).with_context(|| {
-                format!(
-                    "{} with ci/{}-values.yaml, from its archive",
-                    chart.name(),
-                    scenario.name
-                )
-            })
+            self.project
+                .runner
+                .run(&self.alone(step))
+                .with_context(|| format!("{} with ci/{}-values.yaml, from its archive", chart.name(), case.name))
         })?;
         Ok(())
     }
@@ -184,11 +180,7 @@ impl<'a> Packer<'a> {
             chart.name(),
             output.stdout.trim()
         );
-        Err(Failure::err(
-            Kind::Findings,
-            what,
-            "run `cargo xtask lint`, which knows the files",
-        ))
+        Err(Failure::findings(what, "run `cargo xtask lint`, which knows the files"))
     }
 
     /// The step without the user's helm settings and without a way out: nothing listens on port 9.

@@ -3,7 +3,7 @@
 //! `helm push` and `helm pull` move the charts; this asks and attaches, which helm can't.
 
 use anyhow::{Context, Result, bail};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Cancel;
 use semver::Version;
 use serde::Deserialize;
@@ -77,8 +77,7 @@ impl Registry {
     /// The registry of `oci://host[:port]/path`; nothing is asked yet.
     pub fn open(url: &str, access: &Access, cancel: &Cancel) -> Result<Registry> {
         let usage = || {
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("{url} is no address of a registry"),
                 "write it as oci://HOST[:PORT]/PATH, without the chart's name",
             )

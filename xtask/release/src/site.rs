@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::{Runner, Step};
 
 /// How often a push is tried because others pushed first.
@@ -26,8 +26,7 @@ impl Site {
         if dir.is_dir() && runner.try_run(&site.step(&upstream))?.success() {
             return Ok(site);
         }
-        Err(Failure::err(
-            Kind::Usage,
+        Err(Failure::usage(
             format!("{} is no git checkout whose branch has an upstream", dir.display()),
             "clone the repository that is served (`git clone --branch gh-pages REMOTE DIR`), or leave --push out",
         ))
@@ -72,15 +71,13 @@ impl Site {
                 "incorrect old value",
             ];
             if !refused.iter().any(|word| pushed.stderr.contains(word)) {
-                return Err(Failure::err(
-                    Kind::Environment,
+                return Err(Failure::environment(
                     format!("{} can't be pushed:\n{}", self.dir.display(), pushed.tail()),
                     "mend what git says, and run the same command again",
                 ));
             }
         }
-        Err(Failure::err(
-            Kind::Environment,
+        Err(Failure::environment(
             format!("others pushed first {ATTEMPTS} times"),
             "run the same command again",
         ))
@@ -93,8 +90,7 @@ impl Site {
             .run(&self.step(&["log", "--format=%s", "@{upstream}..HEAD"]))?
             .stdout;
         if let Some(foreign) = ahead.lines().find(|subject| !subject.starts_with(SUBJECT)) {
-            return Err(Failure::err(
-                Kind::Usage,
+            return Err(Failure::usage(
                 format!("{} has a commit that was never pushed: {foreign}", self.dir.display()),
                 "push it, or drop it with `git reset --hard @{upstream}`",
             ));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Cancel;
 use semver::Version;
 
@@ -43,8 +43,7 @@ impl Target {
             let web = Http::open(http::host_of(&base), access, cancel)?;
             let url = format!("{base}/{}", index::FILE);
             let bytes = http::get(&web, &url)?.ok_or_else(|| {
-                Failure::err(
-                    Kind::Environment,
+                Failure::environment(
                     format!("there is no {url}"),
                     "check the address; a new repository is begun with `cargo xtask release index DIR`",
                 )
@@ -54,8 +53,7 @@ impl Target {
         }
         let dir = PathBuf::from(address);
         if !dir.is_dir() {
-            return Err(Failure::err(
-                Kind::Usage,
+            return Err(Failure::usage(
                 format!("{address} is neither oci://…, https://… nor a folder"),
                 "name a registry, a chart repository or the folder of one",
             ));
@@ -132,8 +130,7 @@ impl Target {
 /// Whether a version that isn't published may be.
 pub fn judge(chart: &str, version: &Version, highest: Option<Version>, backport: bool) -> Result<State> {
     match &highest {
-        Some(other) if other > version && !backport => Err(Failure::err(
-            Kind::Findings,
+        Some(other) if other > version && !backport => Err(Failure::findings(
             format!("{chart} {version} is lower than the published {other}"),
             "raise the version (`cargo xtask bump`), or allow it for an older line with --backport",
         )),
@@ -146,8 +143,7 @@ pub fn same_files(chart: &str, version: &Version, ours: &Path, theirs: &Path) ->
     if archive::content(ours)? == archive::content(theirs)? {
         return Ok(State::Same(false));
     }
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!("{chart} {version} is published already with other files: no version bump"),
         "raise the version: `cargo xtask bump`",
     ))

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use charts::workspace::Chart;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use semver::Version;
 
 /// The versions that UPGRADING.md has an entry for: headings `## 1.0.0`, with or without more words.
@@ -35,8 +35,7 @@ pub fn require(chart: &Chart, version: &Version) -> Result<()> {
     if entries(&text).contains(version) {
         return Ok(());
     }
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!(
             "{} {version} breaks something, and UPGRADING.md has no entry `## {version}`",
             chart.name()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use charts::workspace::Chart;
 use clap::{Args, ValueEnum};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::whole_file::{self, Mode};
 use release::changed::{Changed, History};
 use release::commits::{Change, ChangeKind};
@@ -160,8 +160,7 @@ fn edit(
 ) -> Result<Raised> {
     let file = item.chart.dir.join("Chart.yaml");
     let refused = |error: anyhow::Error| {
-        Failure::err(
-            Kind::Findings,
+        Failure::findings(
             format!("{} is not touched: {error:#}", ctx.workspace.shown(&file)),
             "set the versions there by hand, or write the file as plain YAML",
         )
@@ -253,7 +252,7 @@ impl Texts {
         if let Some((_, after)) = self.files.get(file) {
             return Ok(after.clone());
         }
-        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let text = fs_err::read_to_string(file)?;
         self.files.insert(file.to_path_buf(), (text.clone(), text.clone()));
         Ok(text)
     }

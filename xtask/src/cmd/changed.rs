@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use release::changed::{Base, Changed, History};
 use release::git::Git;
 use serde::Serialize;
@@ -84,8 +84,7 @@ pub fn run(ctx: &Ctx, args: &ChangedArgs) -> Result<()> {
     };
     ctx.print(&report, text(&report))?;
     if args.check && !low.is_empty() {
-        return Err(Failure::err(
-            Kind::Findings,
+        return Err(Failure::findings(
             format!("the version of {} is too low for what changed", low.join(", ")),
             "run `cargo xtask bump` and commit what it writes",
         ));

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use charts::generated::{self, Generated};
 use charts::workspace::{Chart, Workspace};
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use lint::rules::Finding;
 use lint::values::{ValuesFile, readme, schema};
 use stack_tests::model::door;
@@ -74,8 +74,7 @@ pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
         &serde_json::json!({"findings": all.findings}),
         all.findings.iter().map(line).collect::<Vec<_>>().join("\n"),
     )?;
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!(
             "{} findings; the files that they concern can't be written",
             all.findings.len()
@@ -156,7 +155,7 @@ fn no_place(workspace: &Workspace, readme: &Path, part: &str) -> Finding {
 
 fn tables(root: &Path, values: &ValuesFile) -> Result<String> {
     let path = root.join(TEMPLATE);
-    let template = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let template = fs_err::read_to_string(&path)?;
     let mut data = Data::new();
     data.insert("tables", &readme::tables(values));
     // Markdown, not HTML: nothing is escaped.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Step;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,8 +63,7 @@ fn stop(ctx: &Ctx, runs: &Path) -> Result<(bool, Claim)> {
         ctx.runner.cancel().check()?;
         if Instant::now() > deadline {
             let pid = asked.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-            return Err(Failure::err(
-                Kind::Environment,
+            return Err(Failure::environment(
                 format!("the stack of pid {pid} did not stop in {} s", STOP_TIMEOUT.as_secs()),
                 format!("`kill -9 {pid}`, then run `cargo xtask down` again"),
             ));

@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use cluster::kind::DEFAULT_NAME;
 use kit::disk;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde::Serialize;
 use stack_tests::backend::Backend;
 use stack_tests::backend::cluster::{ClusterBackend, Setup};
@@ -247,8 +247,7 @@ fn judge(report: &Report, artifacts: &Path, seed: u64) -> Result<()> {
     if report.failed > 0 {
         let failed = report.scenarios.iter().filter(|s| s.status == report::Status::Failed);
         let names = failed.map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Failure::err(
-            Kind::Findings,
+        return Err(Failure::findings(
             format!(
                 "{} of {} scenarios failed: {names}",
                 report.failed,

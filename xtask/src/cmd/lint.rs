@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: every scenario of every chart against every check that needs no cluster.
+//! `cargo xtask lint`: every case of every chart against every check that needs no cluster.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use anyhow::{Context, Result};
-use charts::workspace::{Chart, Scenario};
+use charts::workspace::{Case, Chart};
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::Progress;
 use lint::check::{self, LintChart, Report, Tools};
 use lint::rules::Finding;
 
 use crate::ctx::{Ctx, print_line};
 
-/// Judges every scenario of every chart, without a cluster.
+/// Judges every case of every chart, without a cluster.
 ///
-/// A scenario is a file charts/<chart>/ci/<scenario>-values.yaml. Each is linted by `helm lint --strict`
+/// A case is a file charts/<chart>/ci/<case>-values.yaml. Each is linted by `helm lint --strict`
 /// with its values against values.schema.json, rendered, and judged by: rules of our own, Pod Security
 /// Standards restricted (field by field), the configuration keys that each version of Tempo and the
 /// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they can be
@@ -28,15 +28,15 @@ use crate::ctx::{Ctx, print_line};
 /// With --format json the findings are an array. Exit code 1 when there are findings.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask lint\n  cargo xtask lint --chart tempo-stack --scenario s3\n  cargo xtask lint --rules"
+    after_help = "Examples:\n  cargo xtask lint\n  cargo xtask lint --chart tempo-stack --case s3\n  cargo xtask lint --rules"
 )]
 pub struct LintArgs {
     /// Only this chart.
     #[arg(long)]
     chart: Option<String>,
-    /// Only this scenario of the charts that have it.
+    /// Only this case of the charts that have it.
     #[arg(long)]
-    scenario: Option<String>,
+    case: Option<String>,
     /// Print the rules and what each demands, and judge nothing.
     #[arg(long)]
     rules: bool,
@@ -55,8 +55,8 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
     if ctx.args.dry_run {
         let tools = Tools::planned(&ctx.toolbox, |program| ctx.helm_at(program))?;
         let mut steps = Vec::new();
-        for (chart, scenario) in &jobs {
-            steps.extend(check::plan(&tools, &ctx.workspace, &charts[*chart], scenario)?);
+        for (chart, case) in &jobs {
+            steps.extend(check::plan(&tools, &ctx.workspace, &charts[*chart], case)?);
         }
         return ctx.print_plan(&steps);
     }
@@ -65,10 +65,7 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
         .into_iter()
         .map(|chart| LintChart::prepare(&tools.helm, chart))
         .collect::<Result<Vec<_>>>()?;
-    let jobs: Vec<_> = jobs
-        .into_iter()
-        .map(|(chart, scenario)| (&prepared[chart], scenario))
-        .collect();
+    let jobs: Vec<_> = jobs.into_iter().map(|(chart, case)| (&prepared[chart], case)).collect();
     print_reports(ctx, &judge(ctx, &tools, &jobs)?)
 }
 
@@ -82,47 +79,46 @@ fn list_rules(ctx: &Ctx) -> Result<()> {
     ctx.print(&rules, text)
 }
 
-/// The scenarios to judge, each with the index of its chart.
-fn jobs(charts: &[Chart], args: &LintArgs) -> Result<Vec<(usize, Scenario)>> {
+/// The cases to judge, each with the index of its chart.
+fn jobs(charts: &[Chart], args: &LintArgs) -> Result<Vec<(usize, Case)>> {
     let mut jobs = Vec::new();
     let mut names = Vec::new();
     for (index, chart) in charts.iter().enumerate() {
-        for scenario in chart.scenarios()? {
-            names.push(format!("{}/{}", chart.name(), scenario.name));
-            if args.scenario.as_ref().is_none_or(|name| *name == scenario.name) {
-                jobs.push((index, scenario));
+        for case in chart.cases()? {
+            names.push(format!("{}/{}", chart.name(), case.name));
+            if args.case.as_ref().is_none_or(|name| *name == case.name) {
+                jobs.push((index, case));
             }
         }
     }
     if jobs.is_empty() {
-        let wanted = args.scenario.as_deref().unwrap_or("any");
-        return Err(Failure::err(
-            Kind::Usage,
-            format!("no scenario named {wanted:?}"),
-            format!("scenarios here: {}", names.join(", ")),
+        let wanted = args.case.as_deref().unwrap_or("any");
+        return Err(Failure::usage(
+            format!("no case named {wanted:?}"),
+            format!("cases here: {}", names.join(", ")),
         ));
     }
     Ok(jobs)
 }
 
-/// Judges all scenarios, a few at a time: each mostly waits for programs that use one core.
-fn judge(ctx: &Ctx, tools: &Tools, jobs: &[(&LintChart, Scenario)]) -> Result<Vec<Report>> {
+/// Judges all cases, a few at a time: each mostly waits for programs that use one core.
+fn judge(ctx: &Ctx, tools: &Tools, jobs: &[(&LintChart, Case)]) -> Result<Vec<Report>> {
     let workers = std::thread::available_parallelism()
         .map_or(2, NonZero::get)
         .min(jobs.len());
     let next = AtomicUsize::new(0);
-    let mut progress = Progress::start("judging scenarios", jobs.len() as u64, ctx.args.quiet);
+    let mut progress = Progress::start("judging cases", jobs.len() as u64, ctx.args.quiet);
     let mut reports = std::thread::scope(|scope| {
         let (send, results) = mpsc::channel();
         for _ in 0..workers {
             let (send, next) = (send.clone(), &next);
             scope.spawn(move || {
-                while let Some((chart, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let name = format!("{}/{}", chart.chart.name(), scenario.name);
-                    let report = check::scenario(tools, &ctx.workspace, chart, scenario)
-                        .with_context(|| format!("scenario {name}"));
+                while let Some((chart, case)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = format!("{}/{}", chart.chart.name(), case.name);
+                    let report =
+                        check::case(tools, &ctx.workspace, chart, case).with_context(|| format!("case {name}"));
                     let failed = report.is_err();
-                    // The receiver is gone once another scenario could not be judged.
+                    // The receiver is gone once another case could not be judged.
                     if send.send((name, report)).is_err() || failed {
                         return;
                     }
@@ -137,17 +133,17 @@ fn judge(ctx: &Ctx, tools: &Tools, jobs: &[(&LintChart, Scenario)]) -> Result<Ve
         }
         Ok::<_, anyhow::Error>(reports)
     })?;
-    reports.sort_by(|a: &Report, b| (&a.chart, &a.scenario).cmp(&(&b.chart, &b.scenario)));
+    reports.sort_by(|a: &Report, b| (&a.chart, &a.case).cmp(&(&b.chart, &b.case)));
     drop(progress);
     Ok(reports)
 }
 
-/// A finding with the scenarios that show it.
+/// A finding with the cases that show it.
 #[derive(Debug, serde::Serialize)]
 struct Row<'r> {
     #[serde(flatten)]
     finding: &'r Finding,
-    scenarios: Vec<String>,
+    cases: Vec<String>,
 }
 
 fn print_reports(ctx: &Ctx, reports: &[Report]) -> Result<()> {
@@ -156,14 +152,14 @@ fn print_reports(ctx: &Ctx, reports: &[Report]) -> Result<()> {
         for finding in &report.findings {
             rows.entry(finding)
                 .or_default()
-                .push(format!("{}/{}", report.chart, report.scenario));
+                .push(format!("{}/{}", report.chart, report.case));
         }
     }
     let rows: Vec<Row> = rows
         .into_iter()
-        .map(|(finding, scenarios)| Row { finding, scenarios })
+        .map(|(finding, cases)| Row { finding, cases })
         .collect();
-    let summary = format!("{} scenarios, {} findings", reports.len(), rows.len());
+    let summary = format!("{} cases, {} findings", reports.len(), rows.len());
     match ctx.args.format {
         crate::ctx::Format::Json => ctx.print(&rows, "")?,
         crate::ctx::Format::Text => {
@@ -174,8 +170,7 @@ fn print_reports(ctx: &Ctx, reports: &[Report]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         summary,
         "correct what each finding names; `cargo xtask lint --rules` says what is demanded",
     ))
@@ -210,7 +205,7 @@ fn text(rows: &[Row]) -> Result<String> {
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
         writeln!(text, "{file}{line}: {rule}: {message}")?;
         writeln!(text, "    do: {remedy}")?;
-        writeln!(text, "    in: {}", row.scenarios.join(", "))?;
+        writeln!(text, "    in: {}", row.cases.join(", "))?;
     }
     Ok(text)
 }

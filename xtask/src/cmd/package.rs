@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use charts::project::TEMP;
 use charts::workspace::Chart;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::Progress;
 use kit::step::Step;
 use release::annotate::is_local;
@@ -30,7 +30,7 @@ use crate::ctx::Ctx;
 /// annotations for images, prerelease, security updates, maintainers and signKey.
 ///
 /// Each archive is tried before it is kept: its files are complete, plain, dated alike and without
-/// ci/; `helm lint --strict` passes; every scenario of ci/ renders from the archive alone, with the
+/// ci/; `helm lint --strict` passes; every case of ci/ renders from the archive alone, with the
 /// proxies pointing nowhere. A major version needs its entry in UPGRADING.md. DIR is not touched unless
 /// all of this holds for all charts.
 ///
@@ -151,8 +151,7 @@ fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
             .as_ref()
             .map(|key| key.fingerprint.replace(' ', ""));
         if let Some(wanted) = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&signer.fingerprint())) {
-            return Err(Failure::err(
-                Kind::Usage,
+            return Err(Failure::usage(
                 format!(
                     "the key {} is not {wanted}, which sign-key in Cargo.toml names",
                     signer.fingerprint()
@@ -176,14 +175,13 @@ fn signer(ctx: &Ctx, args: &PackageArgs) -> Result<Signer> {
         if !output.success() {
             // Its standard output may hold a part of the key.
             let what = format!("{} failed:\n{}", step.name, output.stderr.trim());
-            return Err(Failure::err(Kind::Findings, what, step.hint.unwrap_or_default()));
+            return Err(Failure::findings(what, step.hint.unwrap_or_default()));
         }
         let shown = home.display().to_string();
         return Signer::parse(output.stdout.as_bytes(), &shown, passphrase.as_deref());
     }
     let Some(file) = &args.key_file else {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             "--sign needs a key",
             "give it with --key-file (or XTASK_KEY_FILE), or a GnuPG home with --gnupg-home",
         ));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use charts::kubernetes;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::Progress;
 use kit::step::Step;
 use lint::schema_check;
@@ -79,8 +79,7 @@ fn derived(ctx: &Ctx, folder: &Path, version: &str) -> Result<BTreeMap<String, S
     let output = ctx.runner.run(&download(folder))?;
     let module: Module = serde_json::from_str(&output.stdout).context("reading what `go mod download` printed")?;
     if module.version.strip_prefix('v') != Some(version) {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!(
                 "{} requires Kubernetes {}",
                 folder.join("go.mod").display(),
@@ -90,7 +89,7 @@ fn derived(ctx: &Ctx, folder: &Path, version: &str) -> Result<BTreeMap<String, S
         ));
     }
     let file = module.dir.join("api/openapi-spec/swagger.json");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = fs_err::read_to_string(&file)?;
     let openapi = serde_json::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
     schema_check::derive(&openapi).with_context(|| format!("in {}", file.display()))
 }
@@ -122,7 +121,7 @@ fn differences(folder: &Path, files: &BTreeMap<String, String>) -> Result<Vec<Pa
         .filter(|(path, text)| std::fs::read_to_string(path).ok().as_ref() != Some(text))
         .map(|(path, _)| path)
         .collect();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+    for entry in fs_err::read_dir(folder)? {
         let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
         if name.is_some_and(|name| name.ends_with(".json") && !files.contains_key(&name)) {
@@ -143,8 +142,7 @@ fn judge(ctx: &Ctx, changed: &[PathBuf], total: usize) -> Result<()> {
         .iter()
         .map(|path| ctx.workspace.shown(path).to_string())
         .collect();
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!("not what the go.mod beside it gives: {}", names.join(", ")),
         "run `cargo xtask schemas` and commit the result",
     ))
@@ -152,11 +150,11 @@ fn judge(ctx: &Ctx, changed: &[PathBuf], total: usize) -> Result<()> {
 
 fn write(folder: &Path, files: &BTreeMap<String, String>, differing: &[PathBuf]) -> Result<()> {
     for path in differing.iter().filter(|path| path.exists()) {
-        std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+        fs_err::remove_file(path)?;
     }
     for (name, text) in files {
         let path = folder.join(name);
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        fs_err::write(&path, text)?;
     }
     Ok(())
 }

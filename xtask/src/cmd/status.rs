@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::run_dir;
 use stack_tests::client::tempo::Client;
 
@@ -34,8 +34,7 @@ pub fn run(ctx: &Ctx, _args: &StatusArgs) -> Result<()> {
         }
     }
     let Some((_, shown)) = running(&runs)? else {
-        return Err(Failure::err(
-            Kind::Findings,
+        return Err(Failure::findings(
             "the stack is not up",
             "start it with `cargo xtask up`",
         ));
@@ -46,8 +45,7 @@ pub fn run(ctx: &Ctx, _args: &StatusArgs) -> Result<()> {
     };
     let answer = runtime()?.block_on(async { Client::new(&format!("http://{query}"))?.ready().await })?;
     answer.map_err(|why| {
-        Failure::err(
-            Kind::Findings,
+        Failure::findings(
             format!("Tempo is not ready: {why}"),
             format!("see {}", ctx.artifacts(PURPOSE).join(LOG).display()),
         )

@@ -11,14 +11,14 @@ use kit::step::Step;
 use crate::ctx::Ctx;
 use crate::generated::conclude;
 
-/// Renders every chart with every scenario into tests/golden, to be reviewed like code.
+/// Renders every chart with every case into tests/golden, to be reviewed like code.
 ///
-/// A scenario is a file charts/<chart>/ci/<scenario>-values.yaml. Each object that it renders to is
-/// one file, tests/golden/<chart>/<scenario>/<kind>-<name>.yaml, as helm prints it. The release has
-/// the chart's name and is in the namespace `observability`; a scenario that needs another one says
+/// A case is a file charts/<chart>/ci/<case>-values.yaml. Each object that it renders to is
+/// one file, tests/golden/<chart>/<case>/<kind>-<name>.yaml, as helm prints it. The release has
+/// the chart's name and is in the namespace `observability`; a case that needs another one says
 /// so in its first comment lines: `# @release {name: traces, namespace: team-a}`.
 ///
-/// Files that no scenario renders any more are removed. Nothing is written unless everything renders.
+/// Files that no case renders any more are removed. Nothing is written unless everything renders.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   cargo xtask template && git diff tests/golden   # what a change of a template does to whom
@@ -58,9 +58,9 @@ fn plan(ctx: &Ctx, charts: &[Chart]) -> Result<Vec<Step>> {
     for chart in charts {
         let (folder, build) = planned_chart(&helm, chart);
         steps.extend(build);
-        for scenario in chart.scenarios()? {
-            let mut step = helm.template_step(&folder, &cases::options(chart, &scenario)?);
-            step.name = format!("{} ({})", step.name, scenario.name);
+        for case in chart.cases()? {
+            let mut step = helm.template_step(&folder, &cases::options(chart, &case)?);
+            step.name = format!("{} ({})", step.name, case.name);
             steps.push(step);
         }
     }

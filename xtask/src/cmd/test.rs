@@ -181,8 +181,7 @@ fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
         .find(|s| s.name == first.name)
         .map(|s| s.hint.clone().unwrap_or_else(|| s.command_line()));
     let names = failed.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!("failed: {names}"),
         remedy.unwrap_or_default(),
     ))

@@ -1,6 +1,5 @@
 //! `cargo xtask up`: the stack on this machine, for development.
 
-use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -82,8 +81,7 @@ fn read_values(file: Option<&Path>) -> Result<Value> {
         return Ok(Value::Mapping(Default::default()));
     };
     let bad = |why: String| {
-        Failure::err(
-            Kind::Usage,
+        Failure::usage(
             format!("{} can't be used as values: {why}", file.display()),
             "give a YAML file with a map",
         )
@@ -99,8 +97,7 @@ fn read_values(file: Option<&Path>) -> Result<Value> {
 
 fn foreground(ctx: &Ctx, args: &UpArgs, values: Value, runs: &Path) -> Result<()> {
     let Some(mut claim) = Claim::take(runs)? else {
-        return Err(Failure::err(
-            Kind::Environment,
+        return Err(Failure::environment(
             "another `cargo xtask up` or `down` is at work in this checkout",
             "`cargo xtask status` shows when the stack is ready",
         ));
@@ -148,8 +145,8 @@ async fn keep_logs(ctx: &Ctx, stack: &dyn Stack, error: anyhow::Error) -> anyhow
 fn detach(ctx: &Ctx, args: &UpArgs, runs: &Path) -> Result<Shown> {
     let dir = ctx.artifacts(PURPOSE);
     let log = dir.join(LOG);
-    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    let file = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
+    fs_err::create_dir_all(&dir)?;
+    let file = fs_err::File::create(&log)?;
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
     command.args(["up", "--foreground", "--artifacts"]).arg(&dir);
     if args.free_ports {
@@ -162,7 +159,7 @@ fn detach(ctx: &Ctx, args: &UpArgs, runs: &Path) -> Result<Shown> {
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(file)
+        .stderr(file.into_file())
         .spawn()
         .context("starting the background process")?;
     let pid = i32::try_from(child.id()).context("a pid")?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use kit::lock;
 
 const FILE: &str = "up.lock";
 
@@ -15,7 +16,7 @@ pub struct Claim(File);
 impl Claim {
     /// Takes it; none if another process has it.
     pub fn take(runs: &Path) -> Result<Option<Claim>> {
-        std::fs::create_dir_all(runs).with_context(|| format!("making {}", runs.display()))?;
+        fs_err::create_dir_all(runs)?;
         let path = runs.join(FILE);
         let writing = || format!("writing {}", path.display());
         let file = File::options()
@@ -24,7 +25,7 @@ impl Claim {
             .write(true)
             .open(&path)
             .with_context(writing)?;
-        if file.try_lock().is_err() {
+        if !lock::held(file.try_lock(), &path)? {
             return Ok(None);
         }
         file.set_len(0).with_context(writing)?;
@@ -44,10 +45,10 @@ impl Claim {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.with_context(reading)?,
         };
-        if file.try_lock_shared().is_ok() {
+        if lock::held(file.try_lock_shared(), &path)? {
             return Ok(None);
         }
-        Ok(std::fs::read_to_string(&path).with_context(reading)?.parse().ok())
+        Ok(fs_err::read_to_string(&path)?.parse().ok())
     }
 }
 

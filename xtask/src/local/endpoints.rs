@@ -40,8 +40,8 @@ impl Shown {
         let text = serde_json::to_string_pretty(self).context("writing JSON")?;
         // Whole or not at all: another process may read at any time.
         let temp = run.join("endpoints.json.new");
-        std::fs::write(&temp, text).with_context(|| format!("writing {}", temp.display()))?;
-        std::fs::rename(&temp, &file).with_context(|| format!("writing {}", file.display()))
+        fs_err::write(&temp, text)?;
+        Ok(fs_err::rename(&temp, &file)?)
     }
 
     /// Reads them from a run folder; none if its stack isn't ready yet.

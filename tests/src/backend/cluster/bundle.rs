@@ -15,11 +15,11 @@ use super::pods;
 /// Writes events in time order, pods, logs of current and previous containers, claims, conditions of
 /// nodes, and what helm knows of the release. What can't be had is written down as its error.
 pub async fn write(connection: &Connection, namespace: &str, release: Option<&str>, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    fs_err::create_dir_all(folder)?;
     let put = |name: &str, text: Result<String>| {
         let file = folder.join(name);
         let text = text.unwrap_or_else(|error| format!("# not to be had: {error:#}\n"));
-        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+        fs_err::write(&file, text)
     };
     put(
         "events.txt",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use charts::render::{Helm, Prepared};
 use k8s_openapi::NamespaceResourceScope;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::{Output, Runner, Step};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
@@ -45,7 +45,7 @@ impl Connection {
         };
         let what = format!("no cluster at context {:?}", target.context);
         let remedy = "see `kubectl config get-contexts`, and pass --kubeconfig for a file of its own";
-        let refused = |error: anyhow::Error| Failure::err(Kind::Environment, format!("{what}: {error:#}"), remedy);
+        let refused = |error: anyhow::Error| Failure::environment(format!("{what}: {error:#}"), remedy);
         let mut config = Config::from_custom_kubeconfig(read(&target).map_err(refused)?, &options)
             .await
             .map_err(|error| refused(error.into()))?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use charts::render::set;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde_yaml::Value;
 
 /// The registry of a reference that names none.
@@ -42,8 +42,7 @@ impl FromStr for Image {
             _ => (DEFAULT_REGISTRY, name),
         };
         if repository.is_empty() || (tag.is_none() && digest.is_none()) {
-            return Err(Failure::err(
-                Kind::Usage,
+            return Err(Failure::usage(
                 format!("{text:?} is no image with a tag or a digest"),
                 "write it as registry/repository:tag",
             ));
@@ -107,8 +106,7 @@ impl Images {
     /// Sets one by `NAME=IMAGE`.
     pub fn set(&mut self, text: &str) -> Result<(), anyhow::Error> {
         let unknown = || {
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("{text:?} sets no image"),
                 format!("write NAME=IMAGE, where NAME is one of {}", Images::NAMES.join(", ")),
             )

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kube::Api;
 use kube::api::{AttachParams, Patch, PatchParams};
 use serde_json::json;
@@ -124,8 +124,7 @@ async fn running(api: &Api<Pod>, pod: &str, helper: &str, image: &str) -> Result
         }
         let why = status.and_then(pods::waits).unwrap_or("not seen by the kubelet yet");
         if why.contains("Image") {
-            return Err(Failure::err(
-                Kind::Environment,
+            return Err(Failure::environment(
                 format!("the helper image {image} can't be had: {why}"),
                 "name another busybox with --image helper=IMAGE, or load this one into the cluster",
             ));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -62,7 +62,7 @@ impl Shell {
             if cause.hopeless || begun.elapsed() > READY {
                 let what = format!("the client is not ready: {}: {}", cause.stage, cause.text);
                 let remedy = "name an image that the cluster can have: --image helper=IMAGE";
-                return Err(Failure::err(Kind::Environment, what, remedy));
+                return Err(Failure::environment(what, remedy));
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use charts::quantity;
 use charts::render::Render;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::step::Cancel;
 use kube::Api;
 use kube::api::ListParams;
@@ -179,7 +179,7 @@ impl ClusterStack {
             part.component,
             after.as_secs_f64()
         );
-        Failure::err(Kind::Findings, what, "")
+        Failure::findings(what, "")
     }
 
     /// The logs of a component's pods as they are now.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -107,8 +107,7 @@ impl S3Pod {
             let cause = judge(&facts);
             if cause.hopeless || begun.elapsed() > READY {
                 let what = format!("the S3 server is not ready: {}: {}", cause.stage, cause.text);
-                return Err(Failure::err(
-                    Kind::Environment,
+                return Err(Failure::environment(
                     what,
                     "name an image that the cluster can have: --image versitygw=IMAGE",
                 ));

@@ -102,7 +102,7 @@ impl Materialiser<'_> {
     pub fn write_volumes(&self, pod: &PodPlan) -> Result<()> {
         for volume in &pod.volumes {
             let dir = self.folders.volume(pod, &volume.name)?;
-            std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            fs_err::create_dir_all(&dir)?;
         }
         for container in &pod.containers {
             let mut world = self.world(pod, container)?;
@@ -123,7 +123,7 @@ impl Materialiser<'_> {
                     let text = world
                         .document(key, text)
                         .with_context(|| format!("{kind} {name}, key {key}"))?;
-                    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+                    fs_err::write(&file, text)?;
                 }
             }
         }

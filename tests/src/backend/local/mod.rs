@@ -20,7 +20,7 @@ use charts::manifest::parse_all;
 use charts::render::{Helm, Prepared, Render, RenderOptions, merge, set};
 use charts::tools::{Installed, Toolbox};
 use k8s_openapi::api::core::v1::Container;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::run_dir::RunDir;
 use kit::step::Cancel;
 use serde_yaml::Value;
@@ -294,10 +294,9 @@ impl LocalStack {
         };
         let invocation = made.invocation(pod, container)?;
         let dir = self.run.path().join("logs");
-        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        fs_err::create_dir_all(&dir)?;
         let notes = dir.join(format!("{}.replacements", container.name));
-        std::fs::write(&notes, invocation.replacements.join("\n"))
-            .with_context(|| format!("writing {}", notes.display()))?;
+        fs_err::write(&notes, invocation.replacements.join("\n"))?;
         let image = container.image.as_deref().unwrap_or_default();
         Ok(ProcessSpec {
             program: self.backend.program(image)?.path.clone(),
@@ -337,11 +336,7 @@ impl LocalStack {
         let cause = diagnostics::first_cause(&log)
             .map(|cause| format!(": {cause}"))
             .unwrap_or_default();
-        Failure::err(
-            Kind::Findings,
-            format!("{state} after {:.1} s{cause}", after.as_secs_f64()),
-            "",
-        )
+        Failure::findings(format!("{state} after {:.1} s{cause}", after.as_secs_f64()), "")
     }
 }
 
@@ -414,7 +409,7 @@ impl Stack for LocalStack {
             };
         }
         let dir = self.folders.pod(&pod.plan);
-        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        fs_err::remove_dir_all(&dir)?;
         Ok(longest)
     }
 
@@ -486,7 +481,7 @@ impl Stack for LocalStack {
         let mut text = String::new();
         for container in &self.pod_plan(component)?.containers {
             let log = self.log(container);
-            text.push_str(&std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))?);
+            text.push_str(&fs_err::read_to_string(&log)?);
         }
         Ok(text)
     }
@@ -549,8 +544,7 @@ fn require_free(endpoints: &Endpoints) -> Result<()> {
     for ((component, name), address) in &endpoints.0 {
         if !is_free(address.port()) {
             let port = address.port();
-            return Err(Failure::err(
-                Kind::Environment,
+            return Err(Failure::environment(
                 format!("port {port}, which {component} needs for {name}, is taken by another program"),
                 format!("see which with `ss -tulnp | grep :{port}` and stop it, or run `cargo xtask up --free-ports`"),
             ));

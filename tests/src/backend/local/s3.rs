@@ -38,7 +38,7 @@ impl S3Server {
         let folder = run.path().join("root").join(bucket.name);
         let sidecar = run.path().join("sidecar");
         for dir in [&folder, &sidecar] {
-            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+            fs_err::create_dir_all(dir)?;
         }
         let log = std::fs::File::create(run.path().join("log")).context("making the S3 server's log")?;
         let child = Command::new(&tool.path)

@@ -373,7 +373,7 @@ async fn admitted(env: &Env, lab: &Lab<'_>) -> Result<()> {
             }
             asked += 1;
             if let Err(error) = api.patch(&manifest.name, &params, &Patch::Apply(&object)).await {
-                refused.push(format!("{} of {}: {error}", manifest.id(), scenario.scenario.name));
+                refused.push(format!("{} of {}: {error}", manifest.id(), scenario.case.name));
             }
         }
     }

@@ -235,7 +235,7 @@ async fn same_renders(env: &Env, helm3: &Path) -> Result<()> {
         let pairs = third.iter().zip(&fourth);
         let differing: Vec<String> = pairs
             .filter(|(a, b)| objects(a) != objects(b))
-            .map(|(a, _)| format!("{}/{}", a.chart.name(), a.scenario.name))
+            .map(|(a, _)| format!("{}/{}", a.chart.name(), a.case.name))
             .collect();
         let detail = format!("of {} scenarios: {differing:?}", fourth.len());
         env.recorder.check(

@@ -163,7 +163,7 @@ async fn found(env: &Env, stack: &dyn Stack, sample: &Sample) -> Result<Duration
 
 /// The commands of the `sh` blocks of a README, continued lines joined.
 fn documented(readme: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(readme).with_context(|| format!("reading {}", readme.display()))?;
+    let text = fs_err::read_to_string(readme)?;
     Ok(commands(&text))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::Progress;
 use kit::run_dir::RunDir;
 use kit::step::Step;
@@ -27,8 +27,7 @@ impl Cluster {
         let listing = self.node_images()?;
         for name in images {
             let image = self.docker.image(name)?.ok_or_else(|| {
-                Failure::err(
-                    Kind::Environment,
+                Failure::environment(
                     format!("Docker has no image {name}"),
                     format!("docker pull {name}, or build it: `cargo xtask cluster images` makes the test bed's"),
                 )
@@ -50,8 +49,7 @@ impl Cluster {
         let step = within(&run, self.load_step(&missing)?);
         let output = self.project.runner.stream(&step, &mut |line| progress.advance(line))?;
         if !output.success() {
-            return Err(Failure::err(
-                Kind::Environment,
+            return Err(Failure::environment(
                 format!("{} failed:\n{}", step.name, output.tail()),
                 "see whether the node's disk is full: `cargo xtask doctor`",
             ));

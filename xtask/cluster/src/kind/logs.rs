@@ -62,8 +62,8 @@ impl Cluster {
     fn save(&self, step: &Step, file: &Path) -> Option<String> {
         let saved = self.docker.run(step).and_then(|output| {
             let dir = file.parent().context("a file has a folder")?;
-            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-            std::fs::write(file, output.stdout).with_context(|| format!("writing {}", file.display()))
+            fs_err::create_dir_all(dir)?;
+            Ok(fs_err::write(file, output.stdout)?)
         });
         saved.err().map(|error| format!("{}: {error:#}", file.display()))
     }

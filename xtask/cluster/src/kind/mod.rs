@@ -96,8 +96,7 @@ impl Cluster {
             || name.starts_with('-')
             || name.ends_with('-')
         {
-            return Err(Failure::err(
-                Kind::Usage,
+            return Err(Failure::usage(
                 format!("{name:?} can't name a cluster"),
                 "use up to 40 lower-case letters, digits and inner dashes",
             ));
@@ -139,8 +138,7 @@ impl Cluster {
         match observed.owner(&self.name) {
             Owner::Us if !observed.nodes.is_empty() => Ok(observed),
             Owner::Other(why) => Err(self.not_ours(&why)),
-            _ => Err(Failure::err(
-                Kind::Environment,
+            _ => Err(Failure::environment(
                 format!("no cluster {} is up", self.name),
                 "cargo xtask cluster up",
             )),
@@ -148,8 +146,7 @@ impl Cluster {
     }
 
     fn not_ours(&self, why: &str) -> anyhow::Error {
-        Failure::err(
-            Kind::Environment,
+        Failure::environment(
             format!("the cluster {} is not ours: {why}", self.name),
             "it is left alone; choose another name with --name",
         )
@@ -336,14 +333,14 @@ impl Cluster {
 
     fn try_create(&self, config: &Prepared) -> Result<()> {
         let dir = self.folder();
-        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        fs_err::create_dir_all(&dir)?;
         // Before the network: what can't be built leaves nothing to clean up.
         self.kind()?;
         let mark = self.making_mark();
-        std::fs::write(&mark, "").with_context(|| format!("writing {}", mark.display()))?;
+        fs_err::write(&mark, "")?;
         self.docker.run(&self.network_step(config.source, &config.key))?;
         let file = self.config_file();
-        std::fs::write(&file, &config.text).with_context(|| format!("writing {}", file.display()))?;
+        fs_err::write(&file, &config.text)?;
         let run = RunDir::temporary("cluster")?;
         let step = within(&run, self.create_step()?);
         let mut progress = Progress::start(
@@ -356,8 +353,7 @@ impl Cluster {
             .runner
             .stream(&step, &mut |line| progress.advance(line.trim()))?;
         if !output.success() {
-            return Err(Failure::err(
-                Kind::Environment,
+            return Err(Failure::environment(
                 format!("kind could not create the cluster:\n{}", output.tail()),
                 "see what `cargo xtask doctor` says",
             ));
@@ -366,7 +362,7 @@ impl Cluster {
         // Pods of the system come up meanwhile.
         self.load(&config.images)?;
         self.wait_ready(READY_TIMEOUT)?;
-        std::fs::remove_file(&mark).with_context(|| format!("removing {}", mark.display()))
+        Ok(fs_err::remove_file(&mark)?)
     }
 
     /// There as long as the cluster is being made: after a `kill -9` nothing else tells.
@@ -423,7 +419,7 @@ impl Cluster {
         self.unmerge()?;
         let dir = self.folder();
         if dir.is_dir() {
-            std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+            fs_err::remove_dir_all(&dir)?;
         }
         Ok(())
     }
@@ -432,7 +428,7 @@ impl Cluster {
     pub fn write_kubeconfig(&self) -> Result<PathBuf> {
         let file = self.kubeconfig();
         let dir = self.folder();
-        std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        fs_err::create_dir_all(&dir)?;
         let step = Step::new("write the kubeconfig", self.kind()?)
             .args(["export", "kubeconfig", "--name", &self.name, "--kubeconfig"])
             .path_arg(&file);
@@ -447,7 +443,7 @@ impl Cluster {
         let users = std::env::var("KUBECONFIG").unwrap_or_default();
         let mark = self.merged_mark();
         // First, so that an interrupted merge is undone, too.
-        std::fs::write(&mark, users).with_context(|| format!("writing {}", mark.display()))?;
+        fs_err::write(&mark, users)?;
         self.project.runner.run(&self.merge_step()?).map_err(environment)?;
         Ok(())
     }
@@ -508,8 +504,7 @@ impl Cluster {
                 return Ok(());
             }
             if started.elapsed() > timeout {
-                return Err(Failure::err(
-                    Kind::Environment,
+                return Err(Failure::environment(
                     format!("not ready after {} s: {}", timeout.as_secs(), unready.join("; ")),
                     "see what `cargo xtask doctor` says",
                 ));

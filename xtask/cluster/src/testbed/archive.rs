@@ -19,10 +19,10 @@ pub struct Archive {
 impl Archive {
     /// Begins an archive at `path`.
     pub fn create(path: &Path) -> Result<Archive> {
-        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+        let file = fs_err::File::create(path)?;
         Ok(Archive {
             path: path.to_owned(),
-            tar: Builder::new(file),
+            tar: Builder::new(file.into_file()),
             folders: BTreeSet::new(),
         })
     }
@@ -56,7 +56,7 @@ impl Archive {
             if entry.file_type().is_dir() {
                 self.folder(path, 0o755)?;
             } else if entry.file_type().is_symlink() {
-                let target = std::fs::read_link(from).with_context(|| format!("reading {}", from.display()))?;
+                let target = fs_err::read_link(from)?;
                 self.tar
                     .append_link(&mut header(EntryType::Symlink, 0o777, 0), path, &target)
                     .with_context(|| format!("writing {}", self.path.display()))?;
@@ -76,7 +76,7 @@ impl Archive {
     }
 
     fn file(&mut self, from: &Path, path: &Path, mode: u32) -> Result<()> {
-        let file = File::open(from).with_context(|| format!("reading {}", from.display()))?;
+        let file = fs_err::File::open(from)?;
         let size = file.metadata()?.len();
         self.add(header(EntryType::Regular, mode, size), path, file)
     }

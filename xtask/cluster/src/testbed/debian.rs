@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::Progress;
 use kit::run_dir::RunDir;
 use kit::step::Step;
@@ -89,7 +89,7 @@ impl Debian {
         if !packages.is_file() {
             self.collect(testbed, name, &dir)?;
         }
-        let text = std::fs::read_to_string(&packages).with_context(|| format!("reading {}", packages.display()))?;
+        let text = fs_err::read_to_string(&packages)?;
         Ok((dir.join("root"), text))
     }
 
@@ -107,11 +107,11 @@ impl Debian {
         if !dir.is_dir() {
             return Ok(());
         }
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        for entry in fs_err::read_dir(&dir)? {
             let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
             if !current.iter().any(|name| entry.file_name() == name.as_str()) {
                 let path = entry.path();
-                std::fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+                fs_err::remove_dir_all(&path)?;
             }
         }
         Ok(())
@@ -131,11 +131,11 @@ impl Debian {
         .args(testbed.recipe.debian.parts.get(name).into_iter().flatten());
         testbed.docker.run(&step)?;
         let parts = dir.parent().context("a part has a folder")?;
-        std::fs::create_dir_all(parts).with_context(|| format!("making {}", parts.display()))?;
+        fs_err::create_dir_all(parts)?;
         if dir.is_dir() {
-            std::fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+            fs_err::remove_dir_all(dir)?;
         }
-        std::fs::rename(work.path().join("part"), dir).with_context(|| format!("making {}", dir.display()))
+        Ok(fs_err::rename(work.path().join("part"), dir)?)
     }
 }
 
@@ -171,26 +171,24 @@ pub fn bootstrap_step(testbed: &Testbed, target: &Path) -> Step {
 
 fn make(testbed: &Testbed) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::err(
-            Kind::Environment,
+        return Err(Failure::environment(
             "making a Debian root needs root",
             "run `cargo xtask cluster images` as root once; the images stay in Docker",
         ));
     }
     let project = &testbed.project;
     let cache = testbed.cache();
-    std::fs::create_dir_all(cache.join("packages")).with_context(|| format!("making {}", cache.display()))?;
+    fs_err::create_dir_all(cache.join("packages"))?;
     let work = RunDir::create(&cache, "debian")?;
     let root = work.path().join("root");
     let mut progress = Progress::start("Debian root", BOOTSTRAP_LINES, project.options.quiet);
     let step = within(&work, bootstrap_step(testbed, &root));
     let output = project.runner.stream(&step, &mut |line| progress.advance(line))?;
     if output.stderr.contains("debootstrap: not found") || output.code == Some(127) {
-        return Err(Failure::err(Kind::Tool, "debootstrap is not installed", START_DOCKER));
+        return Err(Failure::tool("debootstrap is not installed", START_DOCKER));
     }
     if !output.success() {
-        return Err(Failure::err(
-            Kind::Environment,
+        return Err(Failure::environment(
             format!("{} failed:\n{}", step.name, output.tail()),
             step.hint.unwrap_or_default(),
         ));

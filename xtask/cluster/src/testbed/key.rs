@@ -34,7 +34,7 @@ impl Key {
 
     /// Feeds a file.
     pub fn file(self, path: &Path) -> Result<Key> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text = fs_err::read_to_string(path)?;
         Ok(self.text(&path.file_name().unwrap_or_default().to_string_lossy(), &text))
     }
 

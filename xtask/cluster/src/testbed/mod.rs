@@ -303,7 +303,7 @@ impl Testbed {
         }
         let cache = self.cache();
         if cache.is_dir() {
-            std::fs::remove_dir_all(&cache).with_context(|| format!("removing {}", cache.display()))?;
+            fs_err::remove_dir_all(&cache)?;
         }
         Ok(count)
     }

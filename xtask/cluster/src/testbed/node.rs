@@ -124,12 +124,12 @@ fn overlay(testbed: &Testbed, work: &Path) -> Result<PathBuf> {
     let write = |path: &str, content: &[u8]| -> Result<()> {
         let path = tree.join(path);
         let dir = path.parent().context("a path below the tree")?;
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-        std::fs::write(&path, content).with_context(|| format!("writing {}", path.display()))
+        fs_err::create_dir_all(dir)?;
+        Ok(fs_err::write(&path, content)?)
     };
     let ours = |name: &str| {
         let path = folder(&testbed.project).join(name);
-        std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
+        fs_err::read(&path)
     };
     write("kind/version", format!("v{}", testbed.kubernetes()?).as_bytes())?;
     write(
@@ -174,7 +174,7 @@ fn kind_source(testbed: &Testbed) -> Result<PathBuf> {
 /// kind's storage manifest with images of ours.
 fn storage(testbed: &Testbed, source: &Path) -> Result<String> {
     let path = source.join(STORAGE_SOURCE);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = fs_err::read_to_string(&path)?;
     let named = |name: &str| testbed.image_name(testbed.recipe.in_node(name)?);
     let images = [
         ("storageProvisionerImage", named("local-path-provisioner")?),

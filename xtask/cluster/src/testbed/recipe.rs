@@ -86,7 +86,7 @@ impl Recipe {
     /// Reads `testbed.yaml` in `folder`.
     pub fn read(folder: &Path) -> Result<Recipe> {
         let path = folder.join("testbed.yaml");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = fs_err::read_to_string(&path)?;
         let recipe: Recipe = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
         anyhow::ensure!(!recipe.pulled.is_empty(), "{}: pulled is empty", path.display());
         for entry in recipe.node.iter().chain(&recipe.workloads) {

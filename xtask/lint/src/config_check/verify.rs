@@ -90,7 +90,7 @@ pub fn judge(
 pub fn step(program: &Program, real: &Installed, folder: &Path) -> Result<Step> {
     let file = folder.join("config.yaml");
     let text = serde_yaml::to_string(&adapted(program, folder)?).context("writing a configuration")?;
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    fs_err::write(&file, text)?;
     let name = format!("{} {} verifies {}", real.name, real.version, program.config_map.id());
     let mut step = Step::new(name, &real.path).timeout(Duration::from_secs(60));
     step = match program.kind {
@@ -119,7 +119,7 @@ fn adapted(program: &Program, folder: &Path) -> Result<Value> {
             continue;
         }
         let queue = folder.join(id.replace('/', "-"));
-        std::fs::create_dir_all(&queue).with_context(|| format!("making {}", queue.display()))?;
+        fs_err::create_dir_all(&queue)?;
         let queue = queue.to_string_lossy().into_owned();
         match extension {
             Value::Mapping(settings) => {

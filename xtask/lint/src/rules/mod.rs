@@ -1,6 +1,6 @@
 //! Rules of our own about rendered objects.
 //!
-//! A rule looks at one rendered scenario, some at a second render of it with something changed, and
+//! A rule looks at one rendered case, some at a second render of it with something changed, and
 //! says what is wrong; none runs a program itself. Each rule is one function with a [`Rule`] in the
 //! list of its module.
 
@@ -44,14 +44,14 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// One rendered scenario.
+/// One rendered case.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The chart.
     pub chart: &'a Chart,
-    /// The scenario's name.
-    pub scenario: &'a str,
-    /// The text of the scenario's values file: what stands there is the user's, not the chart's.
+    /// The case's name.
+    pub case: &'a str,
+    /// The text of the case's values file: what stands there is the user's, not the chart's.
     pub values: &'a str,
     /// The release's name.
     pub release: &'a str,
@@ -186,20 +186,20 @@ fn line_of(text: &str, keys: &[String]) -> Option<usize> {
     (depth > 1 || keys.len() == 1).then(|| lines[at].number)
 }
 
-/// A change to how a scenario is rendered.
+/// A change to how a case is rendered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Variation {
     /// Another release name.
     pub release: Option<String>,
     /// Another namespace.
     pub namespace: Option<String>,
-    /// Values that win over the scenario's.
+    /// Values that win over the case's.
     pub values: Option<Value>,
     /// As the next version of the chart would render it.
     pub next_version: bool,
 }
 
-/// Renders the scenario once more, changed.
+/// Renders the case once more, changed.
 pub type RenderFn<'a> = &'a dyn Fn(&Variation) -> Result<Vec<Manifest>>;
 
 /// How a rule looks.
@@ -207,7 +207,7 @@ pub type RenderFn<'a> = &'a dyn Fn(&Variation) -> Result<Vec<Manifest>>;
 pub enum Check {
     /// At one render.
     Render(fn(&Scene) -> Vec<Problem>),
-    /// At more renders of the same scenario.
+    /// At more renders of the same case.
     Comparison(fn(&Scene, RenderFn) -> Result<Vec<Problem>>),
 }
 
@@ -243,7 +243,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     .flatten()
 }
 
-/// What the rules that need one render say about a scenario.
+/// What the rules that need one render say about a case.
 pub fn judge_render(subject: &Subject) -> Vec<Finding> {
     let scene = Scene::read(subject);
     let mut findings = Vec::new();
@@ -255,9 +255,9 @@ pub fn judge_render(subject: &Subject) -> Vec<Finding> {
     findings
 }
 
-/// What all rules say about a scenario.
+/// What all rules say about a case.
 ///
-/// A scenario that doesn't render when it is changed as a rule needs it is a finding of that rule;
+/// A case that doesn't render when it is changed as a rule needs it is a finding of that rule;
 /// a program that can't be run is an error.
 pub fn judge(subject: &Subject, render: RenderFn) -> Result<Vec<Finding>> {
     let mut findings = judge_render(subject);
@@ -282,8 +282,8 @@ pub fn judge(subject: &Subject, render: RenderFn) -> Result<Vec<Finding>> {
                 file: format!("charts/{}/values.yaml", subject.chart.name()),
                 line: None,
                 rule: rule.name.to_owned(),
-                message: format!("{}: can't be judged: {error:#}", subject.scenario),
-                remedy: "make the scenario render with other names, versions and settings, too".into(),
+                message: format!("{}: can't be judged: {error:#}", subject.case),
+                remedy: "make the case render with other names, versions and settings, too".into(),
             }),
             Err(error) => return Err(error.context(format!("rule {}", rule.name))),
         }

@@ -65,7 +65,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "service-account-exists",
-        summary: "a pod's ServiceAccount is rendered, or named in the scenario's values",
+        summary: "a pod's ServiceAccount is rendered, or named in the case's values",
         remedy: "print the name by the same helper in the ServiceAccount and in the pod spec",
         check: Check::Render(service_account_exists),
     },

@@ -1,4 +1,4 @@
-//! A rendered scenario with its objects as types, read once for all rules.
+//! A rendered case with its objects as types, read once for all rules.
 
 use anyhow::Result;
 use charts::manifest::Manifest;
@@ -45,9 +45,9 @@ impl Typed<'_, Service> {
     }
 }
 
-/// A rendered scenario, its objects parsed.
+/// A rendered case, its objects parsed.
 pub struct Scene<'a> {
-    /// The scenario.
+    /// The case.
     pub subject: &'a Subject<'a>,
     /// Everything that makes pods.
     pub workloads: Vec<Workload<'a>>,

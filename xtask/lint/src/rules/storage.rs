@@ -26,7 +26,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "references-exist",
-        summary: "every claim, ConfigMap and Secret that a pod uses is rendered, or named in the scenario's values",
+        summary: "every claim, ConfigMap and Secret that a pod uses is rendered, or named in the case's values",
         remedy: "print the name by the same helper in the object and in the pod",
         check: Check::Render(references_exist),
     },

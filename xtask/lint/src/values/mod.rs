@@ -22,10 +22,10 @@ pub mod unused;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use charts::manifest::lookup;
 use charts::workspace::{Chart, Workspace};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde_json::Map;
 use serde_yaml::Value;
 
@@ -118,7 +118,7 @@ impl ValuesFile {
     /// Reads a chart's values.yaml.
     pub fn of_chart(workspace: &Workspace, chart: &Chart) -> Result<ValuesFile> {
         let path = chart.dir.join("values.yaml");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = fs_err::read_to_string(&path)?;
         let dependencies = chart.metadata.dependencies.iter().map(|d| d.name.clone()).collect();
         ValuesFile::parse(&text, workspace.shown(&path).to_string(), dependencies)
     }
@@ -127,8 +127,7 @@ impl ValuesFile {
     /// that isn't a YAML mapping is an error.
     pub fn parse(text: &str, shown: String, dependencies: Vec<String>) -> Result<ValuesFile> {
         let unreadable = |error: anyhow::Error| {
-            Failure::err(
-                Kind::Findings,
+            Failure::findings(
                 format!("{shown} can't be read: {error:#}"),
                 "mend the file; it must hold one YAML mapping",
             )

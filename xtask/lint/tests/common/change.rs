@@ -13,7 +13,7 @@ const COMPONENT: &str = "app.kubernetes.io/component";
 pub enum When {
     /// All.
     Always,
-    /// The scenario's own, not those that rules compare it with.
+    /// The case's own, not those that rules compare it with.
     Once,
     /// Those that rules compare it with.
     Again,
@@ -46,7 +46,7 @@ pub const fn remove(kind: &'static str, component: &'static str, path: &'static 
 }
 
 impl Change {
-    /// Only in the scenario's own render.
+    /// Only in the case's own render.
     pub const fn once(self) -> Change {
         Change(When::Once, self.1, self.2, self.3)
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use cluster::kind::Cluster;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use serde::Serialize;
 
 use crate::ctx::Ctx;
@@ -59,8 +59,7 @@ pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &StatusArgs) -> Result<()> {
     if shown.ready {
         return Ok(());
     }
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!("the cluster {} is not ready", shown.name),
         "`cargo xtask cluster up` repairs or replaces it",
     ))

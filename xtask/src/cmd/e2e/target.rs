@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cluster::kind::{Cluster, Wanted};
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use stack_tests::backend::cluster::{Images, Target};
 
 use super::{BackendName, E2eArgs};
@@ -29,7 +29,7 @@ pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<(Target, Images)> {
         },
         (_, None) => {
             let what = "--backend context needs --context NAME";
-            return Err(Failure::err(Kind::Usage, what, "see `kubectl config get-contexts`"));
+            return Err(Failure::usage(what, "see `kubectl config get-contexts`"));
         }
     };
     // What the command line says wins.

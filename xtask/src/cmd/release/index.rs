@@ -8,7 +8,7 @@ use charts::project::TEMP;
 use charts::render::Helm;
 use charts::tools::Origin;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::run_dir::RunDir;
 use kit::step::Step;
 use kit::whole_file::{self, Mode};
@@ -74,8 +74,7 @@ struct Report {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     if !(args.url.starts_with("https://") || args.url.starts_with("http://")) {
-        return Err(Failure::err(
-            Kind::Usage,
+        return Err(Failure::usage(
             format!("--url {} is no address of a web server", args.url),
             "write it as https://HOST/PATH; charts for a registry go there with `cargo xtask release push`",
         ));
@@ -87,7 +86,7 @@ pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     }
     let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
     let site = args.push.then(|| Site::open(&args.dir, &ctx.runner)).transpose()?;
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("making {}", args.dir.display()))?;
+    fs_err::create_dir_all(&args.dir)?;
     let entries = fresh(ctx, args, &candidates)?;
     let change = || -> Result<Report> {
         let add = |index: &mut Index| merge(args, index, &candidates, &entries, &git);
@@ -132,11 +131,11 @@ fn fresh(ctx: &Ctx, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<En
     let temp = RunDir::temporary("index")?;
     for candidate in candidates {
         let file = temp.path().join(candidate.file_name());
-        std::fs::copy(&candidate.archive, &file).with_context(|| format!("copying to {}", file.display()))?;
+        fs_err::copy(&candidate.archive, &file)?;
     }
     ctx.runner.run(&index_step(&helm, args, temp.path()))?;
     let file = temp.path().join(index::FILE);
-    let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = fs_err::read_to_string(&file)?;
     let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.tag(), c.claim.epoch)).collect();
     index::fresh(&text, |chart, version| {
         dates.get(&format!("{chart}-{version}")).copied()
@@ -213,8 +212,7 @@ fn same(args: &IndexArgs, candidate: &Candidate, old: &Entry) -> Result<()> {
     }
     let file = args.dir.join(old.file_name());
     if !file.is_file() {
-        return Err(Failure::err(
-            Kind::Findings,
+        return Err(Failure::findings(
             format!(
                 "{} {} is in the index with another digest, and its archive {} is not here to be compared",
                 candidate.name,

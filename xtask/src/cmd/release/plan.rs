@@ -83,8 +83,7 @@ pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
     if blocked.is_empty() {
         return Ok(());
     }
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         format!("{} can't be released as it is, see above", blocked.join(", ")),
         "mend what the plan names, then run it again",
     ))

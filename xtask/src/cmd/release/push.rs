@@ -8,7 +8,7 @@ use charts::project::TEMP;
 use charts::render::Helm;
 use charts::tools::Origin;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::progress::Progress;
 use kit::run_dir::RunDir;
 use kit::step::Step;
@@ -208,8 +208,7 @@ impl Push<'_> {
         if output.success() {
             return Ok(());
         }
-        Err(Failure::err(
-            Kind::Environment,
+        Err(Failure::environment(
             format!(
                 "the registry did not take {}:\n{}",
                 candidate.file_name(),
@@ -224,7 +223,7 @@ impl Push<'_> {
             return Ok(None);
         };
         let name = format!("{}{end}", candidate.file_name());
-        let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        let bytes = fs_err::read(&file)?;
         let new = self.registry.attach(&candidate.name, published, kind, &name, &bytes)?;
         Ok(new.then(|| format!("attached {name}")))
     }

@@ -7,7 +7,7 @@ use charts::project::TEMP;
 use charts::render::{Helm, Prepared, RenderOptions};
 use charts::workspace::Chart;
 use clap::Args;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::run_dir::RunDir;
 use kit::step::Step;
 use release::access::Access;
@@ -122,8 +122,7 @@ pub fn run(ctx: &Ctx, args: &VerifyArgs) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::err(
-        Kind::Findings,
+    Err(Failure::findings(
         failed.join("\n"),
         "don't use it until that is explained",
     ))
@@ -170,8 +169,7 @@ fn split(reference: &str) -> Result<(String, String, Version)> {
         Some((place.to_owned(), chart.to_owned(), tag.replace('_', "+").parse().ok()?))
     });
     parts.ok_or_else(|| {
-        Failure::err(
-            Kind::Usage,
+        Failure::usage(
             format!("{reference} names no version of a chart"),
             "write it as oci://HOST/PATH/CHART:VERSION",
         )
@@ -199,8 +197,7 @@ impl Verify<'_> {
     }
 
     fn missing(&self) -> anyhow::Error {
-        Failure::err(
-            Kind::Findings,
+        Failure::findings(
             format!("{} is not published", self.reference),
             "check the name and the version",
         )
@@ -248,8 +245,7 @@ impl Verify<'_> {
 
     fn copy(&self, file: &Path) -> Result<Fetched> {
         let bytes = std::fs::read(file).map_err(|error| {
-            Failure::err(
-                Kind::Usage,
+            Failure::usage(
                 format!("{} can't be read: {error}", file.display()),
                 "name an archive, its address on a web server, or oci://HOST/PATH/CHART:VERSION",
             )
@@ -259,7 +255,7 @@ impl Verify<'_> {
         self.write(&archive, &bytes)?;
         for end in [".prov", STATEMENT, BUNDLE] {
             if beside(file, end).is_file() {
-                let bytes = std::fs::read(beside(file, end)).with_context(|| format!("reading {}", file.display()))?;
+                let bytes = fs_err::read(beside(file, end))?;
                 self.write(&beside(&archive, end), &bytes)?;
             }
         }
@@ -292,7 +288,7 @@ impl Verify<'_> {
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
-        std::fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
+        Ok(fs_err::write(file, bytes)?)
     }
 
     fn checks(&self, fetched: &Fetched) -> Result<Vec<Check>> {
@@ -408,7 +404,7 @@ impl Verify<'_> {
         }
         let (tar, tree) = (self.dir.join("tree.tar"), self.dir.join("tree"));
         self.ctx.runner.run(&export_step(&git, &commit, &tar))?;
-        let file = std::fs::File::open(&tar).with_context(|| format!("reading {}", tar.display()))?;
+        let file = fs_err::File::open(&tar)?;
         tar::Archive::new(file)
             .unpack(&tree)
             .with_context(|| format!("unpacking {}", tar.display()))?;

@@ -1,8 +1,8 @@
-//! Values that nothing reads: each leaf of values.yaml must change some render of some scenario.
+//! Values that nothing reads: each leaf of values.yaml must change some render of some case.
 //!
 //! One helm per changed value would take minutes: see [`probe`] for how one helm tries many. A leaf is
-//! tried first where it is likely to matter: with the defaults, then in the scenarios that set its
-//! neighbours. Only a leaf that changes nothing there costs the whole product of values and scenarios.
+//! tried first where it is likely to matter: with the defaults, then in the cases that set its
+//! neighbours. Only a leaf that changes nothing there costs the whole product of values and cases.
 
 mod probe;
 
@@ -24,7 +24,7 @@ const RULE: &str = "values-unused";
 /// How many attempts each leaf gets in each round, while it is unread; then all that are left.
 const ROUNDS: &[usize] = &[1, 1, 2, 4];
 
-/// The leaves of a chart's values.yaml that change no render: no scenario under ci/ renders differently
+/// The leaves of a chart's values.yaml that change no render: no case under ci/ renders differently
 /// with another value that the key's schema accepts. A value that makes the render fail counts as read.
 /// NOTES.txt doesn't count: it is not installed.
 pub fn unused_values(helm: &Helm, workspace: &Workspace, chart: &Chart) -> Result<Vec<Finding>> {
@@ -67,20 +67,20 @@ struct Setting {
     sets: BTreeSet<Vec<String>>,
 }
 
-/// The scenario `default` or, without one, plain values.yaml; then all others.
+/// The case `default` or, without one, plain values.yaml; then all others.
 fn settings(chart: &Chart) -> Result<Vec<Setting>> {
     let mut settings = Vec::new();
-    for scenario in chart.scenarios()? {
-        let path = &scenario.values;
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    for case in chart.cases()? {
+        let path = &case.values;
+        let text = fs_err::read_to_string(path)?;
         let values: Yaml = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", path.display()))?;
         let mut sets = BTreeSet::new();
         keys(&values, &[], &mut sets);
         let setting = Setting {
-            options: cases::options(chart, &scenario)?,
+            options: cases::options(chart, &case)?,
             sets,
         };
-        if scenario.name == "default" {
+        if case.name == "default" {
             settings.insert(0, setting);
         } else {
             settings.push(setting);
@@ -105,7 +105,7 @@ fn keys(value: &Yaml, above: &[String], into: &mut BTreeSet<Vec<String>>) {
 }
 
 /// What to try for a leaf, the most promising first: each of its other values, first with the defaults,
-/// then in the scenarios, sorted by how near to the leaf they set something.
+/// then in the cases, sorted by how near to the leaf they set something.
 fn attempts(leaf: &Entry, settings: &[Setting]) -> Vec<(usize, Value)> {
     let nearness = |setting: &Setting| {
         let common = |path: &Vec<String>| path.iter().zip(&leaf.path).take_while(|(a, b)| a == b).count();
@@ -124,8 +124,8 @@ fn finding(file: &ValuesFile, leaf: &Entry) -> Finding {
         file: file.shown.clone(),
         line: Some(leaf.line),
         rule: RULE.to_owned(),
-        message: format!("{} changes nothing in any scenario", leaf.key()),
-        remedy: "remove it, let a template read it, or add a scenario to ci/ in which it matters; \
+        message: format!("{} changes nothing in any case", leaf.key()),
+        remedy: "remove it, let a template read it, or add a case to ci/ in which it matters; \
                  `examples` in its @schema are the values that are tried first"
             .to_owned(),
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use charts::manifest::parse_all;
 use charts::render::{Helm, Prepared, RenderOptions};
 use charts::workspace::Chart;
-use kit::failure::{Failure, Kind};
+use kit::failure::Failure;
 use kit::parallel::in_parallel;
 use kit::step::Step;
 use serde::Serialize;
@@ -73,7 +73,7 @@ impl<'a> Probe<'a> {
         let file = prepared.dir.join(PROBE);
         // An umbrella may have no template of its own.
         std::fs::create_dir_all(prepared.dir.join("templates")).context("making the folder of the templates")?;
-        std::fs::write(&file, probe_text()?).with_context(|| format!("writing {}", file.display()))?;
+        fs_err::write(&file, probe_text()?)?;
         let dependencies = chart.metadata.dependencies.iter().map(|d| d.name.clone());
         let beyond: Vec<String> = dependencies.flat_map(|name| [name, "global".to_owned()]).collect();
         let probe = Probe {
@@ -90,8 +90,7 @@ impl<'a> Probe<'a> {
         };
         match probe.attempt(default, &[nothing])? {
             Tried::Differs(differs) if differs == [false] => Ok(probe),
-            _ => Err(Failure::err(
-                Kind::Findings,
+            _ => Err(Failure::findings(
                 format!("{} renders differently each time", chart.name()),
                 "leave clock and chance (now, rand…, gen…) out of its templates",
             )),
@@ -142,7 +141,7 @@ impl<'a> Probe<'a> {
         let file = self.prepared.dir.join(&name);
         let trials: Vec<Trial> = changes.iter().map(|change| self.trial(change)).collect();
         let data = json!({"templates": self.templates, "changes": trials}).to_string();
-        std::fs::write(&file, data).with_context(|| format!("writing {}", file.display()))?;
+        fs_err::write(&file, data)?;
         // Every strict schema leaves `global` open.
         let step = self.step(options, &json!({"global": {"xtaskProbe": name}}));
         let output = self.helm.runner.try_run(&step)?;
@@ -162,8 +161,7 @@ impl<'a> Probe<'a> {
     }
 
     fn cannot_render(&self, message: &str) -> anyhow::Error {
-        Failure::err(
-            Kind::Findings,
+        Failure::findings(
             format!("{} does not render with its own values: {message}", self.prepared.name),
             "run `cargo xtask template --check` first",
         )
@@ -228,7 +226,7 @@ fn kebab(key: &str) -> String {
 }
 
 /// The added template, with a line of its own for each change. An empty path changes nothing. A key
-/// below something that is no map (a null in the scenario) is set on a map that nobody sees.
+/// below something that is no map (a null in the case) is set on a map that nobody sees.
 fn probe_text() -> Result<String> {
     let mut text = String::from(
         r#"{{- define "xtask-probe.digest" }}{{ include (print .root.Template.BasePath "/" .template) .context | sha256sum }}{{ end }}
