@@ -24,7 +24,6 @@ fn workspace() -> Sample {
     let template = std::fs::read_to_string(real.join("ci/templates/values.md.tera")).unwrap();
     sample.write("ci/templates/values.md.tera", &template);
     std::os::unix::fs::symlink(real.join("ci/tools").canonicalize().unwrap(), sample.path("ci/tools")).unwrap();
-    sample.write("README.md", "# Sample\n\n<!-- doors:begin -->\n<!-- doors:end -->\n");
     for chart in ["leaf", "tree"] {
         let readme = format!("# {chart}\n\n<!-- values:begin -->\n<!-- values:end -->\n");
         sample.write(&format!("charts/{chart}/README.md"), &readme);

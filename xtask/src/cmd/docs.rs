@@ -19,14 +19,14 @@ use crate::generated::conclude;
 const TEMPLATE: &str = "ci/templates/values.md.tera";
 /// The part of a chart's README that is written here.
 const VALUES: &str = "values";
-/// The part of the workspace's README that is written here.
+/// The part of a chart's README with the receivers, where it has a place for them.
 const DOORS: &str = "doors";
-/// What the second one follows from.
+/// What that part follows from.
 const DOORS_SOURCE: &str = "tests/src/model/door.rs";
 const COMMAND: &str = "cargo xtask docs";
 
 /// Writes values.schema.json and the README's value tables from the comments in values.yaml, and the
-/// table of doors in the workspace's README.
+/// table of receivers in the README that has a place for it.
 ///
 /// Each key of values.yaml has its comment directly above it. `# --` begins the description, which
 /// may go on in further lines; `# @schema` holds, on one line, JSON Schema keywords (draft-07) as a
@@ -36,8 +36,8 @@ const COMMAND: &str = "cargo xtask docs";
 /// values.yaml is refused, except below a map whose @schema has additionalProperties, below `global`,
 /// and in the values of a dependency. The tables stand between the lines `<!-- values:begin -->` and
 /// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera. What each
-/// door of the Collector carries stands between `<!-- doors:begin -->` and `<!-- doors:end -->` of the
-/// README.md at the top; it follows from tests/src/model/door.rs.
+/// receiver of the Collector carries stands between `<!-- doors:begin -->` and `<!-- doors:end -->`; it
+/// follows from tests/src/model/door.rs.
 ///
 /// A leaf without a description or a @schema that can't be used is a finding with its line, exit code
 /// 1; then nothing is written for that chart.
@@ -58,7 +58,7 @@ pub struct DocsArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
-    let mut all = doors(&ctx.workspace);
+    let mut all = Docs::default();
     for chart in ctx.workspace.charts()? {
         let docs = generate(&ctx.workspace, &chart)?;
         all.files.extend(docs.files);
@@ -110,31 +110,33 @@ fn generate(workspace: &Workspace, chart: &Chart) -> Result<Docs> {
     add(&chart.dir.join("values.schema.json"), schema + "\n");
     let path = chart.dir.join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap_or_default();
-    match between_markers(&readme, VALUES, &tables(workspace.root(), &values)?) {
-        Some(readme) => add(&path, readme),
-        None => docs.findings.push(no_place(workspace, &path, VALUES)),
+    let mut text = Some(readme.clone());
+    let mut parts = vec![(VALUES, tables(workspace.root(), &values)?)];
+    if markers(DOORS).iter().any(|marker| readme.contains(marker)) {
+        parts.push((DOORS, doors()));
+    }
+    for (part, content) in parts {
+        match text.as_deref().and_then(|text| between_markers(text, part, &content)) {
+            Some(filled) => text = Some(filled),
+            None => {
+                docs.findings.push(no_place(workspace, &path, part));
+                text = None;
+                break;
+            }
+        }
+    }
+    if let Some(text) = text {
+        add(&path, text);
     }
     Ok(docs)
 }
 
-/// The README at the top, with the table of what each door carries.
-fn doors(workspace: &Workspace) -> Docs {
-    let path = workspace.root().join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut docs = Docs::default();
-    let table = format!(
+/// The table of what each receiver carries, for the README of the chart that has its place.
+fn doors() -> String {
+    format!(
         "<!-- Written by `{COMMAND}` from {DOORS_SOURCE}: change it there. -->\n\n{}",
         door::markdown_table()
-    );
-    match between_markers(&readme, DOORS, &table) {
-        Some(text) => docs.files.push(Generated {
-            path,
-            text,
-            source: DOORS_SOURCE.into(),
-        }),
-        None => docs.findings.push(no_place(workspace, &path, DOORS)),
-    }
-    docs
+    )
 }
 
 /// The lines between which the part of that name is written.
@@ -258,19 +260,19 @@ mod tests {
             "{shown}"
         );
     }
+
     #[test]
-    fn the_readme_at_the_top_has_the_table_of_doors_between_its_markers() {
-        let (dir, workspace) = workspace("", "");
-        let readme = dir.path().join("README.md");
-        std::fs::write(&readme, "# W\n<!-- doors:begin -->\nold\n<!-- doors:end -->\nMore.\n").unwrap();
-        let made = doors(&workspace);
-        let text = &made.files[0].text;
-        assert!(text.starts_with("# W\n<!-- doors:begin -->\n"), "{text}");
+    fn a_readme_with_a_place_for_the_receivers_gets_their_table() {
+        let values = markers(VALUES).concat();
+        let made = docs(
+            "# -- A.\na: 1\n",
+            &format!("# C\n{values}\n<!-- doors:begin -->\nold\n<!-- doors:end -->\nMore.\n"),
+        );
+        let text = &made.files[1].text;
         assert!(text.contains(door::markdown_table().trim()), "{text}");
         assert!(text.ends_with("\n<!-- doors:end -->\nMore.\n"), "{text}");
-        std::fs::write(&readme, "# W\n").unwrap();
-        let without = doors(&workspace);
-        assert_eq!((without.files.len(), without.findings.len()), (0, 1));
-        assert_eq!(without.findings[0].rule, "doors-readme");
+        let broken = docs("# -- A.\na: 1\n", &format!("{values}<!-- doors:begin -->"));
+        assert_eq!((broken.files.len(), broken.findings.len()), (1, 1));
+        assert_eq!(broken.findings[0].rule, "doors-readme");
     }
 }

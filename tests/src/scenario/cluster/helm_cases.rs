@@ -43,7 +43,10 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("two releases in one namespace", "scenario lifecycle"),
     ("long names", "scenario names"),
     ("a changed ConfigMap rolls its pod", "scenario upgrade"),
-    ("one wrong letter in any documented key", "cargo test, tests/values.rs"),
+    (
+        "one wrong letter in any documented key",
+        "cargo test, xtask/lint/tests/values.rs",
+    ),
     (
         "null in values, through the umbrella too",
         "cargo test, tests/contract.rs",
