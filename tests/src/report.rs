@@ -236,7 +236,12 @@ impl Recorder {
 
     /// Whether a check failed so far.
     pub fn failed(&self) -> bool {
-        self.lock().iter().any(|c| c.status == Status::Failed)
+        self.failures() > 0
+    }
+
+    /// How many checks failed so far.
+    pub fn failures(&self) -> usize {
+        self.lock().iter().filter(|c| c.status == Status::Failed).count()
     }
 
     /// The outcome so far.

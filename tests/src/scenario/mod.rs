@@ -26,16 +26,16 @@ use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::send::{Sender, http_client};
 use crate::client::tempo::Client;
+use crate::env::Env;
 use crate::model::door::Doors;
 use crate::model::ledger::Ledger;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 /// How long a queue may take to run empty.
 const DRAINED: Duration = Duration::from_secs(60);
 
 /// A scenario on its way.
-type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// One scenario.
 pub struct Scenario {
@@ -270,18 +270,12 @@ fn judge_ledger(env: &Env, what: &str, ledger: &Ledger) -> Result<()> {
     let summary = ledger.summary();
     let text = serde_json::to_string_pretty(&(&summary, ledger.lost())).context("writing JSON")?;
     env.evidence(&format!("ledger {}.json", what.replace([':', '/'], "")), text);
-    // A ledger without an acknowledged span would prove nothing.
-    let ok = summary.lost == 0 && summary.acked > 0;
-    let detail = format!(
-        "of {} acknowledged ({} refused, {} unknown, {} duplicates)",
-        summary.acked, summary.refused, summary.unknown, summary.duplicates
-    );
     env.recorder.measure(
         format!("{what}: acknowledged spans lost"),
         summary.lost as f64,
         "spans",
-        ok,
-        detail,
+        summary.proves_no_loss(),
+        summary.to_string(),
     );
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::backend::Component;
 use crate::client::load::{Load, Plan};
 use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
-use crate::run::Env;
+use crate::env::Env;
 use crate::wait::{Look, wait_for};
 
 /// The load before the outage and after it.

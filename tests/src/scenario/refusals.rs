@@ -10,10 +10,10 @@ use crate::backend::{Component, Stack};
 use crate::client::load::Plan;
 use crate::client::malformed::{self, Class, Input, PER_CLASS};
 use crate::client::readback::read_back;
+use crate::env::Env;
 use crate::model::corpus::now_unix_nano;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
-use crate::run::Env;
 
 /// No answer within this is no answer.
 const ANSWER: Duration = Duration::from_secs(20);

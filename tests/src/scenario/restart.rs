@@ -11,8 +11,8 @@ use super::{Access, drained, judge_ledger, queue_bytes, values};
 use crate::backend::{Component, Stack};
 use crate::client::load::{Load, Plan};
 use crate::client::readback::read_back;
+use crate::env::Env;
 use crate::model::ledger::Ledger;
-use crate::run::Env;
 
 const READY: Duration = Duration::from_secs(60);
 /// The load between two stops.

@@ -8,9 +8,9 @@ use super::{Access, values};
 use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample, now_unix_nano};
 use crate::model::door::Door;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 /// The retention that the scenario sets.

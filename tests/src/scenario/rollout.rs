@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::values;
 use crate::backend::StackSpec;
-use crate::run::Env;
+use crate::env::Env;
 
 /// Longer than anything here may take: an error before it is no time-out.
 const READY: Duration = Duration::from_secs(60);

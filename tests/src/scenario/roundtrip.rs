@@ -13,12 +13,12 @@ use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::send::http_client;
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::compare::compare;
 use crate::model::corpus::{Corpus, SPAN_MARKER, Sample};
 use crate::model::door::Door;
 use crate::model::expect::expected;
 use crate::model::outcome::Outcome;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 /// How long a trace may take to be found, on a busy two-core machine.

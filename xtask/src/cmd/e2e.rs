@@ -17,9 +17,11 @@ use serde::Serialize;
 use stack_tests::backend::Backend;
 use stack_tests::backend::cluster::{ClusterBackend, Setup};
 use stack_tests::backend::local::LocalBackend;
+use stack_tests::env::Shared;
 use stack_tests::report::{self, Report};
-use stack_tests::run::{RunOptions, run as run_scenarios};
+use stack_tests::run::{Kept, run as run_scenarios};
 use stack_tests::scenario::{self, Scenario};
+use tokio::runtime::Runtime;
 
 use crate::ctx::Ctx;
 use crate::local::{RUN_SPACE, plan, runs_dir, runtime, sweep};
@@ -79,7 +81,7 @@ pub struct E2eArgs {
     /// What random inputs are made from; printed, so that a run can be repeated.
     #[arg(long, env = "XTASK_SEED")]
     seed: Option<u64>,
-    /// Leave the stacks up after their scenarios until Ctrl-C.
+    /// Leave stacks up after the run until Ctrl-C: the last one of each scenario, and those of failed checks.
     #[arg(long)]
     keep: bool,
     /// Write the report as JUnit XML.
@@ -148,8 +150,9 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
     let seed = args
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
-    let report = match execute(ctx, args, scenarios.clone(), seed) {
-        Ok(report) => report,
+    let runtime = runtime()?;
+    let (report, kept) = match execute(ctx, args, &scenarios, seed, &runtime) {
+        Ok(ran) => ran,
         Err(error) => {
             // Whoever reads the files learns it as well.
             let names = scenarios.iter().map(|s| s.name);
@@ -170,11 +173,20 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         target::logs(ctx, args)?;
     }
     ctx.runner.cancel().check()?;
+    if !kept.is_empty() {
+        runtime.block_on(kept.hold(ctx.runner.cancel()));
+    }
     judge(&report, &ctx.artifacts("e2e"), seed)
 }
 
 /// Prepares the backend and runs the scenarios.
-fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u64) -> Result<Report> {
+fn execute(
+    ctx: &Ctx,
+    args: &E2eArgs,
+    scenarios: &[&'static Scenario],
+    seed: u64,
+    runtime: &Runtime,
+) -> Result<(Report, Kept)> {
     let runs = runs_dir(ctx);
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
@@ -184,7 +196,6 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
     }
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
-    let runtime = runtime()?;
     let backend: Arc<dyn Backend> = match args.backend {
         BackendName::Local => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
         BackendName::Kind | BackendName::Context => {
@@ -211,10 +222,8 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
         backend.name(),
         args.jobs
     ));
-    let options = RunOptions {
+    let shared = Arc::new(Shared {
         backend,
-        scenarios,
-        jobs: args.jobs.into(),
         seed,
         artifacts: ctx.artifacts("e2e"),
         keep: args.keep,
@@ -222,8 +231,8 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
         cancel: ctx.runner.cancel().clone(),
         workspace: ctx.workspace.clone(),
         toolbox: ctx.toolbox.clone(),
-    };
-    runtime.block_on(run_scenarios(options))
+    });
+    runtime.block_on(run_scenarios(&shared, scenarios, args.jobs.into()))
 }
 
 /// The pinned version of each tool that a backend runs.

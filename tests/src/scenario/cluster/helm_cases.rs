@@ -21,7 +21,7 @@ use serde_yaml::Value;
 
 use super::{Lab, READY, deliver, quick_values};
 use crate::backend::Stack;
-use crate::run::Env;
+use crate::env::Env;
 
 const RELEASE: &str = "tempo-stack";
 /// The labels that may select pods: none of them changes between versions.

@@ -16,8 +16,8 @@ use kube::discovery::ApiResource;
 
 use super::super::Access;
 use super::{Lab, cluster, deliver, documented_command, found, quick_values};
+use crate::env::Env;
 use crate::model::corpus::Sample;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 const RELEASE: &str = "tempo-stack";

@@ -23,9 +23,9 @@ use super::Access;
 use crate::backend::cluster::{ClusterBackend, ClusterStack, Namespace};
 use crate::backend::{Stack, stop_soon};
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
-use crate::run::Env;
 
 /// A start in a busy cluster.
 const READY: Duration = Duration::from_secs(90);
@@ -53,8 +53,16 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Removes the namespace, once evidence is gathered where a check failed.
+    /// The scenario is done with the namespace: it goes, unless `--keep` leaves its stacks up.
     async fn close(&self) -> Result<()> {
+        if self.env.keeps_in(self.namespace.name()) {
+            return Ok(());
+        }
+        self.remove().await
+    }
+
+    /// Removes the namespace, once evidence is gathered where a check failed.
+    async fn remove(&self) -> Result<()> {
         self.env.release(self.namespace.name()).await?;
         self.namespace.remove().await
     }

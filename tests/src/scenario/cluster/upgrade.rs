@@ -18,9 +18,9 @@ use crate::backend::cluster::{ClusterStack, PartKind};
 use crate::backend::{Component, Stack};
 use crate::client::load::{Load, Plan};
 use crate::client::readback::read_back;
+use crate::env::Env;
 use crate::model::corpus::Sample;
 use crate::model::ledger::Ledger;
-use crate::run::Env;
 
 const RELEASE: &str = "tempo-stack";
 /// The load before an upgrade and after it.
