@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use charts::program::image_tag;
 use charts::tools::Toolbox;
 use charts::workspace::Workspace;
 use kit::step::Cancel;
+use semver::Version;
 use serde_yaml::Value;
 
 use crate::backend::{Backend, Bucket, Component, ObjectStore, Stack, StackSpec};
+use crate::client::engine::Engine;
 use crate::client::send::http_client;
 use crate::diagnostics;
 use crate::report::Recorder;
@@ -84,6 +87,16 @@ impl Env {
             stores: Mutex::default(),
             evidence: Mutex::default(),
         }
+    }
+
+    /// The engine of the Tempo that runs.
+    pub fn engine(&self) -> Result<Engine> {
+        let versions = self.backend.versions();
+        let version = versions.get("tempo").context("the backend names no version of Tempo")?;
+        // A cluster names the image.
+        let version = image_tag(version).unwrap_or(version);
+        let version = Version::parse(version).with_context(|| format!("Tempo's version {version:?}"))?;
+        Ok(Engine::of(&version))
     }
 
     /// Starts a stack with these values of the umbrella and waits until it is ready.
