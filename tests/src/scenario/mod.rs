@@ -3,6 +3,8 @@
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
 mod cluster;
+#[cfg(test)]
+mod honest;
 mod names;
 mod outage;
 mod refusals;

@@ -63,11 +63,10 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         detail,
     );
     let detail = "answers without the trace although its time was not up";
-    env.recorder.measure(
+    env.recorder.measured(
         "gaps on the way from ingester to store",
         f64::from(watched.gaps),
         "answers",
-        true,
         detail,
     );
 

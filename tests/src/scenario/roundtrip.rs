@@ -179,7 +179,7 @@ fn report_times(env: &Env, name: &str, mut times: Vec<Duration>) {
             milliseconds(longest),
             times.len()
         );
-        env.recorder.measure(name, milliseconds(median), "ms", true, detail);
+        env.recorder.measured(name, milliseconds(median), "ms", detail);
     }
 }
 

@@ -300,12 +300,13 @@ fn summary(report: &Report) -> String {
     let mut text = String::from("\n");
     for scenario in &report.scenarios {
         let status = format!("{:?}", scenario.status).to_lowercase();
-        let checks = scenario.checks.len();
         // Writing to a String can't fail.
         let _ = writeln!(
             text,
-            "{:<10} {status:<8} {:>6.1} s  {checks} checks",
-            scenario.name, scenario.seconds
+            "{:<10} {status:<8} {:>6.1} s  {}",
+            scenario.name,
+            scenario.seconds,
+            scenario.counts()
         );
     }
     let versions = report
@@ -315,9 +316,10 @@ fn summary(report: &Report) -> String {
         .collect::<Vec<_>>();
     let _ = writeln!(
         text,
-        "{} backend, {}, {:.1} s",
+        "{} backend, {}, {}, {:.1} s",
         report.backend,
         versions.join(", "),
+        report.counts(),
         report.seconds
     );
     let _ = writeln!(text, "{}", report.summary());

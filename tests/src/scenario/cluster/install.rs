@@ -15,7 +15,7 @@ use kube::api::ListParams;
 use regex::Regex;
 use serde_yaml::Value;
 
-use super::{DOCUMENTED, Lab, READY, cluster, deliver, documented_command, stack_values};
+use super::{DOCUMENTED, Lab, READY, cluster, delivers, documented_command, stack_values};
 use crate::backend::cluster::{ClusterStack, Shell};
 use crate::backend::{Bucket, Component, Stack};
 use crate::client::tempo::Client;
@@ -103,10 +103,8 @@ async fn ready(env: &Env, lab: &Lab<'_>, what: &str, release: &str, begun: Insta
     stack.wait_ready(READY).await?;
     let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     env.recorder
-        .measure(format!("{what}: from the command to ready"), seconds, "s", true, "");
-    deliver(env, stack.as_ref(), 0).await?;
-    env.recorder
-        .check(format!("{what}: a trace goes in and is found"), true, "");
+        .measured(format!("{what}: from the command to ready"), seconds, "s", "");
+    delivers(env, stack.as_ref(), 0, what).await;
     Ok(stack)
 }
 

@@ -158,6 +158,17 @@ async fn deliver(env: &Env, stack: &dyn Stack, n: u32) -> Result<Sample> {
     Ok(sample)
 }
 
+/// Checks that a trace goes in and is found.
+async fn delivers(env: &Env, stack: &dyn Stack, n: u32, what: &str) {
+    let delivered = deliver(env, stack, n).await;
+    let detail = delivered.as_ref().err().map(|error| format!("{error:#}"));
+    env.recorder.check(
+        format!("{what}: a trace goes in and is found"),
+        delivered.is_ok(),
+        detail.unwrap_or_default(),
+    );
+}
+
 /// Waits until Tempo answers with a sample.
 async fn found(env: &Env, stack: &dyn Stack, sample: &Sample) -> Result<Duration> {
     let access = Access::new(stack)?;

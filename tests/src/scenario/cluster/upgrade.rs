@@ -150,11 +150,10 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
     let patience = if keeps_all { READ } else { PAUSE * 5 };
     read_back(&access.tempo, &mut ledger, patience, &env.cancel).await?;
     let gap = f64::from(ledger.longest_gap_ms());
-    env.recorder.measure(
+    env.recorder.measured(
         format!("{what}: longest time without an acknowledgement"),
         gap,
         "ms",
-        true,
         "",
     );
     if keeps_all {
