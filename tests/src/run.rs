@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_check_with_keep_leaves_its_stack_up_until_the_user_stops_it() {
-        let backend = FakeBackend::new();
+        let backend = FakeBackend::default();
         let shared = shared(&backend, true);
         let failing = scenario(|env| Box::pin(two_stacks(env, false)));
         // More scenarios than jobs: a stack that is kept holds up none of them.
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn keep_leaves_the_last_stack_of_a_scenario_that_passed_up() {
-        let backend = FakeBackend::new();
+        let backend = FakeBackend::default();
         let passing = scenario(|env| Box::pin(two_stacks(env, true)));
         let (_, kept) = run(&shared(&backend, true), &[passing], 1).await.unwrap();
         assert_eq!((backend.up(), kept.is_empty()), (vec![false, true], false));
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_keep_every_stack_is_stopped_whatever_a_check_says() {
-        let backend = FakeBackend::new();
+        let backend = FakeBackend::default();
         let failing = scenario(|env| Box::pin(two_stacks(env, false)));
         let (_, kept) = run(&shared(&backend, false), &[failing], 1).await.unwrap();
         assert_eq!((backend.up(), kept.is_empty()), (vec![false, false], true));
@@ -213,7 +213,7 @@ mod tests {
             env.recorder.check("what comes then", false, "");
             Ok(())
         }
-        let backend = FakeBackend::new();
+        let backend = FakeBackend::default();
         let shared = shared(&backend, true);
         let (report, _kept) = run(&shared, &[scenario(|env| Box::pin(goes_on(env)))], 1)
             .await

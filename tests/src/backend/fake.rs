@@ -25,15 +25,16 @@ pub struct FakeBackend {
     folder: Arc<TempDir>,
 }
 
-impl FakeBackend {
-    /// Without any stack yet.
-    pub fn new() -> FakeBackend {
+impl Default for FakeBackend {
+    fn default() -> FakeBackend {
         FakeBackend {
             stacks: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
+}
 
+impl FakeBackend {
     /// Whether each stack is up, by the order of their starts.
     pub fn up(&self) -> Vec<bool> {
         let stacks = self.stacks.lock().unwrap();
