@@ -154,6 +154,7 @@ mod tests {
     use super::*;
     use crate::backend::fake::{FakeBackend, shared};
     use crate::backend::{StackSpec, fake};
+    use crate::scenario::{Run, Set};
 
     /// Starts two stacks one after the other; `failing` is asked of the second.
     async fn two_stacks(env: &Env, passes: bool) -> Result<()> {
@@ -165,11 +166,19 @@ mod tests {
         Ok(())
     }
 
-    fn scenario(run: for<'a> fn(&'a Env) -> crate::scenario::Running<'a>) -> &'static Scenario {
+    fn scenario(run: Run) -> &'static Scenario {
+        taking(1, run)
+    }
+
+    fn taking(stacks: u32, run: Run) -> &'static Scenario {
         Box::leak(Box::new(Scenario {
             name: "fake",
             proves: "",
+            set: Set::Core,
             needs: Needs::Stack,
+            stacks,
+            tools: &[],
+            local_tools: &[],
             run,
         }))
     }
