@@ -10,4 +10,5 @@ pub mod parallel;
 pub mod progress;
 pub mod run_dir;
 pub mod step;
+pub mod wait;
 pub mod whole_file;
