@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kit::failure::{Failure, Kind, kind_of};
 use kit::step::{Output, Runner, Step};
+use kit::wait::{self, Probe, TimedOut};
 use serde::{Deserialize, Serialize};
 
 /// How to get a Docker that answers.
@@ -14,8 +15,12 @@ pub const START_DOCKER: &str = "as root on Debian: bash ci/testbed/docker.sh";
 /// The label by which kind finds the containers of a cluster.
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 
+/// What Docker calls the things that are asked for here.
+const OBJECTS: [&str; 4] = ["object", "container", "image", "network"];
+
 /// How long a container may be listed before it can be inspected.
 const CHANGING: Duration = Duration::from_secs(30);
+const CHANGING_PERIOD: Duration = Duration::from_millis(200);
 
 /// What we read of `docker info`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -178,22 +183,23 @@ impl Docker {
         let filter = format!("label={KIND_LABEL}={cluster}");
         let list = Docker::step("list the nodes", ["ps", "--all", "--quiet", "--filter", &filter]);
         let inspect = Docker::step("inspect the nodes", ["inspect", "--type", "container"]);
-        let started = Instant::now();
-        loop {
+        let what = format!("Docker can inspect the nodes of {cluster}");
+        wait::until(&what, CHANGING_PERIOD, CHANGING, self.runner.cancel(), || {
             let listed = self.run(&list)?.stdout;
             if listed.trim().is_empty() {
-                return Ok(Vec::new());
+                return Ok(Probe::Found(Vec::new()));
             }
             let output = self.runner.try_run(&inspect.clone().args(listed.split_whitespace()))?;
             if output.success() {
-                return parse(&output.stdout);
+                return Ok(Probe::Found(parse(&output.stdout)?));
             }
             // Docker lists a container while it still makes it, or no longer quite has it.
-            if !says_absent(&output.stderr) || started.elapsed() > CHANGING {
-                return Err(failed(&inspect, &output));
+            match says_absent(&output.stderr) {
+                true => Ok(Probe::NotYet(output.tail())),
+                false => Err(failed(&inspect, &output)),
             }
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        })
+        .map_err(environment)
     }
 
     /// Removes something; that it is gone already is no error.
@@ -247,10 +253,21 @@ fn failed(step: &Step, output: &Output) -> anyhow::Error {
     )
 }
 
-/// Docker's words for "there is none", which differ between kinds of objects.
+/// Whether Docker says that there is no such object, in the words of its engine or of its command line.
+///
+/// Where no engine answers, newer command lines end with the socket's "no such file or directory".
 fn says_absent(stderr: &str) -> bool {
-    let text = stderr.to_lowercase();
-    text.contains("no such") || text.contains("not found")
+    stderr.to_lowercase().lines().any(|line| {
+        let said = ["error response from daemon: ", "error: "]
+            .iter()
+            .find_map(|prefix| line.strip_prefix(prefix));
+        said.is_some_and(|said| {
+            OBJECTS.iter().any(|object| {
+                said.starts_with(&format!("no such {object}: "))
+                    || said.starts_with(&format!("{object} ")) && said.ends_with(" not found")
+            })
+        })
+    })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>> {
@@ -266,6 +283,7 @@ pub fn environment(error: anyhow::Error) -> anyhow::Error {
             }
             anyhow::Error::new(failure)
         }
+        Err(late) if late.is::<TimedOut>() => Failure::environment(late.to_string(), ""),
         Err(other) => other,
     }
 }
@@ -294,10 +312,27 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_down_is_not_taken_for_one_without_an_object() {
-        assert!(says_absent("Error: No such image: a:1"));
-        assert!(says_absent("Error response from daemon: network kind-a not found"));
-        assert!(!says_absent(
-            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
-        ));
+        for absent in [
+            "Error: No such image: a:1",
+            "Error: No such container: c",
+            "Error: No such network: kind-a",
+            "error: no such object: c",
+            "[]\nError response from daemon: No such image: a:1",
+            "Error response from daemon: no such image: a:1: No such image: a:1",
+            "Error response from daemon: No such container: c",
+            "Error response from daemon: network kind-a not found",
+        ] {
+            assert!(says_absent(absent), "{absent}");
+        }
+        for down in [
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+            "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if \
+             the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory",
+            "error during connect: Get \"http://d:2375/v1.47/images/a/json\": dial tcp: lookup d: no such host",
+            "Failed to initialize: unable to resolve docker endpoint: context \"c\": context not found: open \
+             /root/.docker/contexts/meta/1/meta.json: no such file or directory",
+        ] {
+            assert!(!says_absent(down), "{down}");
+        }
     }
 }
