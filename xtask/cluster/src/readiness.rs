@@ -1,6 +1,8 @@
 //! Which nodes and pods aren't ready, and why, from what `kubectl get nodes,pods -o json` prints.
 
 use anyhow::{Context, Result};
+use kit::failure::{Kind, kind_of};
+use kit::step::Output;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -70,9 +72,24 @@ struct Waiting {
 /// What kubeadm and kind put into a cluster; pods elsewhere are the user's.
 const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "local-path-storage"];
 
+/// What isn't ready, each with its reason, from how `kubectl get nodes,pods -o json` ended. That the API
+/// server doesn't answer, at all or in time, is a reason like any other.
+pub fn unready(answer: Result<Output>) -> Result<Vec<String>> {
+    let silent = |why: &str| Ok(vec![format!("the API server doesn't answer: {why}")]);
+    match answer {
+        Ok(output) if output.success() => unready_of_system(&output.stdout),
+        Ok(output) => silent(output.tail().lines().next_back().unwrap_or_default()),
+        // A step that took too long.
+        Err(error) if kind_of(&error) == Kind::Environment => {
+            silent(error.to_string().lines().next().unwrap_or_default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Nodes and system pods that aren't ready, each with its reason; none if all are. A node and a pod in
 /// each system namespace must be there.
-pub fn unready_of_system(json: &str) -> Result<Vec<String>> {
+fn unready_of_system(json: &str) -> Result<Vec<String>> {
     let list: List = serde_json::from_str(json).context("reading what kubectl printed")?;
     let of_system =
         |object: &&Object| object.kind == "Node" || SYSTEM_NAMESPACES.contains(&object.metadata.namespace.as_str());
@@ -170,6 +187,25 @@ mod tests {
     fn ready_nodes_and_pods_and_finished_pods_are_not_named() {
         let done = r#"{"kind":"Pod","metadata":{"name":"d","namespace":"kube-system"},"status":{"phase":"Succeeded"}}"#;
         assert!(list(&[NODE, POD, STORAGE, done]).is_empty());
+    }
+
+    #[test]
+    fn an_api_server_that_is_slow_or_away_is_a_reason_and_an_interrupt_is_an_error() {
+        use kit::step::{Cancel, Runner, Step};
+        use std::time::Duration;
+
+        let cancel = Cancel::default();
+        let runner = Runner::new(cancel.clone(), false);
+        let step = |script: &str| Step::new("kubectl get", "sh").args(["-c", script]);
+        let run = |script: &str| unready(runner.try_run(&step(script)));
+        let slow = step("exec sleep 600").timeout(Duration::from_millis(50));
+        let slow = unready(runner.try_run(&slow)).unwrap();
+        assert!(slow[0].contains("doesn't answer: kubectl get took longer"), "{slow:?}");
+        let away = run("echo 'connection refused' >&2; exit 1").unwrap();
+        assert_eq!(away, ["the API server doesn't answer: connection refused"]);
+        assert!(run("echo nonsense").is_err(), "that is no answer of kubectl's");
+        cancel.cancel();
+        assert_eq!(kind_of(&run("true").unwrap_err()), Kind::Interrupted);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use kit::failure::{Failure, Kind, kind_of};
 use kit::progress::Progress;
 use kit::run_dir::{self, MARKER, RunDir};
 use kit::step::{Cancel, Runner, Step};
+use kit::wait::{self, Probe, TimedOut};
 use semver::Version;
 use serde::Serialize;
 
@@ -37,6 +38,11 @@ const SICK_AFTER: Duration = Duration::from_secs(60);
 const PULL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// A container that a killed client asked for was seen 0.1 s later.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How often nodes and pods are asked for while they come up.
+const READY_PERIOD: Duration = Duration::from_millis(300);
+/// How long Docker may take to forget what it was told to remove.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
+const REMOVE_PERIOD: Duration = Duration::from_millis(200);
 /// kubeadm's file in the node.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 /// Lines that kind prints while it makes a cluster.
@@ -76,6 +82,14 @@ pub struct Cluster {
     name: String,
     project: Project,
     docker: Docker,
+}
+
+/// What waiting for a cluster came to.
+enum Health {
+    /// Its nodes and system pods are ready.
+    Ready,
+    /// Docker answers, yet the cluster was not ready in time, for these reasons.
+    Sick(String),
 }
 
 /// A rendered config, the key of what a cluster made of it is, and what is loaded into the cluster.
@@ -292,19 +306,21 @@ impl Cluster {
         }
     }
 
+    /// Only a sick cluster is replaced: an error on the way to one that is ready says nothing about it.
     fn keep_or_replace(&self, config: &Prepared, done: &'static str) -> Result<&'static str> {
-        let kept = self.wait_ready(SICK_AFTER).and_then(|()| {
-            self.write_kubeconfig()?;
-            self.load(&config.images)
-        });
-        match kept {
-            Ok(_) => Ok(done),
-            Err(error) if kind_of(&error) == Kind::Interrupted => Err(error),
-            Err(error) => self.replace(config, &format!("{error:#}")),
+        match self.wait_ready(SICK_AFTER)? {
+            Health::Sick(why) => self.replace(config, &why),
+            Health::Ready => {
+                self.write_kubeconfig()?;
+                self.load(&config.images)?;
+                Ok(done)
+            }
         }
     }
 
     fn replace(&self, config: &Prepared, why: &str) -> Result<&'static str> {
+        // Before the removal: without kind there would be no cluster at all.
+        self.kind()?;
         self.project.say(format!("replacing the cluster {}: {why}", self.name));
         self.remove()?;
         self.create(config)?;
@@ -361,8 +377,10 @@ impl Cluster {
         progress.finish("the API server answers");
         // Pods of the system come up meanwhile.
         self.load(&config.images)?;
-        self.wait_ready(READY_TIMEOUT)?;
-        Ok(fs_err::remove_file(&mark)?)
+        match self.wait_ready(READY_TIMEOUT)? {
+            Health::Ready => Ok(fs_err::remove_file(&mark)?),
+            Health::Sick(why) => Err(Failure::environment(why, "see what `cargo xtask doctor` says")),
+        }
     }
 
     /// There as long as the cluster is being made: after a `kill -9` nothing else tells.
@@ -407,15 +425,24 @@ impl Cluster {
     /// The order matters: as long as the network is there, an interrupted removal can be told from a
     /// foreign cluster.
     fn remove(&self) -> Result<()> {
-        loop {
-            let observed = self.observe()?;
-            if observed == Observed::default() {
-                break;
-            }
-            for step in removal(&observed) {
-                self.docker.remove(&step)?;
-            }
-        }
+        let gone = format!("the cluster {} is gone", self.name);
+        wait::until(
+            &gone,
+            REMOVE_PERIOD,
+            REMOVE_TIMEOUT,
+            self.project.runner.cancel(),
+            || {
+                let observed = self.observe()?;
+                if observed == Observed::default() {
+                    return Ok(Probe::Found(()));
+                }
+                for step in removal(&observed) {
+                    self.docker.remove(&step)?;
+                }
+                Ok(Probe::NotYet(format!("{} nodes", observed.nodes.len())))
+            },
+        )
+        .map_err(environment)?;
         self.unmerge()?;
         let dir = self.folder();
         if dir.is_dir() {
@@ -486,33 +513,29 @@ impl Cluster {
     /// What isn't ready, with reasons. An API that doesn't answer is one of them.
     pub fn unready(&self) -> Result<Vec<String>> {
         let step = self.kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"]);
-        let output = self.project.runner.try_run(&step)?;
-        if !output.success() {
-            let why = output.tail().lines().next_back().unwrap_or_default().to_owned();
-            return Ok(vec![format!("the API server doesn't answer: {why}")]);
-        }
-        readiness::unready_of_system(&output.stdout)
+        readiness::unready(self.project.runner.try_run(&step))
     }
 
-    fn wait_ready(&self, timeout: Duration) -> Result<()> {
+    fn wait_ready(&self, timeout: Duration) -> Result<Health> {
         let started = Instant::now();
         let mut progress = Progress::start(format!("waiting for {}", self.name), 0, self.project.options.quiet);
-        loop {
-            let unready = self.unready()?;
+        let what = format!("the cluster {} is ready", self.name);
+        let waited = wait::until(&what, READY_PERIOD, timeout, self.project.runner.cancel(), || {
+            let unready = self.unready()?.join("; ");
             if unready.is_empty() {
-                progress.finish(&format!("ready after {:.0} s", started.elapsed().as_secs_f64()));
-                return Ok(());
+                return Ok(Probe::Found(()));
             }
-            if started.elapsed() > timeout {
-                return Err(Failure::environment(
-                    format!("not ready after {} s: {}", timeout.as_secs(), unready.join("; ")),
-                    "see what `cargo xtask doctor` says",
-                ));
-            }
-            progress.advance(&unready.join("; "));
-            self.project.runner.cancel().check()?;
-            std::thread::sleep(Duration::from_millis(300));
-        }
+            progress.advance(&unready);
+            Ok(Probe::NotYet(unready))
+        });
+        let Err(error) = waited else {
+            progress.finish(&format!("ready after {:.0} s", started.elapsed().as_secs_f64()));
+            return Ok(Health::Ready);
+        };
+        let late = error.downcast::<TimedOut>()?;
+        // A Docker that has stopped meanwhile says nothing about the cluster.
+        self.docker.info()?;
+        Ok(Health::Sick(late.to_string()))
     }
 
     fn config_file(&self) -> PathBuf {
