@@ -14,7 +14,7 @@ use serde::Serialize;
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalArgs {
-    /// Print the commands that would run, and run none of them.
+    /// Print the programs that would run; only those that change nothing run (`git log`, `docker inspect`).
     #[arg(long, global = true)]
     pub dry_run: bool,
     /// Show the command lines that run.
@@ -60,6 +60,7 @@ impl Ctx {
     /// Reads the workspace.
     pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
         let options = Options {
+            plan: args.dry_run,
             verbose: args.verbose > 0,
             quiet: args.quiet,
             artifacts: args.artifacts.clone(),
@@ -87,6 +88,12 @@ impl Ctx {
             }
             Format::Json => self.print(value, ""),
         }
+    }
+
+    /// Prints what a plan noted, at the end of a command.
+    #[allow(dead_code, reason = "commands move to it one by one")]
+    pub fn print_planned(&self) -> Result<()> {
+        self.print_plan(&self.runner.planned())
     }
 
     /// Prints a plan: the commands that would run.

@@ -228,7 +228,7 @@ impl Toolbox {
         }
         // Without Go nothing says which build fits this machine, and nothing could be built either.
         let Ok(go) = self.go(tool) else { return Ok(None) };
-        Ok(self.cached(tool, &go)?.filter(|i| i.path.is_file()))
+        Ok(Some(self.cached(tool, &go)?).filter(|i| i.path.is_file()))
     }
 
     /// The tool from PATH in an accepted version, from the cache, or built now.
@@ -243,10 +243,15 @@ impl Toolbox {
     pub fn pinned(&self, name: &str) -> Result<Installed> {
         let tool = self.tool(name)?;
         let go = self.go(tool)?;
-        let installed = self
-            .cached(tool, &go)?
-            .context("a pinned tool has a place in the cache")?;
+        let installed = self.cached(tool, &go)?;
         if installed.path.is_file() {
+            return Ok(installed);
+        }
+        if self.runner.plans() {
+            let build = self.build_step(tool, &installed.path);
+            if !self.runner.planned().iter().any(|step| step.name == build.name) {
+                self.runner.run(&build)?;
+            }
             return Ok(installed);
         }
         let dir = installed.path.parent().context("a cached tool has a folder")?;
@@ -266,7 +271,7 @@ impl Toolbox {
     pub fn find_pinned(&self, name: &str) -> Result<Option<Installed>> {
         let tool = self.tool(name)?;
         let Ok(go) = self.go(tool) else { return Ok(None) };
-        Ok(self.cached(tool, &go)?.filter(|i| i.path.is_file()))
+        Ok(Some(self.cached(tool, &go)?).filter(|i| i.path.is_file()))
     }
 
     /// A name for exactly the program that the pinned module gives: version and key of its sources.
@@ -337,7 +342,8 @@ impl Toolbox {
         let missing = |what: String| Failure::tool(what, remedy.as_str());
         let step = self
             .go_step("go env".into(), tool)
-            .args(["env", "GOVERSION", "GOOS", "GOARCH"]);
+            .args(["env", "GOVERSION", "GOOS", "GOARCH"])
+            .reads();
         let output = match self.runner.try_run(&step) {
             Ok(output) if output.success() => output,
             Ok(output) => {
@@ -377,7 +383,7 @@ impl Toolbox {
         ))
     }
 
-    fn cached(&self, tool: &Tool, go: &Go) -> Result<Option<Installed>> {
+    fn cached(&self, tool: &Tool, go: &Go) -> Result<Installed> {
         let key = self.key(tool, go)?;
         let version = &tool.file.version;
         let dir = self
@@ -385,12 +391,12 @@ impl Toolbox {
             .join("tools")
             .join(&tool.name)
             .join(format!("{version}-{key}"));
-        Ok(Some(Installed {
+        Ok(Installed {
             name: tool.name.clone(),
             path: dir.join(&tool.name),
             version: version.clone(),
             origin: Origin::Pinned,
-        }))
+        })
     }
 
     /// The first 16 hexadecimal digits of a SHA-256 over all that decides the binary.
@@ -488,7 +494,8 @@ impl Toolbox {
             .find(|path| path.is_file())?;
         let step = Step::new(format!("{} version", tool.name), &path)
             .args(&tool.file.probe)
-            .timeout(Duration::from_secs(10));
+            .timeout(Duration::from_secs(10))
+            .reads();
         let output = self.runner.try_run(&step).ok()?;
         let version = find_version(&output.stdout).or_else(|| find_version(&output.stderr))?;
         tool.file.accept.matches(&version).then(|| Installed {
