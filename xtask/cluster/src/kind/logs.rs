@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kit::step::Step;
 
-use crate::kind::{Cluster, readiness};
+use crate::kind::Cluster;
+use crate::readiness;
 
 /// `kind export logs` has been seen to hang (kind #588).
 const LOGS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,30 +31,27 @@ impl Cluster {
         }
         let list = self.kubectl(&["get", "pods", "--all-namespaces", "-o", "json"]);
         let output = self.project.runner.try_run(&list)?;
-        let containers = if output.success() {
-            readiness::containers(&output.stdout)?
+        let pods = if output.success() {
+            readiness::pods(&output.stdout)?
         } else {
             Vec::new()
         };
-        for container in containers {
-            let readiness::ContainerName {
-                namespace,
-                pod,
-                container,
-                restarts,
-            } = &container;
-            for previous in [false, true] {
-                if previous && *restarts == 0 {
-                    continue;
+        for pod in &pods {
+            let (namespace, name) = (
+                readiness::namespace(pod),
+                pod.metadata.name.as_deref().unwrap_or_default(),
+            );
+            for container in readiness::statuses(pod) {
+                let mut query = vec!["logs", "--namespace", namespace, name, "--container", &container.name];
+                let file = |end: &str| {
+                    let folder = dir.join("pods").join(namespace);
+                    folder.join(format!("{name}-{}.{end}", container.name))
+                };
+                missing.extend(self.save(&self.kubectl(&query), &file("log")));
+                if container.restart_count > 0 {
+                    query.push("--previous");
+                    missing.extend(self.save(&self.kubectl(&query), &file("previous.log")));
                 }
-                let mut query = vec!["logs", "--namespace", namespace, pod, "--container", container];
-                query.extend(previous.then_some("--previous"));
-                let end = if previous { "previous.log" } else { "log" };
-                let file = dir
-                    .join("pods")
-                    .join(namespace)
-                    .join(format!("{pod}-{container}.{end}"));
-                missing.extend(self.save(&self.kubectl(&query), &file));
             }
         }
         Ok(missing)
