@@ -9,7 +9,7 @@ use kit::run_dir::RunDir;
 use kit::step::Step;
 
 use crate::docker::Docker;
-use crate::kind::{Cluster, within};
+use crate::kind::Cluster;
 
 /// The largest image takes seconds; a slow disk takes longer.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
@@ -46,7 +46,7 @@ impl Cluster {
         );
         // kind saves the images to a temporary file: here, it goes with the run however that ends.
         let run = RunDir::temporary("load")?;
-        let step = within(&run, self.load_step(&missing)?);
+        let step = self.load_step(&missing)?.in_run(&run);
         let output = self.project.runner.stream(&step, &mut |line| progress.advance(line))?;
         if !output.success() {
             return Err(Failure::environment(

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use charts::project::Project;
 use kit::failure::{Failure, Kind, kind_of};
+use kit::key::Key;
 use kit::progress::Progress;
-use kit::run_dir::{self, MARKER, RunDir};
+use kit::run_dir::{self, RunDir};
 use kit::step::{Cancel, Runner, Step};
 use kit::wait::{self, Probe, TimedOut};
 use semver::Version;
@@ -24,7 +25,6 @@ use crate::ownership::{CLUSTER_LABEL, CONFIG_LABEL, Decision, IMAGES_LABEL, Obse
 use crate::readiness;
 use crate::source::{Choice, Images, Offer, Source, Wish, choose};
 use crate::testbed::Testbed;
-use crate::testbed::key::Key;
 
 /// The cluster that commands mean if none is named.
 pub const DEFAULT_NAME: &str = "tempo-stack";
@@ -358,7 +358,7 @@ impl Cluster {
         let file = self.config_file();
         fs_err::write(&file, &config.text)?;
         let run = RunDir::temporary("cluster")?;
-        let step = within(&run, self.create_step()?);
+        let step = self.create_step()?.in_run(&run);
         let mut progress = Progress::start(
             format!("cluster {}", self.name),
             CREATE_LINES,
@@ -616,10 +616,4 @@ fn removal(observed: &Observed) -> Vec<Step> {
     let network = observed.network.iter();
     let network = network.map(|network| Docker::step("remove the network", ["network", "rm", &network.name]));
     nodes.chain(network).collect()
-}
-
-/// The step with its temporary files in the run's folder, and marked: neither outlives the run.
-pub(crate) fn within(run: &RunDir, step: Step) -> Step {
-    let folder = run.path().to_string_lossy();
-    step.env("TMPDIR", &*folder).env(MARKER, &*folder)
 }

@@ -10,9 +10,7 @@ use kit::run_dir::RunDir;
 use kit::step::Step;
 
 use crate::docker::{Docker, START_DOCKER, environment};
-use crate::kind::within;
-use crate::testbed::key::Key;
-use crate::testbed::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label};
+use crate::testbed::base::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label, layout_key};
 
 /// A slow mirror and a busy machine take less than this.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
@@ -37,7 +35,7 @@ pub struct Debian {
 impl Debian {
     fn key(testbed: &Testbed) -> Result<String> {
         let debian = &testbed.recipe.debian;
-        let key = Key::of_layout()
+        let key = layout_key()
             .text("suite", &debian.suite)
             .value("packages", &debian.packages)?;
         Ok(key.finish())
@@ -75,7 +73,7 @@ impl Debian {
 
     /// What a part is made of.
     pub fn part_key(&self, testbed: &Testbed, name: &str) -> Result<String> {
-        let key = Key::of_layout()
+        let key = layout_key()
             .text("debian", &self.id)
             .value("files", &testbed.recipe.debian.parts.get(name))?
             .file(&folder(&testbed.project).join(COLLECT))?;
@@ -182,7 +180,7 @@ fn make(testbed: &Testbed) -> Result<()> {
     let work = RunDir::create(&cache, "debian")?;
     let root = work.path().join("root");
     let mut progress = Progress::start("Debian root", BOOTSTRAP_LINES, project.options.quiet);
-    let step = within(&work, bootstrap_step(testbed, &root));
+    let step = bootstrap_step(testbed, &root).in_run(&work);
     let output = project.runner.stream(&step, &mut |line| progress.advance(line))?;
     if output.stderr.contains("debootstrap: not found") || output.code == Some(127) {
         return Err(Failure::tool("debootstrap is not installed", START_DOCKER));

@@ -1,17 +1,17 @@
 //! Images of one program: the program, a few files of Debian, nothing else.
 
 use anyhow::{Context, Result};
+use kit::progress::Progress;
 use kit::run_dir::RunDir;
 
 use crate::testbed::archive::Archive;
+use crate::testbed::base::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, label, layout_key};
 use crate::testbed::debian::Debian;
-use crate::testbed::key::Key;
 use crate::testbed::recipe::Entry;
-use crate::testbed::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, label};
 
 /// What an image is made of. The program's place in the cache names its module, sums and compiler.
 pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> {
-    let mut key = Key::of_layout().value("entry", entry)?;
+    let mut key = layout_key().value("entry", entry)?;
     if let Some(tool) = &entry.tool {
         key = key.text("program", &testbed.project.toolbox.build_id(tool)?);
     }
@@ -21,8 +21,27 @@ pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> 
     Ok(key.finish())
 }
 
+/// Makes those of the images that Docker doesn't have, made of the same things.
+pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Result<()> {
+    let total = entries.len() as u64;
+    let mut progress = Progress::start("packing images", total, testbed.project.options.quiet);
+    let mut made = 0;
+    for entry in entries {
+        testbed.project.runner.cancel().check()?;
+        let name = testbed.image_name(entry)?;
+        progress.advance(&name);
+        let key = key(testbed, debian, entry)?;
+        if !testbed.has(&name, &key)? {
+            build(testbed, debian, entry, &name, &key)?;
+            made += 1;
+        }
+    }
+    progress.finish(&format!("{made} of {total} made anew"));
+    Ok(())
+}
+
 /// Packs an image and gives it to Docker.
-pub fn build(testbed: &Testbed, debian: &Debian, entry: &Entry, name: &str, key: &str) -> Result<()> {
+fn build(testbed: &Testbed, debian: &Debian, entry: &Entry, name: &str, key: &str) -> Result<()> {
     let work = RunDir::create(&testbed.cache(), "image")?;
     let mut archive = Archive::create(&work.path().join("image.tar"))?;
     // Programs expect both; on a read-only root a volume is mounted over them.

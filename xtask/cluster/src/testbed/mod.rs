@@ -1,39 +1,30 @@
 //! The offline test bed: a kind node image and workload images from Go modules and Debian packages,
 //! for machines that reach no image registry.
 //!
-//! [`recipe`] says what is made, [`debian`] makes the Debian root and takes files from it, [`image`]
-//! packs single-program images as an [`archive`], [`node`] makes the node image. Every image carries the key of what it
-//! was made of; one whose key fits is not made again.
+//! [`recipe`] says what is made and [`base`] how it is called, [`debian`] makes the Debian root and takes
+//! files from it, [`image`] packs single-program images as an [`archive`], [`node`] makes the node image.
+//! Every image carries the key of what it was made of; one whose key fits is not made again.
 
 pub mod archive;
+pub mod base;
 pub mod debian;
 pub mod image;
-pub mod key;
 pub mod node;
 pub mod recipe;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
-use charts::project::Project;
+use anyhow::Result;
 use kit::disk;
-use kit::progress::Progress;
 use kit::run_dir;
 use kit::step::Step;
 use serde::Serialize;
 
+pub use self::base::Testbed;
 use crate::docker::Docker;
+use crate::testbed::base::KEY_LABEL;
 use crate::testbed::debian::Debian;
-use crate::testbed::recipe::{Entry, Recipe};
-
-/// On our images: the key of what they were made of.
-pub const KEY_LABEL: &str = "tempo-stack.testbed.key";
-/// On our images: the Go module and version of the program.
-pub const MODULE_LABEL: &str = "tempo-stack.testbed.module";
-/// On our images: the Debian packages with versions, one a line.
-pub const PACKAGES_LABEL: &str = "tempo-stack.testbed.packages";
+use crate::testbed::recipe::Entry;
 
 /// The Debian root while it is made and the images in Docker: 3.2 GiB seen at the most.
 pub const SPACE: u64 = 5 * 1024 * 1024 * 1024;
@@ -51,72 +42,7 @@ pub struct Status {
     pub size: Option<u64>,
 }
 
-/// The test bed of a workspace.
-#[derive(Debug, Clone)]
-pub struct Testbed {
-    /// What it is made of.
-    pub recipe: Recipe,
-    project: Project,
-    docker: Docker,
-}
-
 impl Testbed {
-    /// Reads `ci/testbed/testbed.yaml`.
-    pub fn read(project: &Project) -> Result<Testbed> {
-        Ok(Testbed {
-            recipe: Recipe::read(&folder(project))?,
-            project: project.clone(),
-            docker: Docker::new(project.runner.clone()),
-        })
-    }
-
-    /// The Kubernetes version of the node image.
-    pub fn kubernetes(&self) -> Result<semver::Version> {
-        Ok(self.project.toolbox.tool("kubelet")?.file.version.clone())
-    }
-
-    /// The name of the node image.
-    pub fn node_image(&self) -> Result<String> {
-        node::name(self)
-    }
-
-    /// The names of the workload images.
-    pub fn workload_images(&self) -> Result<Vec<String>> {
-        self.recipe
-            .workloads
-            .iter()
-            .map(|entry| self.image_name(entry))
-            .collect()
-    }
-
-    /// Every image that pods may name: the workloads, and the helper, which is in the node already.
-    pub fn images(&self) -> Result<BTreeMap<String, String>> {
-        let helper = self.recipe.in_node("helper")?;
-        let all = self.recipe.workloads.iter().chain([helper]);
-        all.map(|entry| Ok((entry.short_name().to_owned(), self.image_name(entry)?)))
-            .collect()
-    }
-
-    /// The name of an image.
-    pub fn image_name(&self, entry: &Entry) -> Result<String> {
-        let version = self.version(entry)?;
-        Ok(format!(
-            "{}/{}:{}{version}",
-            self.recipe.repository,
-            entry.short_name(),
-            entry.tag
-        ))
-    }
-
-    /// The version of what an image holds.
-    pub fn version(&self, entry: &Entry) -> Result<semver::Version> {
-        match (&entry.tool, &entry.version) {
-            (Some(tool), _) => Ok(self.project.toolbox.tool(tool)?.file.version.clone()),
-            (None, Some(version)) => Ok(version.clone()),
-            (None, None) => anyhow::bail!("{}: neither a tool nor a version", entry.short_name()),
-        }
-    }
-
     /// Every image, without making one.
     pub fn status(&self) -> Result<Vec<Status>> {
         let debian = Debian::find(self)?;
@@ -182,7 +108,7 @@ impl Testbed {
             "making the test bed's images",
         )?;
         let debian = Debian::get(self, refresh)?;
-        self.build_images(&self.recipe.workloads, &debian)?;
+        image::build_all(self, &self.recipe.workloads, &debian)?;
         node::build(self, &debian)?;
         self.remove_outdated(&debian)
     }
@@ -236,28 +162,6 @@ impl Testbed {
                 .try_run(&Docker::step(format!("remove {name}"), ["image", "rm", name]))?;
         }
         debian.remove_outdated_parts(self)
-    }
-
-    fn build_images(&self, entries: &[Entry], debian: &Debian) -> Result<()> {
-        let total = entries.len() as u64;
-        let mut progress = Progress::start("packing images", total, self.project.options.quiet);
-        let mut made = 0;
-        for entry in entries {
-            self.project.runner.cancel().check()?;
-            let name = self.image_name(entry)?;
-            progress.advance(&name);
-            let key = image::key(self, debian, entry)?;
-            let current = self
-                .docker
-                .image(&name)?
-                .is_some_and(|i| i.label(KEY_LABEL) == Some(&key));
-            if !current {
-                image::build(self, debian, entry, &name, &key)?;
-                made += 1;
-            }
-        }
-        progress.finish(&format!("{made} of {total} made anew"));
-        Ok(())
     }
 
     /// The commands that would make what is missing, as data; without Docker, all is missing.
@@ -317,48 +221,5 @@ impl Testbed {
         );
         let listed = self.docker.run(&list)?.stdout;
         Ok(listed.split_whitespace().map(str::to_owned).collect())
-    }
-
-    /// The cache of the test bed.
-    fn cache(&self) -> PathBuf {
-        self.project.toolbox.cache().join("testbed")
-    }
-
-    /// `docker import` of an archive as `name`, with changes in the words of a Dockerfile.
-    fn import(&self, archive: &Path, changes: &[String], name: &str) -> Result<()> {
-        let step = Docker::step(format!("import {name}"), ["import"])
-            .args(
-                changes
-                    .iter()
-                    .flat_map(|change| ["--change".to_owned(), change.clone()]),
-            )
-            .path_arg(archive)
-            .arg(name)
-            .timeout(Duration::from_secs(600));
-        self.docker.run(&step)?;
-        Ok(())
-    }
-}
-
-/// `ci/testbed`.
-pub fn folder(project: &Project) -> PathBuf {
-    project.workspace.root().join("ci/testbed")
-}
-
-/// A `LABEL` in the words of a Dockerfile, whose double quotes are those of JSON.
-fn label(key: &str, value: &str) -> Result<String> {
-    let value = serde_json::to_string(value).context("writing JSON")?;
-    // A newline or a variable would be read by Docker's parser.
-    let value = value.replace("\\n", " ").replace('$', "\\$");
-    Ok(format!("LABEL {key}={value}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_survives_dockers_parser() {
-        assert_eq!(label("k", "a=1\nb \"2\" $c").unwrap(), r#"LABEL k="a=1 b \"2\" \$c""#);
     }
 }

@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use crate::docker::Docker;
 use crate::testbed::archive::Archive;
+use crate::testbed::base::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, folder, label, layout_key};
 use crate::testbed::debian::Debian;
-use crate::testbed::key::Key;
-use crate::testbed::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, folder, image, label};
+use crate::testbed::image;
 
 /// Programs that lie in the node itself rather than in an image.
 pub const PROGRAMS: [&str; 3] = ["kubelet", "kubeadm", "kubectl"];
@@ -35,15 +35,10 @@ const KIND_FILES: &str = "images/base/files";
 /// The Go file that holds kind's storage manifest as a string.
 const STORAGE_SOURCE: &str = "pkg/build/nodeimage/const_storage.go";
 
-/// The name of the node image.
-pub fn name(testbed: &Testbed) -> Result<String> {
-    Ok(format!("tempo-stack/kind-node:v{}", testbed.kubernetes()?))
-}
-
 /// What the node image is made of.
 pub fn key(testbed: &Testbed, debian: &Debian) -> Result<String> {
     let toolbox = &testbed.project.toolbox;
-    let mut key = Key::of_layout()
+    let mut key = layout_key()
         .text("debian", &debian.id)
         .text("kind", &toolbox.build_id("kind")?);
     for program in PROGRAMS {
@@ -60,16 +55,12 @@ pub fn key(testbed: &Testbed, debian: &Debian) -> Result<String> {
 
 /// Makes the node image unless Docker has it, made of the same things.
 pub fn build(testbed: &Testbed, debian: &Debian) -> Result<()> {
-    let name = name(testbed)?;
+    let name = testbed.node_image()?;
     let key = key(testbed, debian)?;
-    if testbed
-        .docker
-        .image(&name)?
-        .is_some_and(|i| i.label(KEY_LABEL) == Some(&key))
-    {
+    if testbed.has(&name, &key)? {
         return Ok(());
     }
-    testbed.build_images(&testbed.recipe.node, debian)?;
+    image::build_all(testbed, &testbed.recipe.node, debian)?;
     let work = RunDir::create(&testbed.cache(), "node")?;
     let mut progress = Progress::start(format!("node image {name}"), 6, testbed.project.options.quiet);
     progress.advance("kind's files and the programs");
