@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use charts::project::{Options, Project};
+use charts::tools::Toolbox;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use kit::step::{Cancel, Step};
@@ -69,6 +70,11 @@ impl Ctx {
             project: Project::find(options, cancel)?,
             args,
         })
+    }
+
+    /// The tools, to name others.
+    pub fn toolbox_mut(&mut self) -> &mut Toolbox {
+        &mut self.project.toolbox
     }
 
     /// Prints `value` if `--format json` is on, else `text`.
