@@ -1,12 +1,16 @@
-//! A machine whose Docker, kind and Go are a script that makes nothing and writes down every call.
+//! A machine whose Docker, kind, Go and debootstrap are a script that writes down every call.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// What the script plays; the last three are what a Debian root is made with.
+const PROGRAMS: [&str; 6] = ["docker", "kind", "go", "unshare", "chroot", "tar"];
+
 /// Two pods and a node, all ready.
 const READY: &str = r#"{"items":[
     {"kind":"Node","metadata":{"name":"n"},"status":{"conditions":[{"type":"Ready","status":"True"}]}},
-    {"kind":"Pod","metadata":{"name":"p","namespace":"kube-system"},"status":{"phase":"Succeeded"}},
+    {"kind":"Pod","metadata":{"name":"p","namespace":"kube-system"},"status":{"phase":"Succeeded",
+        "containerStatuses":[{"name":"c","ready":false,"restartCount":1}]}},
     {"kind":"Pod","metadata":{"name":"p","namespace":"local-path-storage"},"status":{"phase":"Succeeded"}}]}"#;
 
 /// The machine; it goes when this is dropped.
@@ -15,16 +19,22 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// One where these programs are scripts. No cluster is up and Docker has no image.
-    pub fn with(programs: &[&str]) -> Machine {
+    /// One where no cluster is up and nothing was built.
+    pub fn new() -> Machine {
         let dir = tempfile::tempdir().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/programs");
         std::fs::create_dir(dir.path().join("bin")).unwrap();
-        for program in programs {
+        for program in PROGRAMS {
             std::os::unix::fs::symlink(&script, dir.path().join("bin").join(program)).unwrap();
         }
+        std::fs::create_dir(dir.path().join("images")).unwrap();
         let machine = Machine { dir };
         machine.write("nodes-and-pods", READY);
+        // What is taken from kind's module.
+        std::fs::create_dir_all(machine.path("kind-source/pkg/build/nodeimage")).unwrap();
+        std::fs::create_dir_all(machine.path("kind-source/images/base/files")).unwrap();
+        let storage = "const defaultStorageManifest = `\nkind: Namespace\n`\n";
+        machine.write("kind-source/pkg/build/nodeimage/const_storage.go", storage);
         machine
     }
 
@@ -50,6 +60,13 @@ impl Machine {
             .env_remove("KUBECONFIG")
             .output()
             .unwrap()
+    }
+
+    /// All its files but the calls.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = walkdir::WalkDir::new(self.dir.path()).sort_by_file_name();
+        let paths = entries.into_iter().map(|entry| entry.unwrap().into_path());
+        paths.filter(|path| !path.ends_with("calls")).collect()
     }
 
     /// The calls since this was asked last, each a program with its arguments.

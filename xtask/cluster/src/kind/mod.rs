@@ -5,16 +5,15 @@ mod logs;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use charts::project::Project;
 use kit::failure::{Failure, Kind, kind_of};
 use kit::key::Key;
-use kit::progress::Progress;
-use kit::run_dir::{self, RunDir};
-use kit::step::{Cancel, Runner, Step};
+use kit::run_dir::RunDir;
+use kit::step::Step;
 use kit::wait::{self, Probe, TimedOut};
 use semver::Version;
 use serde::Serialize;
@@ -45,6 +44,8 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
 const REMOVE_PERIOD: Duration = Duration::from_millis(200);
 /// kubeadm's file in the node.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// The name of the step that makes the nodes.
+const CREATE: &str = "create the cluster";
 /// Lines that kind prints while it makes a cluster.
 const CREATE_LINES: u64 = 18;
 
@@ -171,7 +172,7 @@ impl Cluster {
     }
 
     /// Held while the cluster is changed.
-    fn lock(&self) -> Result<File> {
+    fn lock(&self) -> Result<Option<File>> {
         let path = self.folder().with_extension("lock");
         self.project.lock(&path, &format!("changes the cluster {}", self.name))
     }
@@ -212,7 +213,7 @@ impl Cluster {
         if let Owner::Other(why) = self.observe()?.owner(&self.name) {
             return Err(self.not_ours(&why));
         }
-        run_dir::sweep(&[])?;
+        self.project.sweep(&[])?;
         let choice = self.choose(wanted)?;
         self.project
             .say(format!("images: {}: {}", choice.source.describe(), choice.why));
@@ -242,8 +243,11 @@ impl Cluster {
         if self.docker.image(image)?.is_some() {
             return Ok(());
         }
-        let progress = Progress::start(format!("pulling {image}"), 0, self.project.options.quiet);
-        let output = self.docker.run(&pull_step(image))?;
+        let progress = self.project.progress(format!("pulling {image}"), 0);
+        let step = Docker::step(format!("pull {image}"), ["pull", "--quiet", image])
+            .timeout(PULL_TIMEOUT)
+            .hint("see whether the registry can be reached, or use --images testbed");
+        let output = self.docker.run(&step)?;
         progress.finish(&format!("{:.0} s", output.elapsed.as_secs_f64()));
         Ok(())
     }
@@ -348,22 +352,23 @@ impl Cluster {
     }
 
     fn try_create(&self, config: &Prepared) -> Result<()> {
-        let dir = self.folder();
-        fs_err::create_dir_all(&dir)?;
         // Before the network: what can't be built leaves nothing to clean up.
-        self.kind()?;
-        let mark = self.making_mark();
-        fs_err::write(&mark, "")?;
+        let kind = self.kind()?;
+        let (mark, file) = (self.making_mark(), self.folder().join("kind.yaml"));
+        self.write(&mark, "")?;
         self.docker.run(&self.network_step(config.source, &config.key))?;
-        let file = self.config_file();
-        fs_err::write(&file, &config.text)?;
+        self.write(&file, &config.text)?;
         let run = RunDir::temporary("cluster")?;
-        let step = self.create_step()?.in_run(&run);
-        let mut progress = Progress::start(
-            format!("cluster {}", self.name),
-            CREATE_LINES,
-            self.project.options.quiet,
-        );
+        // Without --retain the node is gone before its logs can be gathered.
+        let step = Step::new(CREATE, kind)
+            .args(["create", "cluster", "--retain", "--name", &self.name, "--config"])
+            .path_arg(&file)
+            .arg("--kubeconfig")
+            .path_arg(&self.kubeconfig())
+            .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network_name(&self.name))
+            .timeout(CREATE_TIMEOUT)
+            .in_run(&run);
+        let mut progress = self.project.progress(format!("cluster {}", self.name), CREATE_LINES);
         let output = self
             .project
             .runner
@@ -378,6 +383,7 @@ impl Cluster {
         // Pods of the system come up meanwhile.
         self.load(&config.images)?;
         match self.wait_ready(READY_TIMEOUT)? {
+            Health::Ready if self.plans() => Ok(()),
             Health::Ready => Ok(fs_err::remove_file(&mark)?),
             Health::Sick(why) => Err(Failure::environment(why, "see what `cargo xtask doctor` says")),
         }
@@ -388,10 +394,19 @@ impl Cluster {
         self.folder().join("making")
     }
 
+    /// A file in the cluster's folder; a plan writes none.
+    fn write(&self, file: &Path, text: &str) -> Result<()> {
+        if !self.plans() {
+            fs_err::create_dir_all(self.folder())?;
+            fs_err::write(file, text)?;
+        }
+        Ok(())
+    }
+
     /// What runs after Ctrl-C, when the usual runner refuses to start anything.
     fn with_own_runner(&self) -> Cluster {
         let mut project = self.project.clone();
-        project.runner = Runner::new(Cancel::default(), project.options.verbose);
+        project.runner = project.runner.uncancelled();
         Cluster {
             name: self.name.clone(),
             docker: Docker::new(project.runner.clone()),
@@ -402,7 +417,7 @@ impl Cluster {
     /// Removes it and all that belongs to it. False if there was nothing.
     pub fn down(&self) -> Result<bool> {
         self.docker.info()?;
-        run_dir::sweep(&[])?;
+        self.project.sweep(&[])?;
         let observed = self.observe()?;
         if let Owner::Other(why) = observed.owner(&self.name) {
             return Err(self.not_ours(&why));
@@ -426,26 +441,22 @@ impl Cluster {
     /// foreign cluster.
     fn remove(&self) -> Result<()> {
         let gone = format!("the cluster {} is gone", self.name);
-        wait::until(
-            &gone,
-            REMOVE_PERIOD,
-            REMOVE_TIMEOUT,
-            self.project.runner.cancel(),
-            || {
-                let observed = self.observe()?;
-                if observed == Observed::default() {
-                    return Ok(Probe::Found(()));
-                }
-                for step in removal(&observed) {
-                    self.docker.remove(&step)?;
-                }
-                Ok(Probe::NotYet(format!("{} nodes", observed.nodes.len())))
-            },
-        )
+        let cancel = self.project.runner.cancel();
+        wait::until(&gone, REMOVE_PERIOD, REMOVE_TIMEOUT, cancel, || {
+            let observed = self.observe()?;
+            for step in removal(&observed) {
+                self.docker.remove(&step)?;
+            }
+            Ok(if self.plans() || observed == Observed::default() {
+                Probe::Found(())
+            } else {
+                Probe::NotYet(format!("{} nodes", observed.nodes.len()))
+            })
+        })
         .map_err(environment)?;
         self.unmerge()?;
         let dir = self.folder();
-        if dir.is_dir() {
+        if dir.is_dir() && !self.plans() {
             fs_err::remove_dir_all(&dir)?;
         }
         Ok(())
@@ -454,8 +465,6 @@ impl Cluster {
     /// Writes the kubeconfig anew: after a restart of Docker the port may be another.
     pub fn write_kubeconfig(&self) -> Result<PathBuf> {
         let file = self.kubeconfig();
-        let dir = self.folder();
-        fs_err::create_dir_all(&dir)?;
         let step = Step::new("write the kubeconfig", self.kind()?)
             .args(["export", "kubeconfig", "--name", &self.name, "--kubeconfig"])
             .path_arg(&file);
@@ -466,19 +475,12 @@ impl Cluster {
     /// Adds the cluster to the user's kubeconfig and makes it the current context there. Its removal is
     /// part of the cluster's.
     pub fn merge(&self) -> Result<()> {
-        self.kind()?;
-        let users = std::env::var("KUBECONFIG").unwrap_or_default();
-        let mark = self.merged_mark();
+        let step = Step::new("add it to the user's kubeconfig", self.kind()?);
         // First, so that an interrupted merge is undone, too.
-        fs_err::write(&mark, users)?;
-        self.project.runner.run(&self.merge_step()?).map_err(environment)?;
+        self.write(&self.merged_mark(), &std::env::var("KUBECONFIG").unwrap_or_default())?;
+        let step = step.args(["export", "kubeconfig", "--name", &self.name]);
+        self.project.runner.run(&step).map_err(environment)?;
         Ok(())
-    }
-
-    /// kind's command for it.
-    pub fn merge_step(&self) -> Result<Step> {
-        let step = Step::new("add it to the user's kubeconfig", self.planned_kind()?);
-        Ok(step.args(["export", "kubeconfig", "--name", &self.name]))
     }
 
     /// Takes the cluster out of the user's kubeconfig, if it was put there.
@@ -499,12 +501,15 @@ impl Cluster {
         self.folder().join("merged")
     }
 
+    fn control_plane(&self) -> String {
+        format!("{}-control-plane", self.name)
+    }
+
     /// kubectl inside the control plane: there in every node image, and of its version.
     pub fn kubectl(&self, args: &[&str]) -> Step {
-        let node = format!("{}-control-plane", self.name);
         Docker::step(
             format!("kubectl {}", args.join(" ")),
-            ["exec", &node, "kubectl", "--kubeconfig", ADMIN],
+            ["exec", &self.control_plane(), "kubectl", "--kubeconfig", ADMIN],
         )
         .args(args.iter().copied())
         .timeout(Duration::from_secs(30))
@@ -512,13 +517,19 @@ impl Cluster {
 
     /// What isn't ready, with reasons. An API that doesn't answer is one of them.
     pub fn unready(&self) -> Result<Vec<String>> {
-        let step = self.kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"]);
+        let step = self
+            .kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"])
+            .reads();
         readiness::unready(self.project.runner.try_run(&step))
     }
 
     fn wait_ready(&self, timeout: Duration) -> Result<Health> {
+        // A plan waits for nothing, least of all for nodes that it would start.
+        if self.plans() {
+            return Ok(Health::Ready);
+        }
         let started = Instant::now();
-        let mut progress = Progress::start(format!("waiting for {}", self.name), 0, self.project.options.quiet);
+        let mut progress = self.project.progress(format!("waiting for {}", self.name), 0);
         let what = format!("the cluster {} is ready", self.name);
         let waited = wait::until(&what, READY_PERIOD, timeout, self.project.runner.cancel(), || {
             let unready = self.unready()?.join("; ");
@@ -538,18 +549,12 @@ impl Cluster {
         Ok(Health::Sick(late.to_string()))
     }
 
-    fn config_file(&self) -> PathBuf {
-        self.folder().join("kind.yaml")
+    fn plans(&self) -> bool {
+        self.project.runner.plans()
     }
 
     fn kind(&self) -> Result<PathBuf> {
         Ok(self.project.toolbox.get("kind")?.path)
-    }
-
-    /// kind for a step that may only be shown: built by now, or named.
-    fn planned_kind(&self) -> Result<PathBuf> {
-        let found = self.project.toolbox.find("kind")?;
-        Ok(found.map_or_else(|| "kind".into(), |found| found.path))
     }
 
     fn network_step(&self, source: Source, key: &str) -> Step {
@@ -565,49 +570,6 @@ impl Cluster {
             .args(labels.iter().flat_map(|label| ["--label", label]))
             .arg(network_name(&self.name))
     }
-
-    fn create_step(&self) -> Result<Step> {
-        // Without --retain the node is gone before its logs can be gathered.
-        Ok(Step::new("create the cluster", self.planned_kind()?)
-            .args(["create", "cluster", "--retain", "--name", &self.name, "--config"])
-            .path_arg(&self.config_file())
-            .arg("--kubeconfig")
-            .path_arg(&self.kubeconfig())
-            .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network_name(&self.name))
-            .timeout(CREATE_TIMEOUT))
-    }
-
-    /// The commands of `up` on a machine where nothing is there, as data.
-    pub fn plan(&self, wanted: &Wanted) -> Result<Vec<Step>> {
-        let choice = self.choose(wanted)?;
-        let testbed = Testbed::read(&self.project)?;
-        let mut steps = match choice.source {
-            Source::Testbed => testbed.plan()?,
-            Source::Pull => vec![pull_step(&choice.node)],
-        };
-        steps.extend(self.project.planned_builds(&["kind"])?);
-        steps.push(self.network_step(choice.source, "KEY"));
-        steps.push(self.create_step()?);
-        if choice.source == Source::Testbed {
-            steps.push(self.load_step(&testbed.workload_images()?)?);
-        }
-        Ok(steps)
-    }
-
-    /// The commands of `down` for what is there, as data.
-    pub fn removal_plan(&self) -> Result<Vec<Step>> {
-        let observed = self.observe()?;
-        match observed.owner(&self.name) {
-            Owner::Other(why) => Err(self.not_ours(&why)),
-            _ => Ok(removal(&observed)),
-        }
-    }
-}
-
-fn pull_step(image: &str) -> Step {
-    Docker::step(format!("pull {image}"), ["pull", "--quiet", image])
-        .timeout(PULL_TIMEOUT)
-        .hint("see whether the registry can be reached, or use --images testbed")
 }
 
 fn removal(observed: &Observed) -> Vec<Step> {

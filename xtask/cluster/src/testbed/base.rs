@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use charts::project::Project;
 use kit::key::Key;
+use kit::run_dir::RunDir;
 
 use crate::docker::Docker;
 use crate::testbed::recipe::{Entry, Recipe};
@@ -96,6 +97,19 @@ impl Testbed {
     /// The cache of the test bed.
     pub(super) fn cache(&self) -> PathBuf {
         self.project.toolbox.cache().join("testbed")
+    }
+
+    /// A folder for something that is being made; a plan has one outside the cache.
+    pub(super) fn work(&self, purpose: &str) -> Result<RunDir> {
+        match self.plans() {
+            true => RunDir::temporary(purpose),
+            false => RunDir::create(&self.cache(), purpose),
+        }
+    }
+
+    /// Whether programs are only noted.
+    pub(super) fn plans(&self) -> bool {
+        self.project.runner.plans()
     }
 
     /// `docker import` of an archive as `name`, with changes in the words of a Dockerfile.

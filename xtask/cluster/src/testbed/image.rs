@@ -1,12 +1,12 @@
 //! Images of one program: the program, a few files of Debian, nothing else.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
-use kit::progress::Progress;
-use kit::run_dir::RunDir;
 
 use crate::testbed::archive::Archive;
 use crate::testbed::base::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, label, layout_key};
-use crate::testbed::debian::Debian;
+use crate::testbed::debian::{Debian, Part};
 use crate::testbed::recipe::Entry;
 
 /// What an image is made of. The program's place in the cache names its module, sums and compiler.
@@ -24,7 +24,7 @@ pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> 
 /// Makes those of the images that Docker doesn't have, made of the same things.
 pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Result<()> {
     let total = entries.len() as u64;
-    let mut progress = Progress::start("packing images", total, testbed.project.options.quiet);
+    let mut progress = testbed.project.progress("packing images", total);
     let mut made = 0;
     for entry in entries {
         testbed.project.runner.cancel().check()?;
@@ -42,27 +42,29 @@ pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Resul
 
 /// Packs an image and gives it to Docker.
 fn build(testbed: &Testbed, debian: &Debian, entry: &Entry, name: &str, key: &str) -> Result<()> {
-    let work = RunDir::create(&testbed.cache(), "image")?;
-    let mut archive = Archive::create(&work.path().join("image.tar"))?;
+    let parts = entry.parts.iter().map(|part| debian.part(testbed, part));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let work = testbed.work("image")?;
+    let archive = work.path().join("image.tar");
+    if !testbed.plans() {
+        pack(testbed, entry, &parts, &archive).with_context(|| format!("packing {name}"))?;
+    }
+    let packages: String = parts.into_iter().map(|part| part.packages).collect();
+    testbed.import(&archive, &changes(testbed, entry, key, &packages)?, name)
+}
+
+fn pack(testbed: &Testbed, entry: &Entry, parts: &[Part], path: &Path) -> Result<()> {
+    let mut archive = Archive::create(path)?;
     // Programs expect both; on a read-only root a volume is mounted over them.
     archive.folder("run", 0o755)?;
     archive.folder("tmp", 0o1777)?;
-    let mut packages = Vec::new();
-    for part in &entry.parts {
-        let (root, from) = debian.part(testbed, part)?;
-        archive
-            .tree(&root)
-            .with_context(|| format!("packing {part} into {name}"))?;
-        packages.push(from);
+    for part in parts {
+        archive.tree(&part.root)?;
     }
     if let (Some(tool), Some(path)) = (&entry.tool, &entry.path) {
-        let program = testbed.project.toolbox.pinned(tool)?.path;
-        archive
-            .program(&program, path)
-            .with_context(|| format!("packing {tool} into {name}"))?;
+        archive.program(&testbed.project.toolbox.pinned(tool)?.path, path)?;
     }
-    let archive = archive.finish()?;
-    testbed.import(&archive, &changes(testbed, entry, key, &packages.concat())?, name)
+    archive.finish()
 }
 
 /// Metadata of an image, in the words of a Dockerfile. Labels as in the OCI image spec, annotations.md.

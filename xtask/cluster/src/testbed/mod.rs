@@ -16,8 +16,6 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use kit::disk;
-use kit::run_dir;
-use kit::step::Step;
 use serde::Serialize;
 
 pub use self::base::Testbed;
@@ -96,7 +94,7 @@ impl Testbed {
         if !refresh && self.status()?.iter().all(|image| image.current) {
             return Ok(());
         }
-        run_dir::sweep(&[&self.project.toolbox.builds(), &self.cache()])?;
+        self.project.sweep(&[&self.project.toolbox.builds(), &self.cache()])?;
         self.build_programs()?;
         // Two runs would take each other's containers for leftovers.
         let _lock = self
@@ -121,7 +119,12 @@ impl Testbed {
 
     /// All programs, each from its pinned module.
     fn build_programs(&self) -> Result<()> {
-        let missing = self.missing_programs()?;
+        let mut missing = Vec::new();
+        for tool in self.programs() {
+            if self.project.toolbox.find_pinned(tool)?.is_none() {
+                missing.push(tool);
+            }
+        }
         for (index, tool) in missing.iter().enumerate() {
             self.project
                 .say(format!("program {} of {}: {tool}", index + 1, missing.len()));
@@ -130,86 +133,43 @@ impl Testbed {
         Ok(())
     }
 
-    fn missing_programs(&self) -> Result<Vec<&str>> {
-        let mut missing = Vec::new();
-        for tool in self.programs() {
-            if self.project.toolbox.find_pinned(tool)?.is_none() {
-                missing.push(tool);
-            }
-        }
-        Ok(missing)
-    }
-
     /// Removes what newer images and roots have taken the place of; what a container uses stays.
     fn remove_outdated(&self, debian: &Debian) -> Result<()> {
         let filter = format!("label={KEY_LABEL}");
         let prune = ["image", "prune", "--force", "--filter", &filter];
         self.docker.run(&Docker::step("remove outdated images", prune))?;
-        let list = Docker::step(
-            "list the Debian roots",
-            ["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
-        )
-        .args(["--filter", &filter, debian::REPOSITORY]);
-        for name in self
-            .docker
-            .run(&list)?
-            .stdout
-            .lines()
-            .filter(|name| *name != debian.image)
-        {
-            self.project
-                .runner
-                .try_run(&Docker::step(format!("remove {name}"), ["image", "rm", name]))?;
+        let list = [
+            "image",
+            "ls",
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+            "--filter",
+            &filter,
+        ];
+        let list = Docker::step("list the Debian roots", list)
+            .arg(debian::REPOSITORY)
+            .reads();
+        let roots = self.docker.run(&list)?.stdout;
+        for name in roots.lines().filter(|name| *name != debian.image) {
+            let remove = Docker::step(format!("remove {name}"), ["image", "rm", name]);
+            self.project.runner.try_run(&remove)?;
         }
         debian.remove_outdated_parts(self)
-    }
-
-    /// The commands that would make what is missing, as data; without Docker, all is missing.
-    pub fn plan(&self) -> Result<Vec<Step>> {
-        let toolbox = &self.project.toolbox;
-        let mut steps = Vec::new();
-        for tool in self.missing_programs()? {
-            let tool = toolbox.tool(tool)?;
-            steps.push(toolbox.build_step(tool, &toolbox.cache().join("tools").join(&tool.name)));
-        }
-        if !matches!(Debian::find(self), Ok(Some(_))) {
-            steps.push(debian::bootstrap_step(self, &self.cache().join("debian")));
-        }
-        let current = self.status().unwrap_or_default();
-        let is_current = |name: &String| current.iter().any(|image| image.name == *name && image.current);
-        let mut names = self.workload_images()?;
-        names.push(self.node_image()?);
-        names.retain(|name| !is_current(name));
-        steps.extend(
-            names
-                .iter()
-                .map(|name| Docker::step(format!("make {name}"), ["import", "ARCHIVE", name])),
-        );
-        Ok(steps)
-    }
-
-    /// The command that removes the images, as data; none where there are none.
-    pub fn removal(&self) -> Result<Vec<Step>> {
-        let ids = self.ids()?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let remove = Docker::step("remove the test bed's images", ["image", "rm", "--force"]);
-        Ok(vec![remove.args(ids).hint("cargo xtask cluster down")])
     }
 
     /// Removes the images from Docker and what the cache holds of them; the programs stay. Returns how
     /// many there were.
     pub fn remove(&self) -> Result<usize> {
-        let count = self.ids()?.len();
-        for step in self.removal()? {
-            self.docker.run(&step)?;
+        let ids = self.ids()?;
+        if !ids.is_empty() {
+            let remove = Docker::step("remove the test bed's images", ["image", "rm", "--force"]);
+            self.docker.run(&remove.args(&ids).hint("cargo xtask cluster down"))?;
         }
         let cache = self.cache();
-        if cache.is_dir() {
+        if cache.is_dir() && !self.plans() {
             fs_err::remove_dir_all(&cache)?;
         }
-        Ok(count)
+        Ok(ids.len())
     }
 
     /// The images in Docker that are ours, by id.
@@ -219,7 +179,7 @@ impl Testbed {
             "list the test bed's images",
             ["image", "ls", "--all", "--quiet", "--filter", &filter],
         );
-        let listed = self.docker.run(&list)?.stdout;
+        let listed = self.docker.run(&list.reads())?.stdout;
         Ok(listed.split_whitespace().map(str::to_owned).collect())
     }
 }

@@ -16,10 +16,10 @@ pub struct DownArgs {}
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &DownArgs) -> Result<()> {
-    if ctx.args.dry_run {
-        return ctx.print_plan(&cluster.removal_plan()?);
-    }
     let removed = cluster.down()?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     let was = if removed { "is down" } else { "was not up" };
     let document = serde_json::json!({"name": cluster.name(), "removed": removed});
     ctx.conclude(&document, format!("the cluster {} {was}", cluster.name()))

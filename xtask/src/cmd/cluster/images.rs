@@ -34,20 +34,20 @@ pub struct ImagesArgs {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &ImagesArgs) -> Result<()> {
     let testbed = Testbed::read(ctx)?;
-    if ctx.args.dry_run && !args.remove {
-        return ctx.print_plan(&testbed.plan()?);
-    }
     Docker::new(ctx.runner.clone()).info()?;
     if args.remove {
-        if ctx.args.dry_run {
-            return ctx.print_plan(&testbed.removal()?);
-        }
         let removed = testbed.remove()?;
+        if ctx.runner.plans() {
+            return ctx.print_planned();
+        }
         return ctx.conclude(&removed, format!("{removed} images removed"));
     }
     if !args.list {
         let started = Instant::now();
         testbed.build(args.refresh)?;
+        if ctx.runner.plans() {
+            return ctx.print_planned();
+        }
         ctx.say(format!(
             "the test bed's images are current ({:.0} s)",
             started.elapsed().as_secs_f64()

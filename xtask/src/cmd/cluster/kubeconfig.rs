@@ -19,17 +19,15 @@ pub struct KubeconfigArgs {
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &KubeconfigArgs) -> Result<()> {
     let path = cluster.kubeconfig();
-    if ctx.args.dry_run && args.merge {
-        return ctx.print_plan(&[cluster.merge_step()?]);
+    cluster.require_ours()?;
+    if !path.is_file() {
+        cluster.write_kubeconfig()?;
     }
-    if !ctx.args.dry_run {
-        cluster.require_ours()?;
-        if !path.is_file() {
-            cluster.write_kubeconfig()?;
-        }
-        if args.merge {
-            cluster.merge()?;
-        }
+    if args.merge {
+        cluster.merge()?;
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     let path = path.display().to_string();
     ctx.print(&path, &path)

@@ -20,11 +20,11 @@ pub struct LoadArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &LoadArgs) -> Result<()> {
-    if ctx.args.dry_run {
-        return ctx.print_plan(&[cluster.load_step(&args.images)?]);
-    }
     cluster.require_ours()?;
     let copied = cluster.load(&args.images)?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     let there = args.images.len() - copied;
     let document = serde_json::json!({"loaded": copied, "there": there});
     ctx.conclude(&document, format!("{copied} loaded, {there} were there"))

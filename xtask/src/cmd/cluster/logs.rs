@@ -18,11 +18,11 @@ pub struct LogsArgs {}
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &LogsArgs) -> Result<()> {
     let dir = ctx.artifacts("cluster-logs");
-    if ctx.args.dry_run {
-        return ctx.print_plan(&[cluster.export_step(&dir)?]);
-    }
     cluster.require_ours()?;
     let missing = cluster.logs(&dir)?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     for line in &missing {
         ctx.say(format!("missing: {line}"));
     }

@@ -36,11 +36,11 @@ pub fn run(ctx: &Ctx, cluster: &Cluster, args: &UpArgs) -> Result<()> {
         kubernetes: args.kubernetes.clone(),
         node_image: args.node_image.clone(),
     };
-    if ctx.args.dry_run {
-        return ctx.print_plan(&cluster.plan(&wanted)?);
-    }
     let started = Instant::now();
     let running = cluster.up(&wanted)?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     ctx.say(format!(
         "cluster {} {} in {:.0} s",
         running.name,

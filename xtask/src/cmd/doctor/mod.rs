@@ -152,7 +152,10 @@ fn table(findings: &[Finding]) -> String {
 }
 
 fn git(ctx: &Ctx) -> Finding {
-    match ctx.runner.run(&Step::new("git version", "git").arg("--version")) {
+    match ctx
+        .runner
+        .run(&Step::new("git version", "git").arg("--version").reads())
+    {
         Ok(output) => Finding::ok("git", output.stdout.trim()),
         Err(error) => Finding::hint(
             "git",
