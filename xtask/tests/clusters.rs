@@ -153,7 +153,10 @@ fn a_plan_names_exactly_the_programs_that_the_run_starts() {
     if !nix::unistd::geteuid().is_root() {
         for plan in [&["--dry-run"][..], &[]] {
             let said = expect(&machine.xtask(&[plan, &["cluster"], &up].concat()), 4);
-            assert!(said.contains("making a Debian root needs root"), "{said}");
+            assert!(
+                said.contains("building the Debian root needs root privileges"),
+                "{said}"
+            );
         }
         return;
     }

@@ -1,4 +1,4 @@
-//! Docker, asked and told through its command line; what it prints is parsed here.
+//! Docker's command line, and types for what it prints.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use kit::step::{Output, Runner, Step};
 use kit::wait::{self, Probe, TimedOut};
 use serde::Deserialize;
 
-/// How to get a Docker that answers.
+/// What to do where Docker doesn't answer.
 pub const START_DOCKER: &str = "as root on Debian: bash ci/testbed/docker.sh";
 /// The label by which kind finds the containers of a cluster.
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 
-/// What Docker calls the things that are asked for here.
+/// Docker's words for what is asked for here.
 const OBJECTS: [&str; 4] = ["object", "container", "image", "network"];
 
 /// How long a container may be listed before it can be inspected.
@@ -78,7 +78,7 @@ pub struct NetworkSettings {
 }
 
 impl Container {
-    /// Its name as people write it.
+    /// Its name without Docker's slash.
     pub fn name(&self) -> &str {
         self.name.trim_start_matches('/')
     }
@@ -149,7 +149,7 @@ impl Docker {
             .hint(format!("see what `docker info` says; {START_DOCKER}"))
     }
 
-    /// Runs a docker command; a failure is the environment's.
+    /// Runs a docker command.
     pub fn run(&self, step: &Step) -> Result<Output> {
         self.runner.run(step).map_err(environment)
     }
@@ -203,7 +203,7 @@ impl Docker {
         .map_err(environment)
     }
 
-    /// Removes something; that it is gone already is no error.
+    /// Removes something, which may be gone already.
     pub fn remove(&self, step: &Step) -> Result<()> {
         let output = self.runner.try_run(step)?;
         if output.success() || says_absent(&output.stderr) {
@@ -285,7 +285,7 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>> {
     serde_json::from_str(text).context("reading what docker printed")
 }
 
-/// What Docker or kind can't do is the machine's fault, not a finding about charts.
+/// A failure of Docker or kind is the environment's, not a finding about charts.
 pub fn environment(error: anyhow::Error) -> anyhow::Error {
     match error.downcast::<Failure>() {
         Ok(mut failure) => {

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 pub const SYS_RESOURCE: u64 = 1 << 24;
 
 /// kind's advice for clusters that don't run out of file watches (kind, known issues, "Pod errors due to
-/// too many open files"): the setting below fs.inotify and its least value.
+/// too many open files"): a setting below fs.inotify and its minimum.
 pub const INOTIFY: [(&str, u64); 2] = [("max_user_watches", 524_288), ("max_user_instances", 512)];
 
-/// The capabilities, one a bit, that no process here can have: an engine on this machine can't give them on.
+/// The capabilities, one bit each, that no process here can have, so that Docker can't grant them either.
 pub fn missing_capabilities() -> Result<u64> {
     // Kernels before 5.9 know fewer of them.
     let last = fs_err::read_to_string("/proc/sys/kernel/cap_last_cap")?;
@@ -30,7 +30,7 @@ fn missing_from(status: &str, last: u32) -> Result<u64> {
     Ok(!held & (u64::MAX >> (63 - last.min(63))))
 }
 
-/// A limit of inotify, below fs.inotify; none where the kernel has none of that name.
+/// A limit below fs.inotify; none where the kernel doesn't know it.
 pub fn inotify(setting: &str) -> Option<u64> {
     let path = Path::new("/proc/sys/fs/inotify").join(setting);
     std::fs::read_to_string(path).ok()?.trim().parse().ok()

@@ -1,4 +1,4 @@
-//! The file that kind is given, rendered from `ci/templates/kind.yaml.tera`.
+//! kind's configuration, rendered from `ci/templates/kind.yaml.tera`.
 
 use std::path::Path;
 

@@ -29,7 +29,7 @@ impl Cluster {
             let image = self.docker.image(name)?.ok_or_else(|| {
                 Failure::environment(
                     format!("Docker has no image {name}"),
-                    format!("docker pull {name}, or build it: `cargo xtask cluster images` makes the test bed's"),
+                    format!("docker pull {name}, or build it: `cargo xtask cluster images` builds the test bed's"),
                 )
             })?;
             if !listed(&listing, name, &image.id) {
@@ -40,7 +40,7 @@ impl Cluster {
             return Ok(0);
         }
         let mut progress = self.project.progress(format!("loading {} images", missing.len()), 0);
-        // kind saves the images to a temporary file: here, it goes with the run however that ends.
+        // kind saves the images to a temporary file, which goes with the run however that ends.
         let run = RunDir::temporary("load")?;
         let step = Step::new("load images", kind)
             .args(["load", "docker-image", "--name", &self.name])

@@ -1,4 +1,4 @@
-//! Gathers what a cluster can tell, sick or not.
+//! Gathers the logs and objects of a cluster, healthy or not.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::readiness;
 const LOGS_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Cluster {
-    /// Gathers logs into `dir`: what kind can export, then what the API knows. Returns what is missing.
+    /// Gathers into `dir` what kind can export, then what the API server knows. Returns what is missing.
     pub fn logs(&self, dir: &Path) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         missing.extend(self.export_logs(dir));

@@ -1,4 +1,4 @@
-//! The kind cluster that is ours: made, repaired, filled with images, removed.
+//! The kind cluster that is ours: created, repaired, filled with images, removed.
 
 mod load;
 mod logs;
@@ -32,7 +32,7 @@ pub const DEFAULT_NAME: &str = "tempo-stack";
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// From a started node to ready pods: 14 s seen, more on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
-/// How long a cluster that should run may not answer before it counts as sick.
+/// How long a cluster that runs may be unready before it counts as sick.
 const SICK_AFTER: Duration = Duration::from_secs(60);
 const PULL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// A container that a killed client asked for was seen 0.1 s later.
@@ -46,7 +46,7 @@ const REMOVE_PERIOD: Duration = Duration::from_millis(200);
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 /// The name of the step that makes the nodes.
 const CREATE: &str = "create the cluster";
-/// Lines that kind prints while it makes a cluster.
+/// Lines that kind prints while it creates a cluster.
 const CREATE_LINES: u64 = 18;
 
 /// What a cluster is asked to be.
@@ -85,11 +85,11 @@ pub struct Cluster {
     docker: Docker,
 }
 
-/// What waiting for a cluster came to.
+/// How waiting for a cluster ended.
 enum Health {
     /// Its nodes and system pods are ready.
     Ready,
-    /// Docker answers, yet the cluster was not ready in time, for these reasons.
+    /// Docker answers, yet the cluster wasn't ready in time, for these reasons.
     Sick(String),
 }
 
@@ -112,7 +112,7 @@ impl Cluster {
             || name.ends_with('-')
         {
             return Err(Failure::usage(
-                format!("{name:?} can't name a cluster"),
+                format!("{name:?} is not a name for a cluster"),
                 "use up to 40 lower-case letters, digits and inner dashes",
             ));
         }
@@ -146,7 +146,7 @@ impl Cluster {
         })
     }
 
-    /// An error unless it is there and ours.
+    /// What Docker knows of it; an error unless it is there and ours.
     pub fn require_ours(&self) -> Result<Observed> {
         self.docker.info()?;
         let observed = self.observe()?;
@@ -163,7 +163,7 @@ impl Cluster {
     fn not_ours(&self, why: &str) -> anyhow::Error {
         Failure::environment(
             format!("the cluster {} is not ours: {why}", self.name),
-            "it is left alone; choose another name with --name",
+            "choose another name with --name; this cluster is left alone",
         )
     }
 
@@ -202,11 +202,13 @@ impl Cluster {
             if matches!(self.docker.image(image), Ok(Some(_))) {
                 return Ok(format!("Docker has {image}"));
             }
-            self.docker.can_pull(image).map(|()| "its registry answers".into())
+            self.docker
+                .can_pull(image)
+                .map(|()| "its registry can be reached".into())
         })
     }
 
-    /// Makes it, or makes sure that it is healthy and what is wanted.
+    /// Creates it, or makes sure that it is healthy and what is wanted.
     pub fn up(&self, wanted: &Wanted) -> Result<Running> {
         let info = self.docker.info()?;
         // Before anything long: a foreign cluster of that name ends it.
@@ -291,7 +293,7 @@ impl Cluster {
             Decision::Create => self.create(config).map(|()| "created"),
             Decision::Refuse(why) => Err(self.not_ours(&why)),
             Decision::Replace(why) => self.replace(config, &why),
-            // Nothing to wait for: it would count as sick after a minute.
+            // It never becomes ready: no need to wait for that.
             _ if self.making_mark().is_file() => self.replace(config, "its creation was interrupted"),
             Decision::Check => self.keep_or_replace(config, "reused"),
             Decision::Start => {
@@ -331,14 +333,14 @@ impl Cluster {
         Ok("replaced")
     }
 
-    /// Makes the cluster; what a failure or an interrupt leaves half made is removed.
+    /// Creates the cluster; what a failure or an interrupt leaves half-created is removed.
     fn create(&self, config: &Prepared) -> Result<()> {
-        let made = self.try_create(config);
-        if let Err(error) = &made {
+        let created = self.try_create(config);
+        if let Err(error) = &created {
             let last = self.with_own_runner();
             if kind_of(error) != Kind::Interrupted {
                 let dir = self.project.artifacts("cluster-up");
-                // What can't be gathered is missing; the error of the creation is the one to tell.
+                // What can't be gathered is missing; the creation's error is the one to report.
                 let _ = last.logs(&dir);
                 self.project.say(format!("the cluster's logs: {}", dir.display()));
             }
@@ -348,7 +350,7 @@ impl Cluster {
                 ));
             }
         }
-        made
+        created
     }
 
     fn try_create(&self, config: &Prepared) -> Result<()> {
@@ -389,7 +391,7 @@ impl Cluster {
         }
     }
 
-    /// There as long as the cluster is being made: after a `kill -9` nothing else tells.
+    /// There while the cluster is being created: after a `kill -9` nothing else tells.
     fn making_mark(&self) -> PathBuf {
         self.folder().join("making")
     }
@@ -403,7 +405,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What runs after Ctrl-C, when the usual runner refuses to start anything.
+    /// For clean-up after Ctrl-C, when the usual runner refuses to start anything.
     fn with_own_runner(&self) -> Cluster {
         let mut project = self.project.clone();
         project.runner = project.runner.uncancelled();
@@ -414,7 +416,7 @@ impl Cluster {
         }
     }
 
-    /// Removes it and all that belongs to it. False if there was nothing.
+    /// Removes it and all that belongs to it. Returns whether there was anything.
     pub fn down(&self) -> Result<bool> {
         self.docker.info()?;
         self.project.sweep(&[])?;
@@ -515,7 +517,7 @@ impl Cluster {
         .timeout(Duration::from_secs(30))
     }
 
-    /// What isn't ready, with reasons. An API that doesn't answer is one of them.
+    /// What isn't ready, with reasons. An API server that doesn't answer is one of them.
     pub fn unready(&self) -> Result<Vec<String>> {
         let step = self
             .kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"])

@@ -12,7 +12,7 @@ use kit::run_dir::RunDir;
 use crate::docker::Docker;
 use crate::testbed::recipe::{Entry, Recipe};
 
-/// Raised when the code that makes images changes what they hold; all else that decides is fed.
+/// Raised when the code that makes images changes what they hold; all else that decides is in the keys.
 const LAYOUT: &str = "1";
 
 /// On our images: the key of what they were made of.
@@ -99,7 +99,7 @@ impl Testbed {
         self.project.toolbox.cache().join("testbed")
     }
 
-    /// A folder for something that is being made; a plan has one outside the cache.
+    /// A folder for work in progress; a plan has one outside the cache.
     pub(super) fn work(&self, purpose: &str) -> Result<RunDir> {
         match self.plans() {
             true => RunDir::temporary(purpose),

@@ -11,7 +11,7 @@ use kit::step::Step;
 use crate::docker::{Docker, START_DOCKER, environment};
 use crate::testbed::base::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label, layout_key};
 
-/// A slow mirror and a busy machine take less than this.
+/// A slow mirror on a busy machine takes less.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// Packages of a minimal bookworm with ours, twice: retrieved, then unpacked and configured.
 const BOOTSTRAP_LINES: u64 = 540;
@@ -67,14 +67,14 @@ impl Debian {
         }))
     }
 
-    /// The root, made now if Docker doesn't have it or `refresh` asks for today's packages.
+    /// The root, built now if Docker doesn't have it or `refresh` asks for the newest packages.
     pub fn get(testbed: &Testbed, refresh: bool) -> Result<Debian> {
         let known = if refresh { None } else { Debian::find(testbed)? };
         match known {
             Some(debian) => Ok(debian),
             None => {
                 make(testbed)?;
-                Debian::find(testbed)?.context("the Debian root is in Docker now")
+                Debian::find(testbed)?.context("Docker has lost the Debian root")
             }
         }
     }
@@ -174,7 +174,7 @@ fn parts(testbed: &Testbed) -> PathBuf {
 fn make(testbed: &Testbed) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::environment(
-            "making a Debian root needs root",
+            "building the Debian root needs root privileges",
             "run `cargo xtask cluster images` as root once; the images stay in Docker",
         ));
     }

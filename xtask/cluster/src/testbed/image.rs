@@ -21,7 +21,7 @@ pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> 
     Ok(key.finish())
 }
 
-/// Makes those of the images that Docker doesn't have, made of the same things.
+/// Builds those of the images that Docker doesn't have or has out of date.
 pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Result<()> {
     let total = entries.len() as u64;
     let mut progress = testbed.project.progress("packing images", total);
@@ -36,7 +36,7 @@ pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Resul
             made += 1;
         }
     }
-    progress.finish(&format!("{made} of {total} made anew"));
+    progress.finish(&format!("{made} of {total} rebuilt"));
     Ok(())
 }
 

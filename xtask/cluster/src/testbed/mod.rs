@@ -24,7 +24,7 @@ use crate::testbed::base::KEY_LABEL;
 use crate::testbed::debian::Debian;
 use crate::testbed::recipe::Entry;
 
-/// The Debian root while it is made and the images in Docker: 3.2 GiB seen at the most.
+/// The Debian root while it is built and the images in Docker: 3.2 GiB seen at most.
 pub const SPACE: u64 = 5 * 1024 * 1024 * 1024;
 
 /// One image of the test bed and where it stands.
@@ -41,7 +41,7 @@ pub struct Status {
 }
 
 impl Testbed {
-    /// Every image, without making one.
+    /// Every image, without building one.
     pub fn status(&self) -> Result<Vec<Status>> {
         let debian = Debian::find(self)?;
         let mut rows = Vec::new();
@@ -84,12 +84,12 @@ impl Testbed {
         }
     }
 
-    /// Whether the Debian root is there: making it needs root and debootstrap.
+    /// Whether the Debian root is there: building it needs root and debootstrap.
     pub fn has_debian(&self) -> Result<bool> {
         Ok(Debian::find(self)?.is_some())
     }
 
-    /// Makes what is missing or made of something else. Nothing happens where all is current.
+    /// Builds the images that are missing or out of date.
     pub fn build(&self, refresh: bool) -> Result<()> {
         if !refresh && self.status()?.iter().all(|image| image.current) {
             return Ok(());
@@ -99,11 +99,11 @@ impl Testbed {
         // Two runs would take each other's containers for leftovers.
         let _lock = self
             .project
-            .lock(&self.cache().with_extension("lock"), "makes the test bed's images")?;
+            .lock(&self.cache().with_extension("lock"), "builds the test bed's images")?;
         disk::require(
             &self.docker.info()?.docker_root_dir,
             SPACE,
-            "making the test bed's images",
+            "building the test bed's images",
         )?;
         let debian = Debian::get(self, refresh)?;
         image::build_all(self, &self.recipe.workloads, &debian)?;
@@ -117,7 +117,7 @@ impl Testbed {
         entries.filter_map(|entry| entry.tool.as_deref()).chain(node::PROGRAMS)
     }
 
-    /// All programs, each from its pinned module.
+    /// Builds all programs, each from its pinned module.
     fn build_programs(&self) -> Result<()> {
         let mut missing = Vec::new();
         for tool in self.programs() {
@@ -133,7 +133,7 @@ impl Testbed {
         Ok(())
     }
 
-    /// Removes what newer images and roots have taken the place of; what a container uses stays.
+    /// Removes what newer images and roots have replaced; what a container uses stays.
     fn remove_outdated(&self, debian: &Debian) -> Result<()> {
         let filter = format!("label={KEY_LABEL}");
         let prune = ["image", "prune", "--force", "--filter", &filter];

@@ -51,7 +51,7 @@ pub fn key(testbed: &Testbed, debian: &Debian) -> Result<String> {
     Ok(key.finish())
 }
 
-/// Makes the node image unless Docker has it, made of the same things.
+/// Builds the node image unless Docker has it up to date.
 pub fn build(testbed: &Testbed, debian: &Debian) -> Result<()> {
     let name = testbed.node_image()?;
     let key = key(testbed, debian)?;
@@ -82,7 +82,7 @@ pub fn build(testbed: &Testbed, debian: &Debian) -> Result<()> {
     progress.advance("committing");
     builder.commit(&changes(testbed, debian, &key)?, &name)?;
     drop(builder);
-    progress.finish("made");
+    progress.finish("built");
     Ok(())
 }
 

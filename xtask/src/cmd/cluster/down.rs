@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 /// Removes the cluster: its containers with their volumes, its network, its files.
 ///
 /// Images stay, so that the next `up` is quick; `cargo xtask cluster images --remove` removes them.
-/// Nothing to do is no error.
+/// It is not an error if there is no cluster.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask cluster down")]
 pub struct DownArgs {}

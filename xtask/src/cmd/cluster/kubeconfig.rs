@@ -10,8 +10,7 @@ use crate::ctx::Ctx;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  export KUBECONFIG=$(cargo xtask cluster kubeconfig)")]
 pub struct KubeconfigArgs {
-    /// Also add the cluster to your own kubeconfig and make it the current context there; `cluster down`
-    /// takes it out again.
+    /// Also add the cluster to your own kubeconfig as the current context, until `cluster down`.
     #[arg(long)]
     merge: bool,
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster logs`: gathers what the cluster can tell.
+//! `cargo xtask cluster logs`: gathers the cluster's logs and objects.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,11 +6,11 @@ use cluster::kind::Cluster;
 
 use crate::ctx::Ctx;
 
-/// Gathers the cluster's logs and prints the folder.
+/// Gathers the cluster's logs and objects and prints the folder.
 ///
 /// kind's own export comes first (systemd's journal, the kubelet, the node's containers), then what the
-/// API knows: nodes, pods, volumes, events, and the log of each container, of its previous run too.
-/// What could not be had is named and is no error.
+/// API server knows: nodes, pods, volumes, events, and each container's log and that of its previous run.
+/// Anything unavailable is named and is not an error.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask cluster logs --artifacts /tmp/logs")]
 pub struct LogsArgs {}

@@ -1,4 +1,4 @@
-//! What a kind cluster needs, and which way its images would come.
+//! What a kind cluster needs, and where its images would come from.
 
 use std::path::Path;
 
@@ -13,8 +13,7 @@ use kit::failure::{Kind, kind_of, remedy_of};
 use super::{Finding, space};
 use crate::ctx::Ctx;
 
-/// All findings. What is missing is a hint, since most commands need no cluster; with `needed` it is a
-/// problem.
+/// What is missing is a hint, since most commands need no cluster; with `needed` it is a problem.
 pub fn findings(ctx: &Ctx, needed: bool) -> Result<Vec<Finding>> {
     let docker = Docker::new(ctx.runner.clone()).info();
     let mut found = vec![engine(&docker)];
@@ -55,11 +54,11 @@ fn cgroups(info: &Info) -> Finding {
 fn capabilities(missing: u64, docker: Option<&Info>) -> Finding {
     let what = "capabilities";
     if missing == 0 {
-        return Finding::ok(what, "all there for privileged containers");
+        return Finding::ok(what, "all present for privileged containers");
     }
     if missing != host::SYS_RESOURCE {
         let detail = format!("some are missing (`capsh --decode={missing:x}`); privileged containers can't start");
-        let remedy = "run it where these are not taken away: `capsh --print` shows the bounding set";
+        let remedy = "run it where they are not dropped: `capsh --print` shows the bounding set";
         return Finding::problem(Kind::Environment, what, detail, remedy);
     }
     if docker.is_some_and(|info| info.default_runtime == "caps") {
@@ -77,15 +76,15 @@ fn inotify(setting: &str, value: Option<u64>, least: u64) -> Finding {
         Some(value) if value < least => Finding::problem(
             Kind::Environment,
             what,
-            format!("{value}; pods fail with \"too many open files\" where it runs out, kind asks for {least}"),
+            format!("{value}; pods fail with \"too many open files\" when it runs out, kind asks for {least}"),
             format!("as root: sysctl fs.inotify.{setting}={least}"),
         ),
         Some(value) => Finding::ok(what, value.to_string()),
-        None => Finding::ok(what, "no limit to read"),
+        None => Finding::ok(what, "this kernel has no such limit"),
     }
 }
 
-/// Which way images come, why, and whether that way is open.
+/// Where images come from, why, and what is missing for it.
 fn images(ctx: &Ctx) -> Result<Vec<Finding>> {
     let what = "cluster images";
     let choice = Cluster::named(ctx, DEFAULT_NAME)?.choose(&Wanted::default())?;
@@ -110,10 +109,15 @@ fn images(ctx: &Ctx) -> Result<Vec<Finding>> {
 fn root(is_root: bool) -> Finding {
     let what = "root";
     if is_root {
-        return Finding::ok(what, "as `cluster images` needs it");
+        return Finding::ok(what, "`cluster images` may build the Debian root");
     }
     let remedy = "run `cargo xtask cluster images` as root once; the images stay in Docker";
-    Finding::problem(Kind::Environment, what, "the test bed's Debian root needs it", remedy)
+    Finding::problem(
+        Kind::Environment,
+        what,
+        "building the test bed's Debian root needs it",
+        remedy,
+    )
 }
 
 fn debootstrap(path: &Path) -> Finding {
