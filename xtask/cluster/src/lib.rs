@@ -8,8 +8,8 @@
 pub mod docker;
 pub mod host;
 pub mod kind;
-pub mod kind_config;
-pub mod ownership;
-pub mod readiness;
+mod kind_config;
+mod ownership;
+mod readiness;
 pub mod source;
 pub mod testbed;

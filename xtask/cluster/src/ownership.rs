@@ -15,7 +15,6 @@ pub const CONFIG_LABEL: &str = "tempo-stack.config";
 /// [`Source::word`]: crate::source::Source::word
 pub const IMAGES_LABEL: &str = "tempo-stack.images";
 
-/// The name of the network of a cluster.
 pub fn network_name(cluster: &str) -> String {
     format!("kind-{cluster}")
 }
@@ -23,16 +22,13 @@ pub fn network_name(cluster: &str) -> String {
 /// What Docker knows of a cluster's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// Its nodes.
     pub nodes: Vec<Container>,
-    /// The network of that name.
     pub network: Option<Network>,
 }
 
 /// Whose a cluster is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// There is none.
     Nobody,
     /// We made it, or began to.
     Us,
@@ -56,7 +52,6 @@ pub enum Decision {
 }
 
 impl Observed {
-    /// Whose it is.
     pub fn owner(&self, cluster: &str) -> Owner {
         let network = network_name(cluster);
         let labelled = self

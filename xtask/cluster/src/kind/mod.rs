@@ -465,13 +465,12 @@ impl Cluster {
     }
 
     /// Writes the kubeconfig anew: after a restart of Docker the port may be another.
-    pub fn write_kubeconfig(&self) -> Result<PathBuf> {
-        let file = self.kubeconfig();
+    pub fn write_kubeconfig(&self) -> Result<()> {
         let step = Step::new("write the kubeconfig", self.kind()?)
             .args(["export", "kubeconfig", "--name", &self.name, "--kubeconfig"])
-            .path_arg(&file);
+            .path_arg(&self.kubeconfig());
         self.project.runner.run(&step).map_err(environment)?;
-        Ok(file)
+        Ok(())
     }
 
     /// Adds the cluster to the user's kubeconfig and makes it the current context there. Its removal is

@@ -17,7 +17,6 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Begins an archive at `path`.
     pub fn create(path: &Path) -> Result<Archive> {
         let file = fs_err::File::create(path)?;
         Ok(Archive {
@@ -68,7 +67,6 @@ impl Archive {
         Ok(())
     }
 
-    /// Ends the archive.
     pub fn finish(self) -> Result<()> {
         let writing = || format!("writing {}", self.path.display());
         self.tar.into_inner().with_context(writing)?;

@@ -25,8 +25,7 @@ pub const PACKAGES_LABEL: &str = "tempo-stack.testbed.packages";
 /// The test bed of a workspace.
 #[derive(Debug, Clone)]
 pub struct Testbed {
-    /// What it is made of.
-    pub recipe: Recipe,
+    pub(crate) recipe: Recipe,
     pub(super) project: Project,
     pub(super) docker: Docker,
 }
@@ -94,7 +93,6 @@ impl Testbed {
         Ok(image.is_some_and(|image| image.label(KEY_LABEL) == Some(key)))
     }
 
-    /// The cache of the test bed.
     pub(super) fn cache(&self) -> PathBuf {
         self.project.toolbox.cache().join("testbed")
     }
@@ -107,7 +105,6 @@ impl Testbed {
         }
     }
 
-    /// Whether programs are only noted.
     pub(super) fn plans(&self) -> bool {
         self.project.runner.plans()
     }

@@ -21,10 +21,8 @@ pub const REPOSITORY: &str = "tempo-stack/debian";
 /// Takes files out of the root, run inside it.
 const COLLECT: &str = "collect.sh";
 
-/// A Debian root in Docker.
 #[derive(Debug, Clone)]
 pub struct Debian {
-    /// The image.
     pub image: String,
     /// Its id: a rebuilt root has another.
     pub id: String,
@@ -79,7 +77,6 @@ impl Debian {
         }
     }
 
-    /// What a part is made of.
     pub fn part_key(&self, testbed: &Testbed, name: &str) -> Result<String> {
         let key = layout_key()
             .text("debian", &self.id)

@@ -5,12 +5,12 @@
 //! files from it, [`image`] packs single-program images as an [`archive`], [`node`] makes the node image.
 //! Every image carries the key of what it was made of; one whose key fits is not made again.
 
-pub mod archive;
-pub mod base;
-pub mod debian;
-pub mod image;
-pub mod node;
-pub mod recipe;
+mod archive;
+mod base;
+mod debian;
+mod image;
+mod node;
+pub(crate) mod recipe;
 
 use std::collections::BTreeSet;
 
@@ -111,7 +111,6 @@ impl Testbed {
         self.remove_outdated(&debian)
     }
 
-    /// The programs of all images.
     fn programs(&self) -> impl Iterator<Item = &str> {
         let entries = self.recipe.workloads.iter().chain(&self.recipe.node);
         entries.filter_map(|entry| entry.tool.as_deref()).chain(node::PROGRAMS)
