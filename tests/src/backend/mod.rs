@@ -1,6 +1,8 @@
 //! Where a stack runs. Scenarios are written once against these traits.
 
 pub mod cluster;
+#[cfg(test)]
+pub mod fake;
 pub mod local;
 
 use std::collections::BTreeMap;

@@ -381,13 +381,9 @@ impl Stack for ClusterStack {
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
         let root = format!("/proc/1/root{}/", folder.trim_end_matches('/'));
-        // A folder that isn't there yet has no files.
-        let found = self
-            .beside(component, &format!("find '{root}' -type f 2>/dev/null"))
-            .await?;
-        let mut files: Vec<String> = found
-            .stdout
-            .lines()
+        let found = self.beside(component, &inside::listing(&root)).await?;
+        let mut files: Vec<String> = inside::listed(&found)?
+            .iter()
             .filter_map(|line| line.strip_prefix(&root).map(str::to_owned))
             .collect();
         files.sort();

@@ -125,8 +125,8 @@ impl ObjectStore for S3Pod {
 
     async fn objects(&self) -> Result<Vec<String>> {
         let pods: Api<Pod> = self.connection.api(self.namespace.name());
-        let printed = inside::exec(&pods, NAME, "look", &["/bin/find", "/data/root", "-type", "f"]).await?;
-        Ok(printed.stdout.lines().map(str::to_owned).collect())
+        let script = inside::listing("/data/root");
+        inside::listed(&inside::exec(&pods, NAME, "look", &["/bin/sh", "-c", &script]).await?)
     }
 
     async fn shut_down(&self) -> Result<()> {

@@ -23,9 +23,9 @@ use super::Access;
 use crate::backend::cluster::{ClusterBackend, ClusterStack, Namespace};
 use crate::backend::{Stack, stop_soon};
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
-use crate::run::Env;
 
 /// A start in a busy cluster.
 const READY: Duration = Duration::from_secs(90);
@@ -53,8 +53,16 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Removes the namespace, once evidence is gathered where a check failed.
+    /// The scenario is done with the namespace: it goes, unless `--keep` leaves its stacks up.
     async fn close(&self) -> Result<()> {
+        if self.env.keeps_in(self.namespace.name()) {
+            return Ok(());
+        }
+        self.remove().await
+    }
+
+    /// Removes the namespace, once evidence is gathered where a check failed.
+    async fn remove(&self) -> Result<()> {
         self.env.release(self.namespace.name()).await?;
         self.namespace.remove().await
     }
@@ -148,6 +156,17 @@ async fn deliver(env: &Env, stack: &dyn Stack, n: u32) -> Result<Sample> {
     anyhow::ensure!(outcome.is_acked(), "a sample was not taken: {outcome}");
     found(env, stack, &sample).await?;
     Ok(sample)
+}
+
+/// Checks that a trace goes in and is found.
+async fn delivers(env: &Env, stack: &dyn Stack, n: u32, what: &str) {
+    let delivered = deliver(env, stack, n).await;
+    let detail = delivered.as_ref().err().map(|error| format!("{error:#}"));
+    env.recorder.check(
+        format!("{what}: a trace goes in and is found"),
+        delivered.is_ok(),
+        detail.unwrap_or_default(),
+    );
 }
 
 /// Waits until Tempo answers with a sample.
