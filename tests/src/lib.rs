@@ -4,6 +4,7 @@
 //! sends what the [`model`] describes and reads it back, the model says what is lost or changed, and
 //! [`run`] gathers the verdicts into a [`report`].
 
+pub mod admission;
 pub mod backend;
 pub mod client;
 pub mod diagnostics;

@@ -238,7 +238,7 @@ fn rounded(duration: Duration) -> f64 {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     scenario: String,
-    started: Instant,
+    started: Arc<Mutex<Instant>>,
     quiet: bool,
     checks: Arc<Mutex<Vec<Check>>>,
 }
@@ -248,10 +248,19 @@ impl Recorder {
     pub fn new(scenario: &str, quiet: bool) -> Recorder {
         Recorder {
             scenario: scenario.to_owned(),
-            started: Instant::now(),
+            started: Arc::new(Mutex::new(Instant::now())),
             quiet,
             checks: Arc::default(),
         }
+    }
+
+    /// Counts time from now on.
+    pub fn restart_clock(&self) {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// A line about what goes on.
@@ -266,7 +275,7 @@ impl Recorder {
         say(format_args!(
             "{:<10} {:>6.1} s  ...  {}",
             self.scenario,
-            self.started.elapsed().as_secs_f64(),
+            self.elapsed().as_secs_f64(),
             line.as_ref()
         ));
     }
@@ -325,7 +334,7 @@ impl Recorder {
         ScenarioReport {
             name: self.scenario.clone(),
             status,
-            seconds: rounded(self.started.elapsed()),
+            seconds: rounded(self.elapsed()),
             checks,
         }
     }
@@ -346,7 +355,7 @@ impl Recorder {
                 Status::Skipped => "skip",
                 Status::Measured => "    ",
             };
-            let elapsed = self.started.elapsed().as_secs_f64();
+            let elapsed = self.elapsed().as_secs_f64();
             let seen = check.seen();
             let colon = if seen.is_empty() { "" } else { ": " };
             say(format_args!(

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use kit::progress::say;
 use kit::step::Cancel;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::admission::{Admission, Turn};
 use crate::env::{Env, Shared};
 use crate::report::{Report, ScenarioReport};
 use crate::scenario::{Needs, Scenario};
@@ -18,25 +18,28 @@ const SCENARIO_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How often Ctrl-C is looked for while scenarios run.
 const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
-/// Runs the scenarios, `jobs` at the same time. On Ctrl-C the results collected so far are still reported.
+/// Runs the scenarios, `jobs` at the same time, each as soon as there is room for it. On Ctrl-C the results collected so far are still reported.
 pub async fn run(shared: &Arc<Shared>, scenarios: &[&'static Scenario], jobs: usize) -> Result<(Report, Kept)> {
     let begun = Instant::now();
-    let turn = Arc::new(Semaphore::new(jobs.max(1)));
+    let admission = Admission::new(&shared.backend, jobs);
     let mut running = JoinSet::new();
     for (n, scenario) in scenarios.iter().copied().enumerate() {
-        let (turn, shared) = (turn.clone(), shared.clone());
+        let env = Arc::new(Env::new(scenario.name, shared));
+        let mut turn = admission.turn(scenario, &env).await;
+        // What it takes is measured from its turn on.
+        env.recorder.restart_clock();
         running.spawn(async move {
-            let _turn = turn.acquire_owned().await;
-            let env = Arc::new(Env::new(scenario.name, &shared));
-            (n, one(scenario, &env).await, env)
+            let report = one(scenario, &env).await;
+            turn.end(u32::try_from(env.stacks().len()).unwrap_or(u32::MAX));
+            (n, report, env, turn)
         });
     }
-    let mut ended: Vec<(usize, ScenarioReport, Arc<Env>)> = Vec::new();
+    let mut ended: Vec<(usize, ScenarioReport, Arc<Env>, Turn)> = Vec::new();
     while let Some(one) = running.join_next().await {
         ended.push(one.context("a scenario's task ended early")?);
     }
     ended.sort_by_key(|(n, ..)| *n);
-    let (reports, envs): (Vec<_>, Vec<_>) = ended.into_iter().map(|(_, report, env)| (report, env)).unzip();
+    let (reports, envs): (Vec<_>, Vec<_>) = ended.into_iter().map(|(_, report, env, _)| (report, env)).unzip();
     let report = Report::new(
         shared.backend.name(),
         shared.backend.versions(),
@@ -229,5 +232,19 @@ mod tests {
             .unwrap();
         let names: Vec<&str> = report.scenarios[0].checks.iter().map(|c| c.name.as_str()).collect();
         assert_eq!((names, backend.up()), (vec!["it holds", "run"], vec![true]));
+    }
+
+    #[tokio::test]
+    async fn scenarios_share_the_room_of_a_backend() {
+        async fn stays(env: &Env) -> Result<()> {
+            let stack = env.start(&StackSpec::new(fake::no_values())).await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            env.finish(stack).await
+        }
+        let backend = FakeBackend::with_room(3);
+        let all = [(); 4].map(|()| taking(2, |env| Box::pin(stays(env))));
+        let (report, _) = run(&shared(&backend, false), &all, 4).await.unwrap();
+        assert_eq!(report.scenarios.len(), 4);
+        assert_eq!(backend.most_up(), 1, "two stacks of two do not fit into three");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use crate::env::Shared;
 pub struct FakeBackend {
     stacks: Arc<Mutex<Vec<Arc<FakeStack>>>>,
     folder: Arc<TempDir>,
+    room: Option<u32>,
+    /// The most stacks that were up at the same time.
+    most: Arc<AtomicUsize>,
 }
 
 impl Default for FakeBackend {
@@ -30,11 +33,26 @@ impl Default for FakeBackend {
         FakeBackend {
             stacks: Arc::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
+            room: None,
+            most: Arc::default(),
         }
     }
 }
 
 impl FakeBackend {
+    /// With room for so many stacks.
+    pub fn with_room(room: u32) -> FakeBackend {
+        FakeBackend {
+            room: Some(room),
+            ..FakeBackend::default()
+        }
+    }
+
+    /// The most stacks that were up at the same time.
+    pub fn most_up(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
     /// Whether each stack is up, by the order of their starts.
     pub fn up(&self) -> Vec<bool> {
         let stacks = self.stacks.lock().unwrap();
@@ -99,7 +117,13 @@ impl Backend for FakeBackend {
             endpoints: Endpoints::default(),
         });
         self.stacks.lock().unwrap().push(stack.clone());
+        let up = self.up().iter().filter(|up| **up).count();
+        self.most.fetch_max(up, Ordering::SeqCst);
         Ok(stack)
+    }
+
+    async fn room(&self) -> Result<Option<u32>> {
+        Ok(self.room)
     }
 
     async fn object_store(&self, _bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {

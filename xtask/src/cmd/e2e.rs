@@ -262,6 +262,7 @@ fn execute(
                 helm_version: ctx.toolbox.get("helm")?.version.to_string(),
                 umbrella,
                 runs,
+                own: args.backend == BackendName::Kind,
             };
             let (backend, swept) = runtime.block_on(ClusterBackend::connect(setup))?;
             for namespace in swept {

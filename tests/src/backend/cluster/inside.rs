@@ -9,12 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kit::failure::Failure;
+use kit::step::Cancel;
 use kube::Api;
 use kube::api::{AttachParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::pods;
+use crate::wait::{Look, wait_for};
 
 /// An image that is there starts sooner.
 const START: Duration = Duration::from_secs(60);
@@ -127,8 +129,8 @@ async fn ensure(api: &Api<Pod>, pod: &str, container: &str, image: &str) -> Resu
 }
 
 async fn running(api: &Api<Pod>, pod: &str, helper: &str, image: &str) -> Result<()> {
-    let begun = std::time::Instant::now();
-    loop {
+    let what = format!("helper {helper} of pod {pod}");
+    let waited = wait_for(&what, START, &Cancel::default(), || async {
         let found = api.get(pod).await.with_context(|| format!("looking at pod {pod}"))?;
         let mut helpers = found
             .status
@@ -136,23 +138,22 @@ async fn running(api: &Api<Pod>, pod: &str, helper: &str, image: &str) -> Result
             .flat_map(|s| s.ephemeral_container_statuses.iter().flatten());
         let status = helpers.find(|status| status.name == helper);
         if status.is_some_and(pods::runs) {
-            return Ok(());
+            return Ok(Look::Found(()));
         }
         let why = status.and_then(pods::waits).unwrap_or("not seen by the kubelet yet");
         if why.contains("Image") {
-            return Err(Failure::environment(
-                format!("the helper image {image} can't be had: {why}"),
+            return Ok(Look::Never(Failure::environment(
+                format!("the helper image {image} is unavailable: {why}"),
                 "name another busybox with --image helper=IMAGE, or load this one into the cluster",
-            ));
+            )));
         }
         if status.is_some_and(|s| s.state.as_ref().is_some_and(|s| s.terminated.is_some())) {
-            bail!("helper {helper} of pod {pod} ended at once");
+            return Ok(Look::Never(anyhow::anyhow!("{what} ended at once")));
         }
-        if begun.elapsed() > START {
-            bail!("helper {helper} of pod {pod} does not start: {why}");
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        Ok(Look::NotYet(why.to_owned()))
+    })
+    .await;
+    waited.map(drop)
 }
 
 #[cfg(test)]

@@ -134,14 +134,14 @@ fn cluster(env: &Env) -> Result<&ClusterBackend> {
     env.backend.cluster().context("this scenario needs a cluster")
 }
 
-/// The values of chart `tempo-stack` that a scenario sets, over the images of this run.
+/// The values of chart `tempo-stack` that a scenario sets, over those of this run.
 fn stack_values(env: &Env, yaml: &str) -> Result<Value> {
-    let mut values = cluster(env)?.images().values();
+    let mut values = cluster(env)?.run_values();
     charts::render::merge(&mut values, super::values(yaml)?);
     Ok(values)
 }
 
-/// Values of chart `tempo-stack` for pods that stop soon, over the images of this run.
+/// Values of chart `tempo-stack` for pods that stop soon, over those of this run.
 fn quick_values(env: &Env) -> Result<Value> {
     let mut values = stack_values(env, "{}")?;
     stop_soon(&mut values);
