@@ -15,8 +15,7 @@ use crate::generated::conclude;
 ///
 /// A case is a file charts/<chart>/ci/<case>-values.yaml. Each object that it renders to is
 /// one file, tests/golden/<chart>/<case>/<kind>-<name>.yaml, as helm prints it. The release has
-/// the chart's name and is in the namespace `observability`; a case that needs another one says
-/// so in its first comment lines: `# @release {name: traces, namespace: team-a}`.
+/// the chart's name and is in the namespace `observability`.
 ///
 /// Files that no case renders any more are removed. Nothing is written unless everything renders.
 #[derive(Debug, Args)]
@@ -59,7 +58,7 @@ fn plan(ctx: &Ctx, charts: &[Chart]) -> Result<Vec<Step>> {
         let (folder, build) = planned_chart(&helm, chart);
         steps.extend(build);
         for case in chart.cases()? {
-            let mut step = helm.template_step(&folder, &cases::options(chart, &case)?);
+            let mut step = helm.template_step(&folder, &cases::options(chart, &case));
             step.name = format!("{} ({})", step.name, case.name);
             steps.push(step);
         }
