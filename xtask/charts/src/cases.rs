@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use kit::failure::Failure;
-use kit::parallel::in_parallel;
 
 use crate::render::{Helm, Prepared, Render, RenderOptions};
 use crate::workspace::{Case, Chart};
@@ -28,7 +27,7 @@ pub fn options(chart: &Chart, case: &Case) -> RenderOptions {
 /// Renders every case of the charts, sorted by chart and case. Fails with the first case
 /// that doesn't render, in that order.
 pub fn render_all(helm: &Helm, charts: &[Chart]) -> Result<Vec<Rendered>> {
-    let prepared = in_parallel(charts, |chart| helm.prepare(chart))?;
+    let prepared = helm.runner.in_parallel(charts, |chart| helm.prepare(chart))?;
     let mut jobs = Vec::new();
     for (chart, prepared) in charts.iter().zip(&prepared) {
         for case in chart.cases()? {

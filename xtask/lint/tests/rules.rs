@@ -11,6 +11,7 @@ mod change;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, OnceLock};
 
+use charts::cases;
 use charts::manifest::Manifest;
 use charts::workspace;
 use charts::workspace::Case;
@@ -67,7 +68,7 @@ fn render(chart: &LintChart, case: &Case, variation: &Variation) -> Vec<Manifest
     if let Some(known) = renders.lock().unwrap().get(&key) {
         return known.clone();
     }
-    let options = check::options(&chart.chart, case);
+    let options = cases::options(&chart.chart, case);
     let manifests = check::render_again(helm(), chart, &options, variation).unwrap();
     renders.lock().unwrap().insert(key, manifests.clone());
     manifests
@@ -88,7 +89,7 @@ fn tripped(base: Base, changes: &[Change]) -> BTreeSet<String> {
         }
         manifests
     };
-    let options = check::options(&chart.chart, &case);
+    let options = cases::options(&chart.chart, &case);
     let subject = Subject {
         chart: &chart.chart,
         case: &case.name,
@@ -351,7 +352,7 @@ fn every_committed_case_passes_pod_security_and_the_rules_of_one_render() {
         let chart = chart(name);
         for case in chart.chart.cases().unwrap() {
             let values = std::fs::read_to_string(&case.values).unwrap();
-            let options = check::options(&chart.chart, &case);
+            let options = cases::options(&chart.chart, &case);
             let manifests = render(chart, &case, &Variation::default());
             let subject = Subject {
                 chart: &chart.chart,
