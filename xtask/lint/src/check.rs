@@ -1,8 +1,8 @@
 //! Cases through every check that needs no cluster.
 //!
 //! Per case: `helm lint --strict` (which compares the values with values.schema.json), `helm template`,
-//! then the rules of our own, Pod Security, the configurations and kube-score on what it printed. Then the
-//! API schemas on the objects of all cases.
+//! then the rules of our own, the configurations and kube-score on what it printed. Then Pod Security and
+//! the API schemas on the objects of all cases.
 //!
 //! A case that breaks a rule on purpose says so in its values file: `# lint-allow <rule>: <reason>`.
 
@@ -39,6 +39,8 @@ pub struct Tools {
     pub kubeconform: Installed,
     /// Scores objects.
     pub kube_score: Installed,
+    /// Judges pods.
+    pub psa: Installed,
     /// Judge configurations.
     pub programs: Programs,
 }
@@ -50,6 +52,7 @@ impl Tools {
             helm,
             kubeconform: toolbox.get("kubeconform")?,
             kube_score: toolbox.get("kube-score")?,
+            psa: toolbox.get("psa")?,
             programs: Programs {
                 tempo: toolbox.get("tempo")?,
                 collector: toolbox.get("otelcol")?,
@@ -134,15 +137,17 @@ pub fn cases(
         Ok(judged)
     })?;
     // To start one of these programs takes longer than it needs for all objects.
-    let targets: Vec<_> = judged
-        .iter()
-        .map(|one| (one.subject(), one.targets.as_slice()))
-        .collect();
+    let subjects: Vec<_> = judged.iter().map(Judged::subject).collect();
+    let pods = pod_security::judge(&subjects, &tools.psa, &tools.helm.kube_version, runner)?;
+    let targets = judged.iter().map(|one| one.targets.as_slice());
+    let targets: Vec<_> = subjects.into_iter().zip(targets).collect();
     let schemas = schema_check::judge(&targets, &tools.kubeconform, workspace.root(), runner)?;
-    let reports = judged.into_iter().zip(schemas).map(|(one, more)| {
+    let more = pods.into_iter().zip(schemas);
+    let reports = judged.into_iter().zip(more).map(|(one, (pods, schemas))| {
         let (shown, values) = &one.values;
         let mut report = one.report;
-        report.findings.extend(more);
+        report.findings.extend(pods);
+        report.findings.extend(schemas);
         apply_allowances(shown, values, &mut report.findings);
         report.findings.sort();
         report.findings.dedup();
@@ -246,7 +251,6 @@ fn render_findings(
     let (helm, subject) = (&tools.helm, &judged.subject());
     let render = |variation: &Variation| render_again(helm, chart, &judged.options, variation);
     let mut findings = rules::judge(subject, &render)?;
-    findings.extend(pod_security::judge(subject)?);
     findings.extend(configurations(tools, subject, judgements)?);
     findings.extend(kube_score::judge(
         subject,
@@ -391,7 +395,7 @@ pub fn rule_list() -> Vec<(String, String)> {
     let own = rules::all().map(|rule| (rule.name.to_owned(), rule.summary.to_owned()));
     let pod = pod_security::FIELDS
         .iter()
-        .map(|(name, remedy)| ((*name).to_owned(), (*remedy).to_owned()));
+        .map(|field| (field.rule.to_owned(), field.remedy.to_owned()));
     let rest = [
         (artifact_hub::RULE, artifact_hub::SUMMARY),
         ("helm-lint", "helm lint --strict says nothing"),

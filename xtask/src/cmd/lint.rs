@@ -18,7 +18,7 @@ use crate::ctx::{Ctx, print_line};
 ///
 /// A case is a file charts/<chart>/ci/<case>-values.yaml. Each is linted by `helm lint --strict`
 /// with its values against values.schema.json, rendered, and judged by: rules of our own, Pod Security
-/// Standards restricted (field by field), the configuration keys that each version of Tempo and the
+/// Standards restricted (Kubernetes' own evaluator), the configuration keys that each version of Tempo and the
 /// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they can be
 /// had, the Kubernetes API schemas (kubeconform, offline) and kube-score.
 ///
