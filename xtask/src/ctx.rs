@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use charts::project::{Options, Project};
+use charts::tools::Toolbox;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use kit::step::{Cancel, Step};
@@ -71,6 +72,11 @@ impl Ctx {
         })
     }
 
+    /// The tools, to name others.
+    pub fn toolbox_mut(&mut self) -> &mut Toolbox {
+        &mut self.project.toolbox
+    }
+
     /// Prints `value` if `--format json` is on, else `text`.
     pub fn print(&self, value: &impl Serialize, text: impl AsRef<str>) -> Result<()> {
         match self.args.format {
@@ -91,7 +97,6 @@ impl Ctx {
     }
 
     /// Prints what a plan noted, at the end of a command.
-    #[allow(dead_code, reason = "commands move to it one by one")]
     pub fn print_planned(&self) -> Result<()> {
         self.print_plan(&self.runner.planned())
     }

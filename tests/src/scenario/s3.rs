@@ -8,10 +8,11 @@ use serde_yaml::Value;
 
 use super::{Access, values};
 use crate::backend::{Bucket, Component, ObjectStore, Stack, StackSpec};
+use crate::client::engine::{Engine, tempo_config};
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
     };
-    let server = env.backend.object_store(&bucket).await?;
+    let server = env.object_store(&bucket).await?;
     let good = example.values(server.as_ref(), &example.bucket)?;
     let sample = Corpus::from_now(env.seed)?.sample(0);
 
@@ -64,8 +65,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         &no_bucket,
         "no-such-bucket: The specified bucket does not exist",
     )
-    .await?;
-    server.shut_down().await
+    .await
 }
 
 /// `values-s3-example.yaml`, and the Secret that its head tells the user to make.
@@ -73,6 +73,7 @@ struct Example {
     values: Value,
     bucket: String,
     secret: String,
+    engine: Engine,
 }
 
 impl Example {
@@ -86,6 +87,7 @@ impl Example {
             bucket: text("bucket").context("the example names a bucket")?,
             secret: text("existingSecret").context("the example names a Secret")?,
             values,
+            engine: env.engine()?,
         })
     }
 
@@ -101,10 +103,7 @@ impl Example {
         let mut umbrella = values("{}")?;
         set(&mut umbrella, &["tempo-stack"], stack);
         // Blocks of seconds, so that one is in the bucket soon.
-        merge(
-            &mut umbrella,
-            values("{tempo-stack: {tempo: {config: {ingester: {max_block_duration: 3s}}}}}")?,
-        );
+        merge(&mut umbrella, tempo_config(&self.engine.short_blocks(3))?);
         Ok(umbrella)
     }
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kit::disk;
 use kit::failure::{Failure, Kind};
+use kit::key::Key;
 use kit::lock;
 use kit::progress::Progress;
-use kit::run_dir::{MARKER, RunDir};
+use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// A cold build of the largest tool stays under this, in modules and compiled packages.
 const BUILD_SPACE: u64 = 3 * 1024 * 1024 * 1024;
@@ -100,6 +100,8 @@ pub struct Tool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
+    /// Named on the command line.
+    Given,
     /// On PATH.
     Path,
     /// Built from the pinned module.
@@ -123,6 +125,8 @@ pub struct Installed {
 #[derive(Debug, Clone)]
 pub struct Toolbox {
     tools: Vec<Tool>,
+    /// Programs that the user named; they win over all others.
+    given: BTreeMap<String, Installed>,
     cache: PathBuf,
     runner: Runner,
     quiet: bool,
@@ -166,6 +170,7 @@ impl Toolbox {
         tools.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Toolbox {
             tools,
+            given: BTreeMap::new(),
             cache,
             runner,
             quiet,
@@ -223,7 +228,7 @@ impl Toolbox {
     /// The tool from PATH in an accepted version or from the cache; none if it would have to be built.
     pub fn find(&self, name: &str) -> Result<Option<Installed>> {
         let tool = self.tool(name)?;
-        if let Some(found) = self.on_path(tool) {
+        if let Some(found) = self.present(tool) {
             return Ok(Some(found));
         }
         // Without Go nothing says which build fits this machine, and nothing could be built either.
@@ -233,7 +238,7 @@ impl Toolbox {
 
     /// The tool from PATH in an accepted version, from the cache, or built now.
     pub fn get(&self, name: &str) -> Result<Installed> {
-        match self.on_path(self.tool(name)?) {
+        match self.present(self.tool(name)?) {
             Some(found) => Ok(found),
             None => self.pinned(name),
         }
@@ -399,36 +404,21 @@ impl Toolbox {
         })
     }
 
-    /// The first 16 hexadecimal digits of a SHA-256 over all that decides the binary.
+    /// Of all that decides the binary.
     fn key(&self, tool: &Tool, go: &Go) -> Result<String> {
-        let mut hash = Sha256::new();
-        let mut add = |name: &str, content: &[u8]| {
-            // Lengths keep neighbouring fields apart.
-            hash.update(format!("{name} {}\n", content.len()));
-            hash.update(content);
-        };
-        add("go", go.version.as_bytes());
-        add("target", go.target.as_bytes());
-        add("package", tool.file.package.as_bytes());
-        add("ldflags", tool.file.ldflags.as_bytes());
+        let mut key = Key::default()
+            .text("go", &go.version)
+            .text("target", &go.target)
+            .text("package", &tool.file.package)
+            .text("ldflags", &tool.file.ldflags);
         for entry in walkdir::WalkDir::new(&tool.dir).sort_by_file_name() {
             let entry = entry.with_context(|| format!("reading {}", tool.dir.display()))?;
-            let path = entry.path();
-            let name = path
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let name = entry.file_name().to_string_lossy();
             if entry.file_type().is_file() && (name == "go.mod" || name == "go.sum" || name.ends_with(".go")) {
-                let content = fs_err::read(path)?;
-                add(&name, &content);
+                key = key.file(entry.path())?;
             }
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(key.finish())
     }
 
     fn lock(&self, tool: &Tool) -> Result<File> {
@@ -446,8 +436,7 @@ impl Toolbox {
             .timeout(BUILD_TIMEOUT);
         // Go leaves its temporary folder behind when it is stopped: in ours, that goes with the run.
         let run = RunDir::create(&self.builds(), &tool.name)?;
-        let folder = run.path().to_string_lossy().into_owned();
-        let inside = |step: Step| step.env("GOTMPDIR", &folder).env(MARKER, &folder);
+        let inside = |step: Step| step.in_run(&run).env("GOTMPDIR", run.path().to_string_lossy());
         let mut progress = Progress::start(format!("building {} {}", tool.name, tool.file.version), 0, self.quiet);
         let listed = self.runner.try_run(&inside(list.clone()))?;
         self.judge(tool, &list, &listed)?;
@@ -487,17 +476,54 @@ impl Toolbox {
         ))
     }
 
-    /// The program on PATH, if it says that it is an accepted version.
-    fn on_path(&self, tool: &Tool) -> Option<Installed> {
-        let path = std::env::split_paths(&std::env::var_os("PATH")?)
-            .filter_map(|dir| std::path::absolute(dir.join(&tool.name)).ok())
-            .find(|path| path.is_file())?;
-        let step = Step::new(format!("{} version", tool.name), &path)
+    /// Takes the program at `path` for the tool of that name, in whatever version it says that it is.
+    pub fn give(&mut self, name: &str, path: &Path) -> Result<()> {
+        let tool = self.tool(name)?;
+        let refused = |why: &str| {
+            Failure::usage(
+                format!("{} can't be used as {name}: {why}", path.display()),
+                format!(
+                    "name a {name} that answers `{name} {}` with its version",
+                    tool.file.probe.join(" ")
+                ),
+            )
+        };
+        let path = std::path::absolute(path).map_err(|error| refused(&error.to_string()))?;
+        if !path.is_file() {
+            return Err(refused("there is no such file"));
+        }
+        let version = self
+            .version(tool, &path)
+            .map_err(|error| refused(&format!("{error:#}")))?;
+        let given = Installed {
+            name: name.to_owned(),
+            version: version.ok_or_else(|| refused("it prints no version"))?,
+            path,
+            origin: Origin::Given,
+        };
+        self.given.insert(name.to_owned(), given);
+        Ok(())
+    }
+
+    /// The version that a program says it is; none if it prints none.
+    fn version(&self, tool: &Tool, path: &Path) -> Result<Option<Version>> {
+        let step = Step::new(format!("{} version", tool.name), path)
             .args(&tool.file.probe)
             .timeout(Duration::from_secs(10))
             .reads();
-        let output = self.runner.try_run(&step).ok()?;
-        let version = find_version(&output.stdout).or_else(|| find_version(&output.stderr))?;
+        let output = self.runner.try_run(&step)?;
+        Ok(find_version(&output.stdout).or_else(|| find_version(&output.stderr)))
+    }
+
+    /// The program that was named, else the one on PATH if it says that it is an accepted version.
+    fn present(&self, tool: &Tool) -> Option<Installed> {
+        if let Some(given) = self.given.get(&tool.name) {
+            return Some(given.clone());
+        }
+        let path = std::env::split_paths(&std::env::var_os("PATH")?)
+            .filter_map(|dir| std::path::absolute(dir.join(&tool.name)).ok())
+            .find(|path| path.is_file())?;
+        let version = self.version(tool, &path).ok()??;
         tool.file.accept.matches(&version).then(|| Installed {
             name: tool.name.clone(),
             path,
@@ -588,6 +614,34 @@ mod tests {
             assert_eq!(find_version(text).unwrap().to_string(), version);
         }
         assert_eq!(find_version("development"), None);
+    }
+
+    #[test]
+    fn a_program_that_was_named_is_taken_as_what_it_says_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() {}\n");
+        let mut toolbox = hello(temp.path());
+        let program = temp.path().join("mine");
+        let write = |text: &str| {
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        write("#!/bin/sh\necho 'hello, version 9.8.7'\n");
+        toolbox.give("hello", &program).unwrap();
+        let found = toolbox.get("hello").unwrap();
+        assert_eq!(
+            (found.version.to_string().as_str(), found.origin),
+            ("9.8.7", Origin::Given)
+        );
+        write("#!/bin/sh\necho nothing\n");
+        for (path, why) in [
+            (program.as_path(), "prints no version"),
+            (Path::new("/nowhere"), "no such file"),
+        ] {
+            let error = toolbox.give("hello", path).unwrap_err();
+            assert!(error.to_string().contains(why), "{error:#}");
+        }
     }
 
     #[test]
