@@ -47,7 +47,8 @@ pub struct Difference {
     pub diff: String,
 }
 
-/// Compares the committed files with the wanted ones. `owned` are folders that may hold nothing else.
+/// Compares the committed files with the wanted ones. `owned` are folders that may hold nothing else, or
+/// single files that may not be there for another reason.
 pub fn compare(wanted: &[Generated], owned: &[PathBuf]) -> Result<Vec<Difference>> {
     let mut differences = Vec::new();
     for file in wanted {

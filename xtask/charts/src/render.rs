@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
+use semver::Version;
 use serde_yaml::Value;
 
 use crate::manifest::{Manifest, parse_all};
@@ -77,9 +78,12 @@ impl Helm {
         }
     }
 
-    /// A helm step that can't see the user's repositories or plugins.
+    /// A helm step.
     pub fn step(&self, name: impl Into<String>) -> Step {
-        Step::new(name, &self.program).timeout(Duration::from_secs(60))
+        Step::new(name, &self.program)
+            // A render ends long before Go's garbage collection, a fifth of its time, pays off.
+            .env("GOGC", "off")
+            .timeout(Duration::from_secs(60))
     }
 
     /// The `helm template` step for a chart that has its dependencies.
@@ -162,6 +166,27 @@ impl Prepared {
             _temp: None,
         }
     }
+
+    /// A copy that says in its Chart.yaml to be the next patch.
+    pub fn next_version(&self) -> Result<Prepared> {
+        let temp = RunDir::temporary("next")?;
+        let dir = temp.path().join(&self.name);
+        copy_files(&self.dir, &dir, |_| true)?;
+        let file = dir.join("Chart.yaml");
+        let mut chart: Value = serde_yaml::from_str(&fs_err::read_to_string(&file)?).context("reading Chart.yaml")?;
+        let version = chart.get("version").and_then(Value::as_str).unwrap_or_default();
+        let mut next = Version::parse(version).with_context(|| format!("version {version:?}"))?;
+        next.patch += 1;
+        for key in ["version", "appVersion"] {
+            set(&mut chart, &[key], next.to_string().into());
+        }
+        fs_err::write(&file, serde_yaml::to_string(&chart).context("writing Chart.yaml")?)?;
+        Ok(Prepared {
+            name: self.name.clone(),
+            dir,
+            _temp: Some(std::sync::Arc::new(temp)),
+        })
+    }
 }
 
 /// Sets the value under a path of keys, making the maps on the way.
@@ -193,10 +218,16 @@ pub fn merge(base: &mut Value, over: Value) {
 
 /// Copies a chart's files, leaving out what a developer may have built inside it.
 fn copy_chart(from: &Path, to: &Path) -> Result<()> {
+    let built = |path: &Path| path.starts_with("charts") || path.extension().is_some_and(|e| e == "tgz");
+    copy_files(from, to, |path| !built(path))
+}
+
+/// Copies the files of a folder whose path inside it is wanted.
+fn copy_files(from: &Path, to: &Path, wanted: impl Fn(&Path) -> bool) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).sort_by_file_name() {
         let entry = entry.with_context(|| format!("reading {}", from.display()))?;
         let relative = entry.path().strip_prefix(from).context("walked outside the chart")?;
-        if relative.starts_with("charts") || relative.extension().is_some_and(|e| e == "tgz") {
+        if !wanted(relative) {
             continue;
         }
         let target = to.join(relative);

@@ -125,18 +125,6 @@ fn a_new_case_is_missing_and_a_removed_one_is_an_orphan_until_rewritten() {
 }
 
 #[test]
-fn a_case_may_be_rendered_as_another_release() {
-    let sample = Sample::new();
-    sample.write(
-        "charts/leaf/ci/extra-values.yaml",
-        "# @release {name: r, namespace: n}\n{}\n",
-    );
-    let files = wanted(&sample);
-    assert!(files[1].path.ends_with("leaf/extra/configmap-r-config.yaml"));
-    assert!(files[1].text.contains("  namespace: n\n"), "{}", files[1].text);
-}
-
-#[test]
 fn two_objects_of_one_kind_and_name_are_refused_with_both_templates() {
     let sample = Sample::new();
     sample.edit("charts/leaf/templates/extra.yaml", "Secret", "ConfigMap");

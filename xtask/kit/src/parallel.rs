@@ -7,6 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Result;
 
 use crate::failure::Failure;
+use crate::step::Runner;
+
+impl Runner {
+    /// [`in_parallel`]; one after the other in a plan, which people read from top to bottom.
+    pub fn in_parallel<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+        if self.plans() {
+            return items.iter().map(work).collect();
+        }
+        in_parallel(items, work)
+    }
+}
 
 /// Does the same with each item on as many threads as the machine has processors. The results are in
 /// the order of the items; the first error in that order wins.

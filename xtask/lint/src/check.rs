@@ -1,28 +1,30 @@
-//! One case through every check that needs no cluster.
+//! Cases through every check that needs no cluster.
 //!
-//! Per case: `helm lint --strict` (which compares the values with values.schema.json), one
-//! `helm template`, then the rules of our own, Pod Security, the configurations, the API schemas and
-//! kube-score on what it printed.
+//! Per case: `helm lint --strict` (which compares the values with values.schema.json), `helm template`,
+//! then the rules of our own, the configurations and kube-score on what it printed. Then Pod Security and
+//! the API schemas on the objects of all cases.
 //!
 //! A case that breaks a rule on purpose says so in its values file: `# lint-allow <rule>: <reason>`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use charts::cases::options;
 use charts::kubernetes;
 use charts::manifest::{Manifest, parse_all};
 use charts::program::programs;
 use charts::render::{Helm, Prepared, RenderOptions};
-use charts::tools::{Installed, Origin, Toolbox};
+use charts::tools::{Installed, Toolbox};
 use charts::workload::workload;
 use charts::workspace::{Case, Chart, Workspace};
 use kit::run_dir::RunDir;
-use kit::step::{Output, Step};
+use kit::step::Output;
 use serde::Serialize;
 
 use crate::config_check::verify::Programs;
 use crate::config_check::{self, Judgement};
 use crate::rules::{self, Finding, Subject, Variation};
+use crate::schema_check::Target;
 use crate::{artifact_hub, kube_score, pod_security, schema_check};
 
 /// What an allowance begins with.
@@ -37,6 +39,8 @@ pub struct Tools {
     pub kubeconform: Installed,
     /// Scores objects.
     pub kube_score: Installed,
+    /// Judges pods.
+    pub psa: Installed,
     /// Judge configurations.
     pub programs: Programs,
 }
@@ -48,33 +52,10 @@ impl Tools {
             helm,
             kubeconform: toolbox.get("kubeconform")?,
             kube_score: toolbox.get("kube-score")?,
+            psa: toolbox.get("psa")?,
             programs: Programs {
                 tempo: toolbox.get("tempo")?,
                 collector: toolbox.get("otelcol")?,
-            },
-        })
-    }
-
-    /// All of them without building any: one that would have to be built stands under its bare name.
-    pub fn planned(toolbox: &Toolbox, helm_at: impl Fn(PathBuf) -> Helm) -> Result<Tools> {
-        let planned = |name: &str| -> Result<Installed> {
-            if let Some(found) = toolbox.find(name)? {
-                return Ok(found);
-            }
-            Ok(Installed {
-                name: name.to_owned(),
-                path: name.into(),
-                version: toolbox.tool(name)?.file.version.clone(),
-                origin: Origin::Pinned,
-            })
-        };
-        Ok(Tools {
-            helm: helm_at(planned("helm")?.path),
-            kubeconform: planned("kubeconform")?,
-            kube_score: planned("kube-score")?,
-            programs: Programs {
-                tempo: planned("tempo")?,
-                collector: planned("otelcol")?,
             },
         })
     }
@@ -88,55 +69,18 @@ pub struct LintChart {
     /// Its copy with dependencies.
     pub prepared: Prepared,
     next: Prepared,
-    _next_folder: RunDir,
 }
 
 impl LintChart {
     /// Copies the chart and builds its dependencies.
     pub fn prepare(helm: &Helm, chart: Chart) -> Result<LintChart> {
         let prepared = helm.prepare(&chart)?;
-        let (folder, next) = next_version(&chart, &prepared)?;
         Ok(LintChart {
+            next: prepared.next_version()?,
             chart,
             prepared,
-            next,
-            _next_folder: folder,
         })
     }
-}
-
-/// A copy of a prepared chart whose version is one patch higher.
-fn next_version(chart: &Chart, prepared: &Prepared) -> Result<(RunDir, Prepared)> {
-    let folder = RunDir::temporary("next")?;
-    let target = folder.path().join(&prepared.name);
-    for entry in walkdir::WalkDir::new(&prepared.dir) {
-        let entry = entry.with_context(|| format!("reading {}", prepared.dir.display()))?;
-        let relative = entry
-            .path()
-            .strip_prefix(&prepared.dir)
-            .context("walked outside the chart")?;
-        let to = target.join(relative);
-        if entry.file_type().is_dir() {
-            fs_err::create_dir_all(&to)?;
-        } else {
-            fs_err::copy(entry.path(), &to)?;
-        }
-    }
-    let file = target.join("Chart.yaml");
-    let text = fs_err::read_to_string(&file)?;
-    let mut next = chart.metadata.version.clone();
-    next.patch += 1;
-    let text: String = text
-        .lines()
-        .map(|line| match line.split_once(':') {
-            Some(("version", _)) => format!("version: {next}\n"),
-            Some(("appVersion", _)) => format!("appVersion: \"{next}\"\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    fs_err::write(&file, text)?;
-    let prepared = Prepared::archive(&prepared.name, target);
-    Ok((folder, prepared))
 }
 
 /// What the checks say about one case.
@@ -152,75 +96,118 @@ pub struct Report {
     pub judgements: Vec<Judgement>,
 }
 
-/// The options that a case is rendered with.
-pub fn options(chart: &Chart, case: &Case) -> RenderOptions {
-    RenderOptions::documented(chart.name()).values_file(&case.values)
+/// A case that was judged alone, with what is left for those who judge all cases at once.
+struct Judged<'a> {
+    chart: &'a Chart,
+    report: Report,
+    /// The values file as people see it, and its text.
+    values: (String, String),
+    options: RenderOptions,
+    /// Nothing where the case doesn't render.
+    manifests: Vec<Manifest>,
+    targets: Vec<Target>,
 }
 
-/// The `helm lint` step of a case.
-pub fn helm_lint_step(helm: &Helm, chart: &Prepared, case: &Case) -> Step {
-    helm.step(format!("helm lint {} ({})", chart.name, case.name))
-        .args(["lint", "--strict", "--kube-version", &helm.kube_version])
-        .arg("--values")
-        .path_arg(&case.values)
-        .path_arg(&chart.dir)
-}
-
-/// What [`case`] would run for a case of a chart whose dependencies are in place: without the
-/// programs that judge configurations and without the renders of comparisons, which depend on the first.
-pub fn plan(tools: &Tools, workspace: &Workspace, chart: &Chart, case: &Case) -> Result<Vec<Step>> {
-    let helm = &tools.helm;
-    let prepared = Prepared::archive(chart.name(), &chart.dir);
-    let mut steps = vec![
-        helm_lint_step(helm, &prepared, case),
-        helm.template_step(&prepared, &options(chart, case)),
-        kube_score::step(&tools.kube_score, &helm.kube_version),
-    ];
-    for version in kubernetes::versions(workspace.root())? {
-        steps.push(
-            helm.for_kubernetes(&version)
-                .template_step(&prepared, &options(chart, case)),
-        );
-        steps.push(schema_check::step(&tools.kubeconform, workspace.root(), &version)?);
+impl Judged<'_> {
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            chart: self.chart,
+            case: &self.report.case,
+            values: &self.values.1,
+            release: &self.options.release,
+            namespace: &self.options.namespace,
+            manifests: &self.manifests,
+        }
     }
-    Ok(steps)
 }
 
-/// Runs every check on one case. Fails where a program can't be run, not where it finds something.
-pub fn case(tools: &Tools, workspace: &Workspace, chart: &LintChart, case: &Case) -> Result<Report> {
-    let helm = &tools.helm;
-    let options = options(&chart.chart, case);
-    let values = fs_err::read_to_string(&case.values)?;
+/// Runs every check on the cases, and calls `done` with the name of each that is rendered. Fails where a
+/// program can't be run, not where it finds something.
+pub fn cases(
+    tools: &Tools,
+    workspace: &Workspace,
+    cases: &[(&LintChart, Case)],
+    done: &(dyn Fn(&str) + Sync),
+) -> Result<Vec<Report>> {
+    let runner = &tools.helm.runner;
+    let judged = runner.in_parallel(cases, |(chart, case)| {
+        let name = format!("{}/{}", chart.chart.name(), case.name);
+        let judged = alone(tools, workspace, chart, case).with_context(|| format!("case {name}"))?;
+        done(&name);
+        Ok(judged)
+    })?;
+    // To start one of these programs takes longer than it needs for all objects.
+    let subjects: Vec<_> = judged.iter().map(Judged::subject).collect();
+    let pods = pod_security::judge(&subjects, &tools.psa, &tools.helm.kube_version, runner)?;
+    let targets = judged.iter().map(|one| one.targets.as_slice());
+    let targets: Vec<_> = subjects.into_iter().zip(targets).collect();
+    let schemas = schema_check::judge(&targets, &tools.kubeconform, workspace.root(), runner)?;
+    let more = pods.into_iter().zip(schemas);
+    let reports = judged.into_iter().zip(more).map(|(one, (pods, schemas))| {
+        let (shown, values) = &one.values;
+        let mut report = one.report;
+        report.findings.extend(pods);
+        report.findings.extend(schemas);
+        apply_allowances(shown, values, &mut report.findings);
+        report.findings.sort();
+        report.findings.dedup();
+        report
+    });
+    Ok(reports.collect())
+}
+
+/// All checks of one case that need no other.
+fn alone<'a>(tools: &Tools, workspace: &Workspace, chart: &'a LintChart, case: &Case) -> Result<Judged<'a>> {
+    let (helm, options) = (&tools.helm, options(&chart.chart, case));
     let shown = workspace.shown(&case.values).to_string();
-    let mut report = Report {
-        chart: chart.chart.name().to_owned(),
-        case: case.name.clone(),
-        findings: Vec::new(),
-        judgements: Vec::new(),
-    };
-    report.findings.extend(artifact_hub::judge(workspace, &chart.chart)?);
-    let linted = helm.runner.try_run(&helm_lint_step(helm, &chart.prepared, case))?;
-    report.findings.extend(helm_messages(&chart.chart, &shown, &linted));
+    let lint = helm
+        .step(format!("helm lint {} ({})", chart.chart.name(), case.name))
+        .args(["lint", "--strict", "--kube-version", &helm.kube_version, "--values"])
+        .path_arg(&case.values)
+        .path_arg(&chart.prepared.dir);
+    let linted = helm.runner.try_run(&lint)?;
     let rendered = helm.runner.try_run(&helm.template_step(&chart.prepared, &options))?;
-    report
-        .findings
-        .extend(template_messages(&chart.chart, &shown, &rendered));
+    let mut findings = artifact_hub::judge(workspace, &chart.chart)?;
+    findings.extend(helm_messages(&chart.chart, &shown, &linted));
+    findings.extend(template_messages(&chart.chart, &shown, &rendered));
+    let mut judged = Judged {
+        chart: &chart.chart,
+        report: Report {
+            chart: chart.chart.name().to_owned(),
+            case: case.name.clone(),
+            findings,
+            judgements: Vec::new(),
+        },
+        values: (shown, fs_err::read_to_string(&case.values)?),
+        options,
+        manifests: Vec::new(),
+        targets: Vec::new(),
+    };
     if rendered.success() {
-        let manifests = parse_all(&rendered.stdout)?;
-        let subject = Subject {
-            chart: &chart.chart,
-            case: &case.name,
-            values: &values,
-            release: &options.release,
-            namespace: &options.namespace,
-            manifests: &manifests,
-        };
-        rendered_checks(tools, workspace, chart, &subject, &options, &mut report)?;
+        judged.manifests = parse_all(&rendered.stdout)?;
+        let mut judgements = Vec::new();
+        let findings = render_findings(tools, chart, &judged, &mut judgements)?;
+        judged.targets = targets(tools, workspace, chart, &judged)?;
+        judged.report.findings.extend(findings);
+        judged.report.judgements = judgements;
     }
-    apply_allowances(&shown, &values, &mut report.findings);
-    report.findings.sort();
-    report.findings.dedup();
-    Ok(report)
+    Ok(judged)
+}
+
+/// The case's objects for every version of Kubernetes whose schemas are here, rendered once where that is enough.
+fn targets(tools: &Tools, workspace: &Workspace, chart: &LintChart, judged: &Judged) -> Result<Vec<Target>> {
+    let versions = kubernetes::versions(workspace.root())?;
+    let groups = kubernetes::alike(&chart.prepared, &judged.values.1, &versions)?;
+    let target = |group: Vec<&str>| {
+        let helm = tools.helm.for_kubernetes(group[0]);
+        let manifests = if group.contains(&tools.helm.kube_version.as_str()) {
+            Ok(judged.manifests.clone())
+        } else {
+            render_again(&helm, chart, &judged.options, &Variation::default())
+        };
+        Target::new(&judged.subject(), &group, manifests)
+    };
+    groups.into_iter().map(target).collect()
 }
 
 /// Drops the findings that the case allows; an allowance without a reason or without use is one.
@@ -254,41 +241,24 @@ fn apply_allowances(file: &str, values: &str, findings: &mut Vec<Finding>) {
     findings.append(&mut own);
 }
 
-/// The checks on what a case renders to.
-fn rendered_checks(
+/// The checks on what a case renders to, without those that judge all cases at once.
+fn render_findings(
     tools: &Tools,
-    workspace: &Workspace,
     chart: &LintChart,
-    subject: &Subject,
-    options: &RenderOptions,
-    report: &mut Report,
-) -> Result<()> {
-    let (runner, kube_version) = (&tools.helm.runner, &tools.helm.kube_version);
-    let render = |variation: &Variation| render_again(&tools.helm, chart, options, variation);
-    report.findings.extend(rules::judge(subject, &render)?);
-    report.findings.extend(pod_security::judge(subject)?);
-    report
-        .findings
-        .extend(configurations(tools, subject, &mut report.judgements)?);
-    let render_for = |version: &str| {
-        render_again(
-            &tools.helm.for_kubernetes(version),
-            chart,
-            options,
-            &Variation::default(),
-        )
-    };
-    report.findings.extend(schema_check::judge(
+    judged: &Judged,
+    judgements: &mut Vec<Judgement>,
+) -> Result<Vec<Finding>> {
+    let (helm, subject) = (&tools.helm, &judged.subject());
+    let render = |variation: &Variation| render_again(helm, chart, &judged.options, variation);
+    let mut findings = rules::judge(subject, &render)?;
+    findings.extend(configurations(tools, subject, judgements)?);
+    findings.extend(kube_score::judge(
         subject,
-        &render_for,
-        &tools.kubeconform,
-        workspace.root(),
-        runner,
+        &tools.kube_score,
+        &helm.kube_version,
+        &helm.runner,
     )?);
-    report
-        .findings
-        .extend(kube_score::judge(subject, &tools.kube_score, kube_version, runner)?);
-    Ok(())
+    Ok(findings)
 }
 
 /// Renders a case once more, changed.
@@ -425,7 +395,7 @@ pub fn rule_list() -> Vec<(String, String)> {
     let own = rules::all().map(|rule| (rule.name.to_owned(), rule.summary.to_owned()));
     let pod = pod_security::FIELDS
         .iter()
-        .map(|(name, remedy)| ((*name).to_owned(), (*remedy).to_owned()));
+        .map(|field| (field.rule.to_owned(), field.remedy.to_owned()));
     let rest = [
         (artifact_hub::RULE, artifact_hub::SUMMARY),
         ("helm-lint", "helm lint --strict says nothing"),

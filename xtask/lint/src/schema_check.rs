@@ -5,7 +5,7 @@
 //! charts render and committed below ci/schemas. kubeconform compares.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +13,7 @@ use charts::kubernetes::{folder, version_folder, versions};
 use charts::manifest::Manifest;
 use charts::tools::Installed;
 use kit::failure::{Failure, Kind, kind_of};
+use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -165,7 +166,7 @@ fn convert(schema: &Value) -> Value {
     Value::Object(out)
 }
 
-/// The kubeconform step for objects on standard input.
+/// The kubeconform step for files or folders that follow.
 pub fn step(kubeconform: &Installed, root: &Path, kube_version: &str) -> Result<Step> {
     let folder = folder(root);
     if !version_folder(root, kube_version).is_dir() {
@@ -188,8 +189,7 @@ pub fn step(kubeconform: &Installed, root: &Path, kube_version: &str) -> Result<
         .args([
             "-schema-location".into(),
             location("{{ .Group }}/{{ .ResourceKind }}_{{ .ResourceAPIVersion }}.json"),
-        ])
-        .arg("-"))
+        ]))
 }
 
 /// What kubeconform prints with `-output json`.
@@ -200,82 +200,139 @@ struct Report {
 
 #[derive(Debug, Deserialize)]
 struct Resource {
-    kind: String,
-    name: String,
+    filename: PathBuf,
     msg: String,
 }
 
-/// What the API schemas of all committed versions of Kubernetes have against a case.
-///
-/// `render` gives the case's objects for a version. A case that doesn't render for one of them is
-/// a finding; a program that can't be run is an error.
-pub fn judge(
-    subject: &Subject,
-    render: &dyn Fn(&str) -> Result<Vec<Manifest>>,
-    kubeconform: &Installed,
-    root: &Path,
-    runner: &Runner,
-) -> Result<Vec<Finding>> {
-    let versions = versions(root)?;
-    let mut found: BTreeMap<Finding, Vec<&str>> = BTreeMap::new();
-    for version in &versions {
-        let findings = match render(version) {
-            Ok(manifests) => {
-                let subject = Subject {
-                    manifests: &manifests,
-                    ..*subject
-                };
-                judge_version(&subject, step(kubeconform, root, version)?, runner)?
-            }
-            Err(error) if kind_of(&error) == Kind::Findings => vec![Finding {
+/// A case's objects, the same for some versions of Kubernetes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    versions: Vec<String>,
+    /// A case that doesn't render is a finding.
+    objects: std::result::Result<Vec<Manifest>, Finding>,
+}
+
+impl Target {
+    /// What these versions get from a case; fails where helm could not be run.
+    pub fn new(subject: &Subject, versions: &[&str], rendered: Result<Vec<Manifest>>) -> Result<Target> {
+        let objects = match rendered {
+            Ok(manifests) => Ok(manifests),
+            Err(error) if kind_of(&error) == Kind::Findings => Err(Finding {
                 file: format!("charts/{}/Chart.yaml", subject.chart.name()),
                 line: None,
                 rule: RULE.into(),
                 message: format!("{}: does not render: {error:#}", subject.case),
                 remedy: "make the case render for every version that kubeVersion allows".into(),
-            }],
-            Err(error) => return Err(error.context(format!("Kubernetes {version}"))),
+            }),
+            Err(error) => return Err(error.context(format!("Kubernetes {}", versions.join(", ")))),
         };
-        for finding in findings {
-            found.entry(finding).or_default().push(version);
-        }
+        Ok(Target {
+            versions: versions.iter().map(|version| (*version).to_owned()).collect(),
+            objects,
+        })
     }
-    let named = found.into_iter().map(|(mut finding, of)| {
-        if of.len() < versions.len() {
-            finding.message += &format!(" (Kubernetes {})", of.join(", "));
-        }
-        finding
-    });
-    Ok(named.collect())
+
+    fn is_for(&self, version: &str) -> bool {
+        self.versions.iter().any(|one| one == version)
+    }
 }
 
-/// What kubeconform finds in a case's objects.
-fn judge_version(subject: &Subject, step: Step, runner: &Runner) -> Result<Vec<Finding>> {
-    let text: Vec<&str> = subject
-        .manifests
-        .iter()
-        .map(|manifest| manifest.text.as_str())
-        .collect();
-    let output = runner.try_run(&step.stdin(text.join("---\n")))?;
+/// What the API schemas of all committed versions of Kubernetes have against each of the cases.
+///
+/// One kubeconform a version reads every different object of all cases once: what it says about a text
+/// is true for each case that renders this text.
+pub fn judge(
+    cases: &[(Subject, &[Target])],
+    kubeconform: &Installed,
+    root: &Path,
+    runner: &Runner,
+) -> Result<Vec<Vec<Finding>>> {
+    let versions = versions(root)?;
+    let folder = RunDir::temporary("schemas")?;
+    let known = runner.in_parallel(&versions, |version| {
+        let targets = cases.iter().flat_map(|(_, targets)| *targets);
+        let objects = targets.filter(|target| target.is_for(version));
+        let objects = objects.flat_map(|target| target.objects.iter().flatten());
+        let texts: BTreeSet<&str> = objects.map(|manifest| manifest.text.as_str()).collect();
+        let step = step(kubeconform, root, version)?;
+        judge_texts(&texts, step, &folder.path().join(version), runner)
+    })?;
+    let of_case = |(subject, targets): &(Subject, &[Target])| {
+        let mut found: BTreeMap<Finding, Vec<&str>> = BTreeMap::new();
+        for (version, known) in versions.iter().zip(&known) {
+            let target = targets.iter().find(|target| target.is_for(version));
+            for finding in target.into_iter().flat_map(|target| findings(subject, target, known)) {
+                found.entry(finding).or_default().push(version);
+            }
+        }
+        let named = found.into_iter().map(|(mut finding, of)| {
+            if of.len() < versions.len() {
+                finding.message += &format!(" (Kubernetes {})", of.join(", "));
+            }
+            finding
+        });
+        named.collect()
+    };
+    Ok(cases.iter().map(of_case).collect())
+}
+
+/// What kubeconform finds in each of the texts, with a file of its own in `folder` for each; a text
+/// without faults isn't there.
+fn judge_texts<'t>(
+    texts: &BTreeSet<&'t str>,
+    step: Step,
+    folder: &Path,
+    runner: &Runner,
+) -> Result<BTreeMap<&'t str, Vec<Fault>>> {
+    fs_err::create_dir_all(folder)?;
+    let mut files = BTreeMap::new();
+    for (index, text) in texts.iter().enumerate() {
+        let file = folder.join(format!("{index}.yaml"));
+        fs_err::write(&file, text)?;
+        files.insert(file, *text);
+    }
+    let output = runner.try_run(&step.path_arg(folder))?;
+    if runner.plans() {
+        return Ok(BTreeMap::new());
+    }
     let report: Report = serde_json::from_str(&output.stdout)
         .with_context(|| format!("kubeconform printed no report: {}", output.tail()))?;
+    let mut found = BTreeMap::new();
+    for Resource { filename, msg } in report.resources {
+        let text = files.get(&filename);
+        let text = text.with_context(|| format!("kubeconform names {}", filename.display()))?;
+        found.insert(*text, faults(&msg));
+    }
+    Ok(found)
+}
+
+/// The findings in a case's objects, by what is known of their texts.
+fn findings(subject: &Subject, target: &Target, known: &BTreeMap<&str, Vec<Fault>>) -> Vec<Finding> {
+    let manifests = match &target.objects {
+        Ok(manifests) => manifests,
+        Err(finding) => return vec![finding.clone()],
+    };
     let mut findings = Vec::new();
-    for resource in report.resources {
-        let id = |m: &&Manifest| m.kind == resource.kind && m.name == resource.name;
-        let Some(manifest) = subject.manifests.iter().find(id) else {
-            continue;
-        };
-        for (path, message) in faults(&resource.msg) {
+    for manifest in manifests {
+        for Fault { path, message } in known.get(manifest.text.as_str()).into_iter().flatten() {
             let keys: Vec<&str> = path.split('/').filter(|key| key.parse::<usize>().is_err()).collect();
             let problem = Problem::new(manifest, &keys, message);
             findings.push(subject.finding(RULE, problem, "give the field the name and type of the API reference"));
         }
     }
-    Ok(findings)
+    findings
 }
 
-/// The single faults inside kubeconform's message: path and text. Its nested headings are left out.
-fn faults(message: &str) -> Vec<(String, String)> {
+/// One thing that kubeconform has against an object.
+#[derive(Debug, Clone)]
+struct Fault {
+    /// The keys that lead to the field, separated by slashes.
+    path: String,
+    message: String,
+}
+
+/// The single faults inside kubeconform's message. Its nested headings are left out.
+fn faults(message: &str) -> Vec<Fault> {
     let mut parts = message.split("- at '").skip(1).peekable();
     let mut faults = Vec::new();
     while let Some(part) = parts.next() {
@@ -284,14 +341,17 @@ fn faults(message: &str) -> Vec<(String, String)> {
         };
         let heading = text.contains("validation failed") || text.contains("' failed");
         if !heading || parts.peek().is_none() {
-            faults.push((
-                path.to_owned(),
-                format!("{}: {}", path.trim_start_matches('/'), text.trim()),
-            ));
+            faults.push(Fault {
+                path: path.to_owned(),
+                message: format!("{}: {}", path.trim_start_matches('/'), text.trim()),
+            });
         }
     }
     if faults.is_empty() {
-        faults.push((String::new(), message.trim().to_owned()));
+        faults.push(Fault {
+            path: String::new(),
+            message: message.trim().to_owned(),
+        });
     }
     faults
 }
@@ -376,14 +436,14 @@ mod tests {
                        - at '/spec/a/0': validation failed     - at '/spec/a/0/b': additional properties 'c' not allowed";
         let found = faults(message);
         assert_eq!(
-            found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
+            found.iter().map(|fault| fault.message.as_str()).collect::<Vec<_>>(),
             [
                 "spec/replicas: got string, want integer",
                 "spec/a/0/b: additional properties 'c' not allowed"
             ]
         );
         assert_eq!(
-            faults("could not find schema for X")[0].1,
+            faults("could not find schema for X")[0].message,
             "could not find schema for X"
         );
     }

@@ -9,6 +9,7 @@ mod common;
 #[path = "common/change.rs"]
 mod change;
 
+use charts::cases;
 use charts::program::{ProgramKind, programs};
 use charts::workload::workload;
 use kit::step::{Output, Step};
@@ -38,7 +39,7 @@ fn judged(case: &str, changes: &[Change], kind: ProgramKind) -> (Vec<String>, Ve
     let chart = LintChart::prepare(helm(), workspace().chart("tempo-stack").unwrap()).unwrap();
     let cases = chart.chart.cases().unwrap();
     let case = cases.into_iter().find(|s| s.name == case).unwrap();
-    let options = check::options(&chart.chart, &case);
+    let options = cases::options(&chart.chart, &case);
     let mut manifests = check::render_again(helm(), &chart, &options, &Variation::default()).unwrap();
     changes.iter().for_each(|change| change.apply(&mut manifests));
     let subject = Subject {

@@ -9,11 +9,13 @@ mod common;
 #[path = "common/change.rs"]
 mod change;
 
+use charts::cases;
 use charts::kubernetes;
 use charts::workspace::{Case, Chart};
 use lint::check::{self, LintChart, Report, Tools};
+use lint::kube_score;
 use lint::rules::{Finding, Subject, Variation};
-use lint::{kube_score, schema_check};
+use lint::schema_check::{self, Target};
 
 use change::{Change, remove, set};
 use common::{KUBE_VERSION, helm, toolbox, workspace};
@@ -35,7 +37,13 @@ fn linted(values: &str) -> Report {
     };
     std::fs::write(&case.values, values).unwrap();
     let chart = LintChart::prepare(helm(), stack()).unwrap();
-    check::case(&tools(), &workspace(), &chart, &case).unwrap()
+    judged(&chart, case)
+}
+
+fn judged(chart: &LintChart, case: Case) -> Report {
+    check::cases(&tools(), &workspace(), &[(chart, case)], &|_| {})
+        .unwrap()
+        .remove(0)
 }
 
 fn only<'f>(findings: &'f [Finding], rule: &str) -> &'f Finding {
@@ -110,7 +118,7 @@ fn checked(change: Change) -> (Vec<Finding>, Vec<Finding>) {
     let chart = LintChart::prepare(helm(), stack()).unwrap();
     let cases = chart.chart.cases().unwrap();
     let case = cases.into_iter().find(|s| s.name == "servicemonitor").unwrap();
-    let options = check::options(&chart.chart, &case);
+    let options = cases::options(&chart.chart, &case);
     let mut manifests = check::render_again(helm(), &chart, &options, &Variation::default()).unwrap();
     change.apply(&mut manifests);
     let subject = Subject {
@@ -123,15 +131,13 @@ fn checked(change: Change) -> (Vec<Finding>, Vec<Finding>) {
     };
     let (tools, runner) = (tools(), &helm().runner);
     let root = workspace();
+    let versions = kubernetes::versions(root.root()).unwrap();
+    let versions: Vec<_> = versions.iter().map(String::as_str).collect();
+    let target = Target::new(&subject, &versions, Ok(manifests.clone())).unwrap();
     (
-        schema_check::judge(
-            &subject,
-            &|_| Ok(manifests.clone()),
-            &tools.kubeconform,
-            root.root(),
-            runner,
-        )
-        .unwrap(),
+        schema_check::judge(&[(subject, &[target])], &tools.kubeconform, root.root(), runner)
+            .unwrap()
+            .remove(0),
         kube_score::judge(&subject, &tools.kube_score, KUBE_VERSION, runner).unwrap(),
     )
 }
@@ -233,12 +239,35 @@ fn a_chart_that_refuses_a_version_whose_schemas_are_here_is_found() {
     std::fs::write(&file, text.replace(">=1.29.0-0", ">=1.30.0-0")).unwrap();
     let cases = chart.chart.cases().unwrap();
     let case = cases.into_iter().find(|s| s.name == "default").unwrap();
-    let report = check::case(&tools(), &workspace(), &chart, &case).unwrap();
+    let report = judged(&chart, case);
     let message = &only(&report.findings, "api-schema").message;
     assert!(
         message.contains("incompatible with Kubernetes") && message.ends_with("(Kubernetes 1.29.15)"),
         "{message}"
     );
+}
+
+#[test]
+fn the_versions_of_a_group_get_the_same_objects() {
+    let versions = kubernetes::versions(workspace().root()).unwrap();
+    for (chart, name) in [("tempo-stack", "full"), ("observability", "default")] {
+        let chart = LintChart::prepare(helm(), workspace().chart(chart).unwrap()).unwrap();
+        let cases = chart.chart.cases().unwrap();
+        let case = cases.into_iter().find(|case| case.name == name).unwrap();
+        let values = std::fs::read_to_string(&case.values).unwrap();
+        let groups = kubernetes::alike(&chart.prepared, &values, &versions).unwrap();
+        // The version decides one thing: whether the Collector can pause before it stops.
+        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [1, versions.len() - 1]);
+        for group in groups {
+            let render = |version: &&str| {
+                let options = cases::options(&chart.chart, &case);
+                let helm = helm().for_kubernetes(version);
+                helm.template(&chart.prepared, &options).unwrap().text
+            };
+            let renders: Vec<_> = group.iter().map(render).collect();
+            assert!(renders.iter().all(|text| *text == renders[0]), "{name}: {group:?}");
+        }
+    }
 }
 
 #[test]

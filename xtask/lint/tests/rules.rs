@@ -11,6 +11,7 @@ mod change;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, OnceLock};
 
+use charts::cases;
 use charts::manifest::Manifest;
 use charts::workspace;
 use charts::workspace::Case;
@@ -19,7 +20,7 @@ use lint::pod_security;
 use lint::rules::{self, Subject, Variation};
 
 use change::{Change, What, When, remove, set};
-use common::{helm, workspace};
+use common::{KUBE_VERSION, helm, toolbox, workspace};
 
 /// A committed case that a case starts from.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,7 @@ fn render(chart: &LintChart, case: &Case, variation: &Variation) -> Vec<Manifest
     if let Some(known) = renders.lock().unwrap().get(&key) {
         return known.clone();
     }
-    let options = check::options(&chart.chart, case);
+    let options = cases::options(&chart.chart, case);
     let manifests = check::render_again(helm(), chart, &options, variation).unwrap();
     renders.lock().unwrap().insert(key, manifests.clone());
     manifests
@@ -88,7 +89,7 @@ fn tripped(base: Base, changes: &[Change]) -> BTreeSet<String> {
         }
         manifests
     };
-    let options = check::options(&chart.chart, &case);
+    let options = cases::options(&chart.chart, &case);
     let subject = Subject {
         chart: &chart.chart,
         case: &case.name,
@@ -347,25 +348,44 @@ fn every_rule_is_tripped_by_a_case() {
 
 #[test]
 fn every_committed_case_passes_pod_security_and_the_rules_of_one_render() {
+    let mut all = Vec::new();
     for name in ["tempo-stack", "observability"] {
         let chart = chart(name);
         for case in chart.chart.cases().unwrap() {
             let values = std::fs::read_to_string(&case.values).unwrap();
-            let options = check::options(&chart.chart, &case);
             let manifests = render(chart, &case, &Variation::default());
-            let subject = Subject {
-                chart: &chart.chart,
-                case: &case.name,
-                values: &values,
-                release: &options.release,
-                namespace: &options.namespace,
-                manifests: &manifests,
-            };
-            // Those that compare renders are left to `cargo xtask lint`: seven renders a case.
-            let mut findings = rules::judge_render(&subject);
-            findings.extend(pod_security::judge(&subject).unwrap());
-            findings.retain(|finding| !values.contains(&format!("# lint-allow {}:", finding.rule)));
-            assert!(findings.is_empty(), "{name}/{}: {findings:#?}", case.name);
+            all.push((
+                &chart.chart,
+                cases::options(&chart.chart, &case),
+                case.name,
+                values,
+                manifests,
+            ));
         }
+    }
+    let mut subjects = Vec::new();
+    for (chart, options, case, values, manifests) in &all {
+        subjects.push(Subject {
+            chart,
+            case,
+            values,
+            release: &options.release,
+            namespace: &options.namespace,
+            manifests,
+        });
+    }
+    let psa = toolbox().get("psa").unwrap();
+    let pods = pod_security::judge(&subjects, &psa, KUBE_VERSION, &helm().runner).unwrap();
+    for (subject, pods) in subjects.iter().zip(pods) {
+        // Those that compare renders are left to `cargo xtask lint`: seven renders a case.
+        let mut findings = rules::judge_render(subject);
+        findings.extend(pods);
+        findings.retain(|finding| !subject.values.contains(&format!("# lint-allow {}:", finding.rule)));
+        assert!(
+            findings.is_empty(),
+            "{}/{}: {findings:#?}",
+            subject.chart.name(),
+            subject.case
+        );
     }
 }

@@ -150,7 +150,7 @@ pub fn pack_steps(project: &Project, charts: &[Chart], epoch: u64) -> Result<Vec
         steps.push(lint_step(&helm, chart.name(), &archive));
         for case in chart.cases()? {
             let alone = Prepared::archive(chart.name(), &archive);
-            steps.push(helm.template_step(&alone, &cases::options(chart, &case)?));
+            steps.push(helm.template_step(&alone, &cases::options(chart, &case)));
         }
     }
     Ok(steps)

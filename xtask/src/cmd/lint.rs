@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use charts::workspace::{Case, Chart};
 use clap::Args;
 use kit::failure::Failure;
@@ -20,7 +18,7 @@ use crate::ctx::{Ctx, print_line};
 ///
 /// A case is a file charts/<chart>/ci/<case>-values.yaml. Each is linted by `helm lint --strict`
 /// with its values against values.schema.json, rendered, and judged by: rules of our own, Pod Security
-/// Standards restricted (field by field), the configuration keys that each version of Tempo and the
+/// Standards restricted (Kubernetes' own evaluator), the configuration keys that each version of Tempo and the
 /// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they can be
 /// had, the Kubernetes API schemas (kubeconform, offline) and kube-score.
 ///
@@ -52,21 +50,21 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
         None => ctx.workspace.charts()?,
     };
     let jobs = jobs(&charts, args)?;
-    if ctx.args.dry_run {
-        let tools = Tools::planned(&ctx.toolbox, |program| ctx.helm_at(program))?;
-        let mut steps = Vec::new();
-        for (chart, case) in &jobs {
-            steps.extend(check::plan(&tools, &ctx.workspace, &charts[*chart], case)?);
-        }
-        return ctx.print_plan(&steps);
-    }
     let tools = Tools::get(&ctx.toolbox, ctx.helm()?)?;
-    let prepared = charts
+    let charts = charts
         .into_iter()
         .map(|chart| LintChart::prepare(&tools.helm, chart))
         .collect::<Result<Vec<_>>>()?;
-    let jobs: Vec<_> = jobs.into_iter().map(|(chart, case)| (&prepared[chart], case)).collect();
-    print_reports(ctx, &judge(ctx, &tools, &jobs)?)
+    let jobs: Vec<_> = jobs.into_iter().map(|(chart, case)| (&charts[chart], case)).collect();
+    let progress = Progress::start("judging cases", jobs.len() as u64, ctx.args.quiet);
+    let progress = Mutex::new(progress);
+    let done = |name: &str| progress.lock().unwrap_or_else(PoisonError::into_inner).advance(name);
+    let reports = check::cases(&tools, &ctx.workspace, &jobs, &done)?;
+    drop(progress);
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
+    print_reports(ctx, &reports)
 }
 
 fn list_rules(ctx: &Ctx) -> Result<()> {
@@ -99,43 +97,6 @@ fn jobs(charts: &[Chart], args: &LintArgs) -> Result<Vec<(usize, Case)>> {
         ));
     }
     Ok(jobs)
-}
-
-/// Judges all cases, a few at a time: each mostly waits for programs that use one core.
-fn judge(ctx: &Ctx, tools: &Tools, jobs: &[(&LintChart, Case)]) -> Result<Vec<Report>> {
-    let workers = std::thread::available_parallelism()
-        .map_or(2, NonZero::get)
-        .min(jobs.len());
-    let next = AtomicUsize::new(0);
-    let mut progress = Progress::start("judging cases", jobs.len() as u64, ctx.args.quiet);
-    let mut reports = std::thread::scope(|scope| {
-        let (send, results) = mpsc::channel();
-        for _ in 0..workers {
-            let (send, next) = (send.clone(), &next);
-            scope.spawn(move || {
-                while let Some((chart, case)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let name = format!("{}/{}", chart.chart.name(), case.name);
-                    let report =
-                        check::case(tools, &ctx.workspace, chart, case).with_context(|| format!("case {name}"));
-                    let failed = report.is_err();
-                    // The receiver is gone once another case could not be judged.
-                    if send.send((name, report)).is_err() || failed {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(send);
-        let mut reports = Vec::new();
-        for (name, report) in results {
-            progress.advance(&name);
-            reports.push(report?);
-        }
-        Ok::<_, anyhow::Error>(reports)
-    })?;
-    reports.sort_by(|a: &Report, b| (&a.chart, &a.case).cmp(&(&b.chart, &b.case)));
-    drop(progress);
-    Ok(reports)
 }
 
 /// A finding with the cases that show it.

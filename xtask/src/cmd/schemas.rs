@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use charts::generated::Generated;
 use charts::kubernetes;
 use clap::Args;
 use kit::failure::Failure;
@@ -14,6 +15,7 @@ use lint::schema_check;
 use serde::Deserialize;
 
 use crate::ctx::Ctx;
+use crate::generated::conclude;
 
 /// The Go module that carries the API server's OpenAPI file.
 const MODULE: &str = "k8s.io/kubernetes";
@@ -41,42 +43,50 @@ pub struct SchemasArgs {
 pub fn run(ctx: &Ctx, args: &SchemasArgs) -> Result<()> {
     let root = ctx.workspace.root();
     let versions = kubernetes::versions(root)?;
-    if ctx.args.dry_run {
-        let steps: Vec<Step> = versions
-            .iter()
-            .map(|version| download(&kubernetes::version_folder(root, version)))
-            .collect();
-        return ctx.print_plan(&steps);
-    }
-    let mut changed = Vec::new();
-    let mut total = 0;
+    let mut wanted = Vec::new();
     let mut progress = Progress::start("deriving schemas", versions.len() as u64, ctx.args.quiet);
     for version in &versions {
         let folder = kubernetes::version_folder(root, version);
-        let files = derived(ctx, &folder, version)?;
-        let differing = differences(&folder, &files)?;
-        if !args.check && !differing.is_empty() {
-            write(&folder, &files, &differing)?;
-        }
-        total += files.len();
-        changed.extend(differing);
+        let module = folder.join("go.mod");
+        let generated = |(name, text)| Generated {
+            path: folder.join(name),
+            text,
+            source: ctx.workspace.shown(&module).to_string(),
+        };
+        wanted.extend(derived(ctx, &folder, version)?.into_iter().map(generated));
         progress.advance(version);
     }
     drop(progress);
-    if args.check {
-        return judge(ctx, &changed, total);
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
-    let line = format!(
-        "{total} schemas of {} Kubernetes versions, {} changed",
-        versions.len(),
-        changed.len()
-    );
-    ctx.conclude(&serde_json::json!({"schemas": total, "changed": changed}), line)
+    conclude(
+        ctx,
+        &wanted,
+        &committed(&versions, root)?,
+        args.check,
+        "cargo xtask schemas",
+    )
+}
+
+/// The schemas that are there; the module files beside them are written by hand.
+fn committed(versions: &[String], root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for version in versions {
+        for entry in fs_err::read_dir(kubernetes::version_folder(root, version))? {
+            files.push(entry?.path());
+        }
+    }
+    files.retain(|file| file.extension().is_some_and(|end| end == "json"));
+    Ok(files)
 }
 
 /// The schemas that a version's folder should hold: file name and content.
 fn derived(ctx: &Ctx, folder: &Path, version: &str) -> Result<BTreeMap<String, String>> {
     let output = ctx.runner.run(&download(folder))?;
+    if ctx.runner.plans() {
+        return Ok(BTreeMap::new());
+    }
     let module: Module = serde_json::from_str(&output.stdout).context("reading what `go mod download` printed")?;
     if module.version.strip_prefix('v') != Some(version) {
         return Err(Failure::usage(
@@ -111,50 +121,4 @@ fn download(folder: &Path) -> Step {
         .env("GOWORK", "off")
         .timeout(Duration::from_secs(15 * 60))
         .hint("install Go and run it where the module proxy can be reached")
-}
-
-/// The files that are missing, different or orphaned, beside the module files.
-fn differences(folder: &Path, files: &BTreeMap<String, String>) -> Result<Vec<PathBuf>> {
-    let mut changed: Vec<PathBuf> = files
-        .iter()
-        .map(|(name, text)| (folder.join(name), text))
-        .filter(|(path, text)| std::fs::read_to_string(path).ok().as_ref() != Some(text))
-        .map(|(path, _)| path)
-        .collect();
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry.with_context(|| format!("reading {}", folder.display()))?.path();
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-        if name.is_some_and(|name| name.ends_with(".json") && !files.contains_key(&name)) {
-            changed.push(path);
-        }
-    }
-    Ok(changed)
-}
-
-fn judge(ctx: &Ctx, changed: &[PathBuf], total: usize) -> Result<()> {
-    if changed.is_empty() {
-        return ctx.conclude(
-            &serde_json::json!({"schemas": total, "changed": []}),
-            format!("{total} schemas are up to date"),
-        );
-    }
-    let names: Vec<_> = changed
-        .iter()
-        .map(|path| ctx.workspace.shown(path).to_string())
-        .collect();
-    Err(Failure::findings(
-        format!("not what the go.mod beside it gives: {}", names.join(", ")),
-        "run `cargo xtask schemas` and commit the result",
-    ))
-}
-
-fn write(folder: &Path, files: &BTreeMap<String, String>, differing: &[PathBuf]) -> Result<()> {
-    for path in differing.iter().filter(|path| path.exists()) {
-        fs_err::remove_file(path)?;
-    }
-    for (name, text) in files {
-        let path = folder.join(name);
-        fs_err::write(&path, text)?;
-    }
-    Ok(())
 }

@@ -1,12 +1,8 @@
 //! `cargo xtask template`: the committed renders.
 
 use anyhow::Result;
-use charts::cases;
 use charts::golden;
-use charts::project::planned_chart;
-use charts::workspace::Chart;
 use clap::Args;
-use kit::step::Step;
 
 use crate::ctx::Ctx;
 use crate::generated::conclude;
@@ -15,8 +11,7 @@ use crate::generated::conclude;
 ///
 /// A case is a file charts/<chart>/ci/<case>-values.yaml. Each object that it renders to is
 /// one file, tests/golden/<chart>/<case>/<kind>-<name>.yaml, as helm prints it. The release has
-/// the chart's name and is in the namespace `observability`; a case that needs another one says
-/// so in its first comment lines: `# @release {name: traces, namespace: team-a}`.
+/// the chart's name and is in the namespace `observability`.
 ///
 /// Files that no case renders any more are removed. Nothing is written unless everything renders.
 #[derive(Debug, Args)]
@@ -44,25 +39,9 @@ pub fn run(ctx: &Ctx, args: &TemplateArgs) -> Result<()> {
         }
         None => (ctx.workspace.charts()?, folder, "cargo xtask template".to_owned()),
     };
-    if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, &charts)?);
-    }
     let wanted = golden::wanted(&ctx.helm()?, &ctx.workspace, &charts)?;
-    conclude(ctx, &wanted, &[owned], args.check, &command)
-}
-
-/// What would run, with TEMP for the temporary folder.
-fn plan(ctx: &Ctx, charts: &[Chart]) -> Result<Vec<Step>> {
-    let mut steps = ctx.planned_builds(&["helm"])?;
-    let helm = ctx.planned_helm(None)?;
-    for chart in charts {
-        let (folder, build) = planned_chart(&helm, chart);
-        steps.extend(build);
-        for case in chart.cases()? {
-            let mut step = helm.template_step(&folder, &cases::options(chart, &case)?);
-            step.name = format!("{} ({})", step.name, case.name);
-            steps.push(step);
-        }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
-    Ok(steps)
+    conclude(ctx, &wanted, &[owned], args.check, &command)
 }

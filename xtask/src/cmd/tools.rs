@@ -58,10 +58,10 @@ pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
 }
 
 fn path(ctx: &Ctx, name: &str) -> Result<()> {
-    if ctx.args.dry_run {
-        return ctx.print_plan(&ctx.planned_builds(&[ctx.toolbox.tool(name)?.name.as_str()])?);
-    }
     let path = ctx.toolbox.get(name)?.path.display().to_string();
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     ctx.print(&path, &path)
 }
 
@@ -101,14 +101,16 @@ fn install(ctx: &Ctx, names: &[String]) -> Result<()> {
     for name in &names {
         ctx.toolbox.tool(name)?;
     }
-    if ctx.args.dry_run {
-        return ctx.print_plan(&ctx.planned_builds(&names)?);
-    }
     let mut installed = Vec::new();
     for name in names {
         let tool = ctx.toolbox.get(name)?;
-        ctx.say(format!("{name} {}: {}", tool.version, tool.path.display()));
+        if !ctx.runner.plans() {
+            ctx.say(format!("{name} {}: {}", tool.version, tool.path.display()));
+        }
         installed.push(tool);
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     match ctx.args.format {
         Format::Text => Ok(()),

@@ -77,7 +77,7 @@ fn settings(chart: &Chart) -> Result<Vec<Setting>> {
         let mut sets = BTreeSet::new();
         keys(&values, &[], &mut sets);
         let setting = Setting {
-            options: cases::options(chart, &case)?,
+            options: cases::options(chart, &case),
             sets,
         };
         if case.name == "default" {
