@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use keys::USUAL;
+use keys::{Home, Recipe, USUAL};
 use registry::{Door, Options, PASSWORD, Registry, USER, tool};
 use repo::{Repo, expect, text, verify};
 
@@ -36,114 +36,48 @@ fn helm_3_accepts_what_was_signed_and_refuses_what_was_changed_since() {
     verify::accepts_and_refuses(&tool("helm3"));
 }
 
-/// gpg with a home of its own.
-fn gpg(home: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new("gpg");
-    command
-        .arg("--homedir")
-        .arg(home)
-        .args(["--batch", "--pinentry-mode", "loopback"])
-        .args(args);
-    command.output().expect("gpg must be installed: apt-get install gnupg")
-}
-
-fn gpg_home(repo: &Repo, algorithm: &str, passphrase: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    // A socket's path must be short.
-    let home = repo.dir.join("g");
-    std::fs::create_dir(&home).unwrap();
-    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let user = "test <test@example.com>";
-    expect(
-        &gpg(
-            &home,
-            &[
-                "--passphrase",
-                passphrase,
-                "--quick-gen-key",
-                user,
-                algorithm,
-                "sign",
-                "never",
-            ],
-        ),
-        0,
-    );
-    home
-}
-
 #[test]
 fn keys_that_gpg_made_sign_from_its_home_and_both_helms_accept_them() {
     for algorithm in ["rsa2048", "ed25519"] {
         let repo = Repo::unreleased();
-        let home = gpg_home(&repo, algorithm, PASSWORD);
+        let home = Home::new(repo.dir.join("g"));
+        home.generate(&Recipe {
+            algorithm,
+            passphrase: PASSWORD,
+            ..USUAL
+        });
         let ring = repo.dir.join("ring.gpg");
-        expect(&gpg(&home, &["--output", &ring.display().to_string(), "--export"]), 0);
-        let mut sign = repo.command(env!("CARGO_BIN_EXE_xtask"));
-        sign.args(["-v", "package", "--sign", "--gnupg-home", "g"])
-            .env("XTASK_PASSPHRASE", PASSWORD);
-        let shown = expect(&sign.output().unwrap(), 0);
+        home.gpg("", &["--output", &ring.display().to_string(), "--export"]);
+        let sign = |passphrase: &str| {
+            let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+            command.args(["-v", "package", "--sign", "--gnupg-home", "g"]);
+            command.env("XTASK_PASSPHRASE", passphrase).output().unwrap()
+        };
+        let shown = expect(&sign(PASSWORD), 0);
         assert!(!shown.contains(PASSWORD), "{shown}");
         for helm in [sample::helm().program, tool("helm3")] {
             expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &ring), 0);
         }
-        let mut wrong = repo.command(env!("CARGO_BIN_EXE_xtask"));
-        // gpg's agent remembers a passphrase.
-        expect(
-            &Command::new("gpgconf")
-                .arg("--homedir")
-                .arg(&home)
-                .args(["--kill", "gpg-agent"])
-                .output()
-                .unwrap(),
-            0,
-        );
-        wrong
-            .args(["package", "--sign", "--gnupg-home", "g"])
-            .env("XTASK_PASSPHRASE", "wrong");
-        let shown = expect(&wrong.output().unwrap(), 1);
-        assert!(shown.contains("gpg") && shown.contains("passphrase"), "{shown}");
-        let _ = Command::new("gpgconf")
-            .arg("--homedir")
-            .arg(&home)
-            .args(["--kill", "all"])
-            .output();
+        home.forget();
+        let shown = expect(&sign("wrong"), 2);
+        assert!(shown.contains("the passphrase of the key g is wrong"), "{shown}");
     }
 }
 
 #[test]
 fn an_expired_key_is_refused_with_its_date() {
     let repo = Repo::unreleased();
-    let home = gpg_home(&repo, "ed25519", "");
-    let user = "old <old@example.com>";
-    let old = [
-        "--faked-system-time",
-        "1600000000!",
-        "--passphrase",
+    let home = Home::new(repo.dir.join("g"));
+    let past = ["--faked-system-time", "1600000000!"];
+    home.gpg(
         "",
-        "--quick-gen-key",
-        user,
-        "ed25519",
-        "sign",
-        "1d",
-    ];
-    expect(&gpg(&home, &old), 0);
-    let key = repo.dir.join("old.asc").display().to_string();
-    expect(
-        &gpg(
-            &home,
-            &["--armor", "--output", &key, "--export-secret-keys", "old@example.com"],
-        ),
-        0,
+        &[&past[..], &["--quick-generate-key", "old", "ed25519", "sign", "1d"]].concat(),
     );
+    let key = repo.dir.join("old.asc").display().to_string();
+    home.gpg("", &["--armor", "--output", &key, "--export-secret-keys", "old"]);
     let shown = expect(&repo.xtask(&["package", "--sign", "--key-file", "old.asc"]), 2);
     assert!(shown.contains("expired at 2020-09-14"), "{shown}");
     assert!(!repo.dir.join("dist").exists());
-    let _ = Command::new("gpgconf")
-        .arg("--homedir")
-        .arg(&home)
-        .args(["--kill", "all"])
-        .output();
 }
 
 /// A cosign key pair in the repository's folder.
@@ -593,7 +527,7 @@ fn what_must_not_be_published_is_refused_before_anything_is_pushed() {
     expect(&repo.xtask(&["package"]), 0);
     expect(&repo.xtask(&push), 0);
     let tags = registry.tags("x/leaf");
-    // Whoever published it without its papers, or was killed and went on to another commit, hears of it.
+    // Whoever published it without its attachments, or was killed and went on to another commit, hears of it.
     let bare = Registry::start(&temp.path().join("bare"), &OPEN);
     let mut helm = repo.command(&sample::helm().program.to_string_lossy());
     helm.args([

@@ -32,17 +32,6 @@ pub fn packer(project: &Project, epoch: u64, uncommitted: Option<bool>) -> Resul
     Packer::new(project, tool.path, source)
 }
 
-/// The passphrase goes through standard input: others can read arguments.
-pub fn export_step(home: &Path, passphrase: Option<String>) -> Step {
-    Step::new("gpg --export-secret-keys", "gpg")
-        .arg("--homedir")
-        .path_arg(home)
-        .args(["--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0"])
-        .args(["--armor", "--export-secret-keys"])
-        .stdin(passphrase.unwrap_or_default() + "\n")
-        .hint("install GnuPG, check the passphrase, or export the key yourself and name it with --key-file")
-}
-
 /// A cosign that signs with a key.
 pub fn cosign(project: &Project, key: &Path, passphrase_file: Option<&Path>) -> Result<Cosign> {
     if !key.is_file() {
@@ -162,7 +151,7 @@ pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
     let mut archives = Vec::new();
     let place = |file: &Path| -> Result<PathBuf> { Ok(out.join(file.file_name().context("a file has a name")?)) };
     for chart in packed {
-        for file in [&chart.archive].into_iter().chain(&chart.papers) {
+        for file in [&chart.archive].into_iter().chain(&chart.attachments) {
             let (_, sha256) = archive::fingerprint(file)?;
             let name = file
                 .file_name()
@@ -172,7 +161,7 @@ pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
             sums.push(format!("{sha256}  {name}\n"));
         }
         let mut beside = Vec::new();
-        for file in chart.papers.iter().chain(&chart.signatures) {
+        for file in chart.attachments.iter().chain(&chart.signatures) {
             copy(file, &place(file)?)?;
             beside.push(place(file)?);
         }

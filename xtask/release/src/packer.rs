@@ -15,7 +15,7 @@ use semver::Version;
 
 use super::annotate;
 use super::cosign::Cosign;
-use super::openpgp::Signer;
+use super::gpg::Signer;
 use super::provenance::{self, Source};
 use super::{sbom, upgrading};
 use crate::archive;
@@ -54,7 +54,7 @@ pub struct Packed {
     /// Its SHA-256 in hexadecimal digits.
     pub sha256: String,
     /// The files beside it that are the same at every build.
-    pub papers: Vec<PathBuf>,
+    pub attachments: Vec<PathBuf>,
     /// The files beside it that are not: signatures.
     pub signatures: Vec<PathBuf>,
 }
@@ -106,7 +106,7 @@ impl<'a> Packer<'a> {
             version: chart.metadata.version.clone(),
             bytes,
             sha256,
-            papers: vec![
+            attachments: vec![
                 self.write(&name, SBOM, &bill)?,
                 self.write(&name, STATEMENT, &statement)?,
             ],
@@ -122,7 +122,12 @@ impl<'a> Packer<'a> {
         if let Some(signer) = &signing.openpgp {
             let chart = archive::text(&packed.archive, &format!("{}/Chart.yaml", packed.chart))?;
             let chart = serde_yaml::from_str(&chart).context("parsing the archive's Chart.yaml")?;
-            let text = signer.provenance(&chart, name, &packed.sha256)?;
+            let mut digests = vec![(name.to_owned(), packed.sha256.clone())];
+            for file in &packed.attachments {
+                let shown = file.file_name().context("a file has a name")?.to_string_lossy();
+                digests.push((shown.into_owned(), archive::fingerprint(file)?.1));
+            }
+            let text = signer.provenance(&chart, &digests, &self.temp.path().join("unsigned"))?;
             signatures.push(self.write(name, ".prov", &text)?);
         }
         if let Some(cosign) = &signing.cosign {
@@ -150,7 +155,7 @@ impl<'a> Packer<'a> {
                 chart.name(),
                 problems.join("\n")
             ),
-            "mend the chart; `helm package` decides by .helmignore what goes in",
+            "fix the chart; `helm package` decides by .helmignore what goes in",
         ))
     }
 
@@ -185,7 +190,7 @@ impl<'a> Packer<'a> {
 
     /// The step without the user's helm settings and without a way out: nothing listens on port 9.
     fn alone(&self, step: Step) -> Step {
-        let mut step = homeless(step, &self.temp.path().join("home"));
+        let mut step = with_isolated_home(step, &self.temp.path().join("home"));
         for variable in ["HTTP_PROXY", "HTTPS_PROXY"] {
             step = step.env(variable, "http://127.0.0.1:9");
         }
@@ -194,7 +199,7 @@ impl<'a> Packer<'a> {
 }
 
 /// A helm step whose settings, caches and credentials are in `home` instead of the user's.
-pub fn homeless(mut step: Step, home: &Path) -> Step {
+pub fn with_isolated_home(mut step: Step, home: &Path) -> Step {
     for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         step = step.env(variable, home.join(variable).to_string_lossy());
     }

@@ -11,10 +11,8 @@ use kit::progress::Progress;
 use kit::step::Step;
 use release::annotate::is_local;
 use release::cosign::Cosign;
-use release::openpgp::Signer;
-use release::package::{
-    Archive, cosign, epoch, export_step, keep, pack_steps, packer, planned_cosign, secret, uncommitted,
-};
+use release::gpg::Signer;
+use release::package::{Archive, cosign, epoch, keep, pack_steps, packer, planned_cosign, secret, uncommitted};
 use release::packer::{BUNDLE, Signing, file_name};
 use serde::Serialize;
 
@@ -36,7 +34,7 @@ use crate::ctx::Ctx;
 ///
 /// Beside each archive stand a CycloneDX document (.cdx.json) and an in-toto statement with SLSA
 /// provenance (.intoto.json); SHA256SUMS covers all three. --sign adds the .prov that `helm verify`
-/// accepts, made in process from --key-file or --gnupg-home; --cosign-key adds a cosign signature
+/// accepts, made by gpg with the key of --key-file or --gnupg-home, and covers both documents; --cosign-key adds a cosign signature
 /// (.sigstore.json) without a transparency log.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -56,7 +54,7 @@ pub struct PackageArgs {
     /// The OpenPGP secret key, armored or binary.
     #[arg(long, value_name = "FILE", env = "XTASK_KEY_FILE")]
     key_file: Option<PathBuf>,
-    /// A GnuPG home folder to take the secret key from, by `gpg --export-secret-keys`, instead of a file.
+    /// A GnuPG home folder with the secret key, instead of a file.
     #[arg(long, value_name = "DIR", requires = "sign")]
     gnupg_home: Option<PathBuf>,
     /// A file whose first line is the key's passphrase [default: the variable XTASK_PASSPHRASE].
@@ -119,7 +117,7 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
         helm: packer.helm_version().to_owned(),
         source_date_epoch: epoch,
         uncommitted,
-        signed_by: signing.openpgp.map(|signer| signer.fingerprint()),
+        signed_by: signing.openpgp.map(|signer| signer.fingerprint().to_owned()),
         archives,
     };
     ctx.print(&report, lines.join("\n"))
@@ -144,13 +142,10 @@ fn warn(ctx: &Ctx, charts: &[Chart], uncommitted: Option<bool>) {
 fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
     let mut signing = Signing::default();
     if args.sign {
-        let signer = signer(ctx, args)?;
-        let wanted = ctx
-            .publication
-            .sign_key
-            .as_ref()
-            .map(|key| key.fingerprint.replace(' ', ""));
-        if let Some(wanted) = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&signer.fingerprint())) {
+        let wanted = ctx.publication.sign_key.as_ref();
+        let wanted = wanted.map(|key| key.fingerprint.replace(' ', "").to_uppercase());
+        let signer = signer(ctx, args, wanted.as_deref())?;
+        if let Some(wanted) = wanted.filter(|wanted| wanted != signer.fingerprint()) {
             return Err(Failure::usage(
                 format!(
                     "the key {} is not {wanted}, which sign-key in Cargo.toml names",
@@ -167,33 +162,22 @@ fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
     Ok(signing)
 }
 
-fn signer(ctx: &Ctx, args: &PackageArgs) -> Result<Signer> {
+fn signer(ctx: &Ctx, args: &PackageArgs, wanted: Option<&str>) -> Result<Signer> {
     let passphrase = secret(args.passphrase_file.as_deref(), "XTASK_PASSPHRASE")?;
-    if let Some(home) = &args.gnupg_home {
-        let step = export_step(home, passphrase.clone());
-        let output = ctx.runner.try_run(&step)?;
-        if !output.success() {
-            // Its standard output may hold a part of the key.
-            let what = format!("{} failed:\n{}", step.name, output.stderr.trim());
-            return Err(Failure::findings(what, step.hint.unwrap_or_default()));
-        }
-        let shown = home.display().to_string();
-        return Signer::parse(output.stdout.as_bytes(), &shown, passphrase.as_deref());
-    }
-    let Some(file) = &args.key_file else {
-        return Err(Failure::usage(
+    match (&args.gnupg_home, &args.key_file) {
+        (Some(home), _) => Signer::of_home(&ctx.runner, home, passphrase, wanted),
+        (None, Some(file)) => Signer::of_file(&ctx.runner, file, passphrase, wanted),
+        (None, None) => Err(Failure::usage(
             "--sign needs a key",
             "give it with --key-file (or XTASK_KEY_FILE), or a GnuPG home with --gnupg-home",
-        ));
-    };
-    Signer::read(file, passphrase.as_deref())
+        )),
+    }
 }
 
 /// What would run, with TEMP for the temporary folder.
 fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs) -> Result<Vec<Step>> {
     let temp = Path::new(TEMP);
     let mut steps = Vec::new();
-    steps.extend(args.gnupg_home.iter().map(|home| export_step(home, None)));
     steps.extend(pack_steps(ctx, charts, epoch)?);
     for chart in charts {
         if let Some(key) = &args.cosign_key {

@@ -15,11 +15,11 @@ use release::archive;
 use release::cosign::{verify_blob, verify_pushed};
 use release::dist::beside;
 use release::git::Git;
+use release::gpg;
 use release::http::{self, Http};
 use release::index::{self, Index};
-use release::openpgp;
 use release::package::packer;
-use release::packer::{BUNDLE, STATEMENT, Signing, homeless, lint_step};
+use release::packer::{BUNDLE, STATEMENT, Signing, lint_step, with_isolated_home};
 use release::provenance::{self, Claim};
 use release::registry::Registry;
 use semver::Version;
@@ -300,7 +300,7 @@ impl Verify<'_> {
             self.provenance(fetched, &claim)?,
             self.helm(
                 "lint",
-                homeless(
+                with_isolated_home(
                     lint_step(&self.helm, &fetched.chart, &fetched.archive),
                     &self.dir.join("home"),
                 ),
@@ -325,7 +325,7 @@ impl Verify<'_> {
         let step = self
             .helm
             .template_step(&archive, &RenderOptions::documented(&fetched.chart));
-        homeless(step, &self.dir.join("home"))
+        with_isolated_home(step, &self.dir.join("home"))
     }
 
     fn signature(&self, fetched: &Fetched) -> Result<Check> {
@@ -337,7 +337,7 @@ impl Verify<'_> {
             return Ok(check(name, false, "there is no .prov".to_owned()));
         }
         let ring = self.dir.join("keyring.gpg");
-        self.write(&ring, &openpgp::keyring(keyring)?)?;
+        let ring = gpg::keyring(&self.ctx.runner, keyring, &ring)?;
         self.helm(name, helm_verify_step(&self.helm, &fetched.archive, &ring))
     }
 
