@@ -10,11 +10,13 @@ use anyhow::{Context, Result};
 use charts::tools::Toolbox;
 use charts::workspace::Workspace;
 use kit::step::Cancel;
+use semver::Version;
 use serde_yaml::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::backend::{Backend, Component, Stack, StackSpec};
+use crate::client::engine::Engine;
 use crate::client::send::http_client;
 use crate::diagnostics;
 use crate::report::{Recorder, Report, ScenarioReport};
@@ -86,6 +88,14 @@ impl Env {
             started: AtomicUsize::default(),
             evidence: Mutex::default(),
         }
+    }
+
+    /// The engine of the Tempo that runs.
+    pub fn engine(&self) -> Result<Engine> {
+        let versions = self.backend.versions();
+        let version = versions.get("tempo").context("the backend names no version of Tempo")?;
+        let version = Version::parse(version).with_context(|| format!("Tempo's version {version:?}"))?;
+        Ok(Engine::of(&version))
     }
 
     /// Starts a stack with these values of the umbrella and waits until it is ready.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use charts::project::{Options, Project};
+use charts::tools::Toolbox;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 use kit::step::{Cancel, Step};
@@ -14,7 +15,7 @@ use serde::Serialize;
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalArgs {
-    /// Print the commands that would run, and run none of them.
+    /// Print the programs that would run; only those that change nothing run (`git log`, `docker inspect`).
     #[arg(long, global = true)]
     pub dry_run: bool,
     /// Show the command lines that run.
@@ -60,6 +61,7 @@ impl Ctx {
     /// Reads the workspace.
     pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
         let options = Options {
+            plan: args.dry_run,
             verbose: args.verbose > 0,
             quiet: args.quiet,
             artifacts: args.artifacts.clone(),
@@ -68,6 +70,11 @@ impl Ctx {
             project: Project::find(options, cancel)?,
             args,
         })
+    }
+
+    /// The tools, to name others.
+    pub fn toolbox_mut(&mut self) -> &mut Toolbox {
+        &mut self.project.toolbox
     }
 
     /// Prints `value` if `--format json` is on, else `text`.
@@ -87,6 +94,12 @@ impl Ctx {
             }
             Format::Json => self.print(value, ""),
         }
+    }
+
+    /// Prints what a plan noted, at the end of a command.
+    #[allow(dead_code, reason = "commands move to it one by one")]
+    pub fn print_planned(&self) -> Result<()> {
+        self.print_plan(&self.runner.planned())
     }
 
     /// Prints a plan: the commands that would run.

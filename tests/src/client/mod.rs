@@ -1,5 +1,6 @@
 //! What talks to the stack: senders of OTLP and Jaeger, malformed requests, Tempo's query API, metrics.
 
+pub mod engine;
 pub mod jaeger;
 pub mod load;
 pub mod malformed;

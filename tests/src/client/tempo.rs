@@ -2,6 +2,8 @@
 //! (grafana.com/docs/tempo, "HTTP API"; the JSON is that of 2.9 and 3.0).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,11 +23,26 @@ use crate::wait::{Look, Waited, wait_for};
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What Go's router says of a path that it doesn't know (net/http, NotFound).
+const NO_ROUTE: &[u8] = b"404 page not found";
+
+/// What a request for a trace was answered with.
+enum Answer {
+    /// The server doesn't know the path.
+    NoRoute,
+    /// It doesn't have the trace.
+    NotFound,
+    /// What it has.
+    Body(Url, Vec<u8>),
+}
+
 /// Talks to one Tempo. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// It has no `/api/v2/traces`: Tempo up to 2.5.
+    first_api: Arc<AtomicBool>,
 }
 
 /// A TraceQL search.
@@ -114,6 +131,7 @@ impl Client {
         Ok(Client {
             http: crate::client::send::http_client()?,
             base: Url::parse(base).with_context(|| format!("Tempo's address {base:?}"))?,
+            first_api: Arc::default(),
         })
     }
 
@@ -124,21 +142,49 @@ impl Client {
 
     /// The trace, or none if Tempo doesn't have it: 2.x answers 404, or 200 with an empty trace.
     ///
-    /// An error if Tempo has only a part of it, because the trace is larger than its limit.
+    /// An error if Tempo has only a part of it, because the trace is larger than its limit, or if it can't be
+    /// asked: that says nothing about the trace.
     pub async fn trace(&self, id: TraceId) -> Result<Option<TracesData>> {
-        let url = self.url(&format!("api/v2/traces/{id}"))?;
+        let trace = if self.first_api.load(Ordering::Relaxed) {
+            self.by_id(&format!("api/traces/{id}")).await?
+        } else {
+            match self.by_id(&format!("api/v2/traces/{id}")).await? {
+                Answer::NoRoute => {
+                    let first = self.by_id(&format!("api/traces/{id}")).await?;
+                    self.first_api.store(true, Ordering::Relaxed);
+                    first
+                }
+                answer => answer,
+            }
+        };
+        let (url, body) = match trace {
+            Answer::NoRoute => bail!("{} has no API that gives a trace by its id", self.base),
+            Answer::NotFound => return Ok(None),
+            Answer::Body(url, body) => (url, body),
+        };
+        let undecoded = || format!("GET {url}: decoding {} bytes of protobuf", body.len());
+        let trace = if self.first_api.load(Ordering::Relaxed) {
+            Some(TracesData::decode(body.as_slice()).with_context(undecoded)?)
+        } else {
+            let answer = TraceByIdResponse::decode(body.as_slice()).with_context(undecoded)?;
+            if answer.status != 0 {
+                bail!("GET {url}: Tempo has only a part of it: {}", answer.message);
+            }
+            answer.trace
+        };
+        Ok(trace.filter(|trace| !trace.resource_spans.is_empty()))
+    }
+
+    async fn by_id(&self, path: &str) -> Result<Answer> {
+        let url = self.url(path)?;
         let request = self.http.get(url.clone()).header("accept", "application/protobuf");
         let (status, body) = exchange(request, &url).await?;
         if status == StatusCode::NOT_FOUND {
-            return Ok(None);
+            let no_route = body.starts_with(NO_ROUTE);
+            return Ok(if no_route { Answer::NoRoute } else { Answer::NotFound });
         }
         accept(&url, status, &body)?;
-        let answer = TraceByIdResponse::decode(body.as_slice())
-            .with_context(|| format!("GET {url}: decoding {} bytes of protobuf", body.len()))?;
-        if answer.status != 0 {
-            bail!("GET {url}: Tempo has only a part of it: {}", answer.message);
-        }
-        Ok(answer.trace.filter(|trace| !trace.resource_spans.is_empty()))
+        Ok(Answer::Body(url, body))
     }
 
     /// The traces that match.

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use charts::render::merge;
 
 use super::{Access, values};
 use crate::backend::{Component, Stack};
+use crate::client::engine::tempo_config;
 use crate::client::metrics::Scrape;
 use crate::client::tempo::span_count;
 use crate::model::corpus::{Corpus, Sample, now_unix_nano};
@@ -21,20 +23,12 @@ const FOUND: Duration = Duration::from_secs(20);
 /// A trace that is missing for this long is gone and not on its way from one place to the next.
 const FOR_GOOD: Duration = Duration::from_secs(6);
 
-/// Blocks of a few seconds that are judged every few seconds. Blocks of different ages are not
-/// merged, or the younger would keep the older alive.
-const VALUES: &str = "
-tempo-stack:
-  tempo:
-    retention: {period: 45s}
-    config:
-      ingester: {max_block_duration: 5s, complete_block_timeout: 12s}
-      compactor: {compaction: {compaction_window: 5s, compacted_block_retention: 5s, compaction_cycle: 5s}}
-      storage: {trace: {blocklist_poll: 5s}}
-";
+const VALUES: &str = "{tempo-stack: {tempo: {retention: {period: 45s}}}}";
 
 pub(super) async fn run(env: &Env) -> Result<()> {
-    let stack = env.ready_stack(values(VALUES)?).await?;
+    let mut wanted = values(VALUES)?;
+    merge(&mut wanted, tempo_config(env.engine()?.quick_retention())?);
+    let stack = env.ready_stack(wanted).await?;
     let access = Access::new(stack.as_ref())?;
 
     let old = Corpus::from_now(env.seed)?.sample(0);

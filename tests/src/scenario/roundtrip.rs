@@ -208,16 +208,17 @@ async fn tags(env: &Env, access: &Access, sent: &[Sent]) -> Result<()> {
 
 /// Waits until Tempo holds no live trace: all are cut to the write-ahead log.
 async fn cut(env: &Env, access: &Access) -> Result<()> {
+    let gauge = env.engine()?.live_traces();
     let waited = wait_for(
         "every trace cut to the write-ahead log",
         SETTLED,
         &env.cancel,
         || async {
             let metrics = Scrape::parse(&access.tempo.metrics().await?)?;
-            Ok(match metrics.sum("tempo_ingester_live_traces", &[]) {
+            Ok(match metrics.sum(gauge, &[]) {
                 Some(0.0) => Look::Found(()),
                 Some(live) => Look::NotYet(format!("{live} live traces")),
-                None => bail!("Tempo reports no tempo_ingester_live_traces"),
+                None => bail!("Tempo reports no {gauge}"),
             })
         },
     )
@@ -257,11 +258,14 @@ async fn compared(env: &Env, access: &Access, sent: &[Sent], place: &str) {
 
 /// Ships the blocks and starts Tempo again.
 async fn in_the_store(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
-    access.tempo.flush().await?;
+    let engine = env.engine()?;
+    if engine.can_flush() {
+        access.tempo.flush().await?;
+    }
     wait_for("a block in the store", SETTLED, &env.cancel, || async {
         let files = stack.files(Component::Tempo, "/var/tempo/blocks").await?;
         let blocks = files.map(|files| files.iter().filter(|f| f.ends_with("meta.json")).count());
-        let flushed = Scrape::parse(&access.tempo.metrics().await?)?.sum("tempo_ingester_blocks_flushed_total", &[]);
+        let flushed = Scrape::parse(&access.tempo.metrics().await?)?.sum(engine.blocks_flushed(), &[]);
         Ok(match (blocks, flushed) {
             (None | Some(1..), Some(1.0..)) => Look::Found(()),
             other => Look::NotYet(format!("blocks on disk, blocks flushed: {other:?}")),

@@ -8,6 +8,7 @@ use serde_yaml::Value;
 
 use super::{Access, values};
 use crate::backend::{Bucket, Component, ObjectStore, Stack, StackSpec};
+use crate::client::engine::{Engine, tempo_config};
 use crate::client::tempo::span_count;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
@@ -73,6 +74,7 @@ struct Example {
     values: Value,
     bucket: String,
     secret: String,
+    engine: Engine,
 }
 
 impl Example {
@@ -86,6 +88,7 @@ impl Example {
             bucket: text("bucket").context("the example names a bucket")?,
             secret: text("existingSecret").context("the example names a Secret")?,
             values,
+            engine: env.engine()?,
         })
     }
 
@@ -101,10 +104,7 @@ impl Example {
         let mut umbrella = values("{}")?;
         set(&mut umbrella, &["tempo-stack"], stack);
         // Blocks of seconds, so that one is in the bucket soon.
-        merge(
-            &mut umbrella,
-            values("{tempo-stack: {tempo: {config: {ingester: {max_block_duration: 3s}}}}}")?,
-        );
+        merge(&mut umbrella, tempo_config(&self.engine.short_blocks(3))?);
         Ok(umbrella)
     }
 

@@ -65,6 +65,8 @@ pub struct Publication {
 /// How a command works, as far as libraries must know.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Note the programs that would run instead of running them.
+    pub plan: bool,
     /// Show the command lines that run.
     pub verbose: bool,
     /// Show only results and errors, no progress.
@@ -98,7 +100,10 @@ impl Project {
 
     fn at(workspace: Workspace, options: Options, cancel: Cancel) -> Result<Project> {
         let metadata = read_metadata(&workspace)?;
-        let runner = Runner::new(cancel, options.verbose);
+        let mut runner = Runner::new(cancel, options.verbose);
+        if options.plan {
+            runner = runner.planning();
+        }
         let toolbox = Toolbox::read(
             workspace.root(),
             Toolbox::default_cache()?,

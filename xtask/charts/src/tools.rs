@@ -100,6 +100,8 @@ pub struct Tool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
+    /// Named on the command line.
+    Given,
     /// On PATH.
     Path,
     /// Built from the pinned module.
@@ -123,6 +125,8 @@ pub struct Installed {
 #[derive(Debug, Clone)]
 pub struct Toolbox {
     tools: Vec<Tool>,
+    /// Programs that the user named; they win over all others.
+    given: BTreeMap<String, Installed>,
     cache: PathBuf,
     runner: Runner,
     quiet: bool,
@@ -166,6 +170,7 @@ impl Toolbox {
         tools.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Toolbox {
             tools,
+            given: BTreeMap::new(),
             cache,
             runner,
             quiet,
@@ -223,17 +228,17 @@ impl Toolbox {
     /// The tool from PATH in an accepted version or from the cache; none if it would have to be built.
     pub fn find(&self, name: &str) -> Result<Option<Installed>> {
         let tool = self.tool(name)?;
-        if let Some(found) = self.on_path(tool) {
+        if let Some(found) = self.present(tool) {
             return Ok(Some(found));
         }
         // Without Go nothing says which build fits this machine, and nothing could be built either.
         let Ok(go) = self.go(tool) else { return Ok(None) };
-        Ok(self.cached(tool, &go)?.filter(|i| i.path.is_file()))
+        Ok(Some(self.cached(tool, &go)?).filter(|i| i.path.is_file()))
     }
 
     /// The tool from PATH in an accepted version, from the cache, or built now.
     pub fn get(&self, name: &str) -> Result<Installed> {
-        match self.on_path(self.tool(name)?) {
+        match self.present(self.tool(name)?) {
             Some(found) => Ok(found),
             None => self.pinned(name),
         }
@@ -243,10 +248,15 @@ impl Toolbox {
     pub fn pinned(&self, name: &str) -> Result<Installed> {
         let tool = self.tool(name)?;
         let go = self.go(tool)?;
-        let installed = self
-            .cached(tool, &go)?
-            .context("a pinned tool has a place in the cache")?;
+        let installed = self.cached(tool, &go)?;
         if installed.path.is_file() {
+            return Ok(installed);
+        }
+        if self.runner.plans() {
+            let build = self.build_step(tool, &installed.path);
+            if !self.runner.planned().iter().any(|step| step.name == build.name) {
+                self.runner.run(&build)?;
+            }
             return Ok(installed);
         }
         let dir = installed.path.parent().context("a cached tool has a folder")?;
@@ -266,7 +276,7 @@ impl Toolbox {
     pub fn find_pinned(&self, name: &str) -> Result<Option<Installed>> {
         let tool = self.tool(name)?;
         let Ok(go) = self.go(tool) else { return Ok(None) };
-        Ok(self.cached(tool, &go)?.filter(|i| i.path.is_file()))
+        Ok(Some(self.cached(tool, &go)?).filter(|i| i.path.is_file()))
     }
 
     /// A name for exactly the program that the pinned module gives: version and key of its sources.
@@ -337,7 +347,8 @@ impl Toolbox {
         let missing = |what: String| Failure::tool(what, remedy.as_str());
         let step = self
             .go_step("go env".into(), tool)
-            .args(["env", "GOVERSION", "GOOS", "GOARCH"]);
+            .args(["env", "GOVERSION", "GOOS", "GOARCH"])
+            .reads();
         let output = match self.runner.try_run(&step) {
             Ok(output) if output.success() => output,
             Ok(output) => {
@@ -377,7 +388,7 @@ impl Toolbox {
         ))
     }
 
-    fn cached(&self, tool: &Tool, go: &Go) -> Result<Option<Installed>> {
+    fn cached(&self, tool: &Tool, go: &Go) -> Result<Installed> {
         let key = self.key(tool, go)?;
         let version = &tool.file.version;
         let dir = self
@@ -385,12 +396,12 @@ impl Toolbox {
             .join("tools")
             .join(&tool.name)
             .join(format!("{version}-{key}"));
-        Ok(Some(Installed {
+        Ok(Installed {
             name: tool.name.clone(),
             path: dir.join(&tool.name),
             version: version.clone(),
             origin: Origin::Pinned,
-        }))
+        })
     }
 
     /// The first 16 hexadecimal digits of a SHA-256 over all that decides the binary.
@@ -481,16 +492,54 @@ impl Toolbox {
         ))
     }
 
-    /// The program on PATH, if it says that it is an accepted version.
-    fn on_path(&self, tool: &Tool) -> Option<Installed> {
+    /// Takes the program at `path` for the tool of that name, in whatever version it says that it is.
+    pub fn give(&mut self, name: &str, path: &Path) -> Result<()> {
+        let tool = self.tool(name)?;
+        let refused = |why: &str| {
+            Failure::usage(
+                format!("{} can't be used as {name}: {why}", path.display()),
+                format!(
+                    "name a {name} that answers `{name} {}` with its version",
+                    tool.file.probe.join(" ")
+                ),
+            )
+        };
+        let path = std::path::absolute(path).map_err(|error| refused(&error.to_string()))?;
+        if !path.is_file() {
+            return Err(refused("there is no such file"));
+        }
+        let version = self
+            .version(tool, &path)
+            .map_err(|error| refused(&format!("{error:#}")))?;
+        let given = Installed {
+            name: name.to_owned(),
+            version: version.ok_or_else(|| refused("it prints no version"))?,
+            path,
+            origin: Origin::Given,
+        };
+        self.given.insert(name.to_owned(), given);
+        Ok(())
+    }
+
+    /// The version that a program says it is; none if it prints none.
+    fn version(&self, tool: &Tool, path: &Path) -> Result<Option<Version>> {
+        let step = Step::new(format!("{} version", tool.name), path)
+            .args(&tool.file.probe)
+            .timeout(Duration::from_secs(10))
+            .reads();
+        let output = self.runner.try_run(&step)?;
+        Ok(find_version(&output.stdout).or_else(|| find_version(&output.stderr)))
+    }
+
+    /// The program that was named, else the one on PATH if it says that it is an accepted version.
+    fn present(&self, tool: &Tool) -> Option<Installed> {
+        if let Some(given) = self.given.get(&tool.name) {
+            return Some(given.clone());
+        }
         let path = std::env::split_paths(&std::env::var_os("PATH")?)
             .filter_map(|dir| std::path::absolute(dir.join(&tool.name)).ok())
             .find(|path| path.is_file())?;
-        let step = Step::new(format!("{} version", tool.name), &path)
-            .args(&tool.file.probe)
-            .timeout(Duration::from_secs(10));
-        let output = self.runner.try_run(&step).ok()?;
-        let version = find_version(&output.stdout).or_else(|| find_version(&output.stderr))?;
+        let version = self.version(tool, &path).ok()??;
         tool.file.accept.matches(&version).then(|| Installed {
             name: tool.name.clone(),
             path,
@@ -581,6 +630,34 @@ mod tests {
             assert_eq!(find_version(text).unwrap().to_string(), version);
         }
         assert_eq!(find_version("development"), None);
+    }
+
+    #[test]
+    fn a_program_that_was_named_is_taken_as_what_it_says_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().unwrap();
+        module(temp.path(), "package main\n\nfunc main() {}\n");
+        let mut toolbox = hello(temp.path());
+        let program = temp.path().join("mine");
+        let write = |text: &str| {
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        write("#!/bin/sh\necho 'hello, version 9.8.7'\n");
+        toolbox.give("hello", &program).unwrap();
+        let found = toolbox.get("hello").unwrap();
+        assert_eq!(
+            (found.version.to_string().as_str(), found.origin),
+            ("9.8.7", Origin::Given)
+        );
+        write("#!/bin/sh\necho nothing\n");
+        for (path, why) in [
+            (program.as_path(), "prints no version"),
+            (Path::new("/nowhere"), "no such file"),
+        ] {
+            let error = toolbox.give("hello", path).unwrap_err();
+            assert!(error.to_string().contains(why), "{error:#}");
+        }
     }
 
     #[test]

@@ -154,7 +154,9 @@ impl Docker {
     /// [`Kind::Environment`] where no engine answers.
     pub fn info(&self) -> Result<Info> {
         let missing = |what: String| Failure::environment(what, START_DOCKER);
-        let step = Docker::step("docker info", ["info", "--format", "{{json .}}"]).timeout(Duration::from_secs(20));
+        let step = Docker::step("docker info", ["info", "--format", "{{json .}}"])
+            .timeout(Duration::from_secs(20))
+            .reads();
         let output = match self.runner.try_run(&step) {
             Ok(output) => output,
             Err(error) if kind_of(&error) == Kind::Tool => {
@@ -176,8 +178,8 @@ impl Docker {
     /// The containers of a kind cluster, ours or not, running or not.
     pub fn nodes(&self, cluster: &str) -> Result<Vec<Container>> {
         let filter = format!("label={KIND_LABEL}={cluster}");
-        let list = Docker::step("list the nodes", ["ps", "--all", "--quiet", "--filter", &filter]);
-        let inspect = Docker::step("inspect the nodes", ["inspect", "--type", "container"]);
+        let list = Docker::step("list the nodes", ["ps", "--all", "--quiet", "--filter", &filter]).reads();
+        let inspect = Docker::step("inspect the nodes", ["inspect", "--type", "container"]).reads();
         let started = Instant::now();
         loop {
             let listed = self.run(&list)?.stdout;
@@ -216,7 +218,7 @@ impl Docker {
     }
 
     fn inspect<T: serde::de::DeserializeOwned>(&self, what: &str, name: &str) -> Result<Option<T>> {
-        let step = Docker::step(format!("inspect the {what} {name}"), [what, "inspect", name]);
+        let step = Docker::step(format!("inspect the {what} {name}"), [what, "inspect", name]).reads();
         let output = self.runner.try_run(&step)?;
         if output.success() {
             return Ok(parse::<T>(&output.stdout)?.into_iter().next());
@@ -231,7 +233,9 @@ impl Docker {
     ///
     /// Docker's client asks the registry for the image's manifest: a few kilobytes, nothing is pulled.
     pub fn can_pull(&self, image: &str) -> Result<(), String> {
-        let step = Docker::step("ask the registry", ["manifest", "inspect", image]).timeout(Duration::from_secs(15));
+        let step = Docker::step("ask the registry", ["manifest", "inspect", image])
+            .timeout(Duration::from_secs(15))
+            .reads();
         match self.runner.try_run(&step) {
             Ok(output) if output.success() => Ok(()),
             Ok(output) => Err(output.tail().lines().next_back().unwrap_or_default().trim().to_owned()),

@@ -1,28 +1,33 @@
 //! Commands as data, and the one runner that executes them.
 //!
-//! A [`Step`] can be printed (dry run), run, or asserted on in a test. The [`Runner`] gives every
-//! program a timeout, a process group of its own and an end when the user presses Ctrl-C.
+//! A command yields [`Step`]s to a [`Runner`], which runs them or, in a plan (`--dry-run`), only notes them:
+//! there is no second description of what a command does. The runner gives every program a timeout, a
+//! process group of its own and an end when the user presses Ctrl-C.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::failure::{Failure, MORE_SPACE};
 use crate::progress::say;
 
 /// How many of a failed program's last lines an error shows.
 const TAIL_LINES: usize = 15;
+
+/// How long the output of a program that has ended is read on.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Set once by Ctrl-C or SIGTERM; everything that waits looks at it.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +54,7 @@ impl Cancel {
 }
 
 /// One external program to run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Step {
     /// What it does, for people: `helm template tempo-stack (s3)`.
     pub name: String,
@@ -59,23 +64,33 @@ pub struct Step {
     pub args: Vec<String>,
     /// Where it runs; the current folder if not set.
     pub cwd: Option<PathBuf>,
-    /// Added to the environment.
+    /// Added to the environment; the values of `secrets` are masked wherever it is shown.
     pub env: BTreeMap<String, String>,
     /// Names in `env` whose values are never printed.
-    #[serde(skip)]
     pub secrets: Vec<String>,
     /// Standard input; none if not set.
-    #[serde(skip)]
     pub stdin: Option<String>,
     /// After this long the program and its children are killed.
-    #[serde(serialize_with = "seconds")]
     pub timeout: Duration,
     /// What to try when it fails.
     pub hint: Option<String>,
+    /// It changes nothing and its answer decides what comes next: a plan runs it, too.
+    pub reads: bool,
 }
 
-fn seconds<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(value.as_secs())
+/// As a plan shows it with `--format json`: secrets masked, without standard input.
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut shown = serializer.serialize_struct("Step", 7)?;
+        shown.serialize_field("name", &self.name)?;
+        shown.serialize_field("program", &self.program)?;
+        shown.serialize_field("args", &self.args)?;
+        shown.serialize_field("cwd", &self.cwd)?;
+        shown.serialize_field("env", &self.shown_env().collect::<BTreeMap<_, _>>())?;
+        shown.serialize_field("timeout", &self.timeout.as_secs())?;
+        shown.serialize_field("hint", &self.hint)?;
+        shown.end()
+    }
 }
 
 impl Step {
@@ -91,7 +106,14 @@ impl Step {
             stdin: None,
             timeout: Duration::from_secs(120),
             hint: None,
+            reads: false,
         }
+    }
+
+    /// Marks it as one that changes nothing, whose answer a plan needs, too.
+    pub fn reads(mut self) -> Step {
+        self.reads = true;
+        self
     }
 
     /// Adds one argument.
@@ -149,14 +171,20 @@ impl Step {
         self
     }
 
+    fn shown_env(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.iter().map(|(key, value)| {
+            let shown = if self.secrets.contains(key) { "***" } else { value };
+            (key.as_str(), shown)
+        })
+    }
+
     /// A line that a shell would run, secrets masked.
     pub fn command_line(&self) -> String {
         let mut line = String::new();
         if let Some(cwd) = &self.cwd {
             line.push_str(&format!("cd {} && ", quote(&cwd.to_string_lossy())));
         }
-        for (key, value) in &self.env {
-            let shown = if self.secrets.contains(key) { "***" } else { value };
+        for (key, shown) in self.shown_env() {
             line.push_str(&format!("{key}={} ", quote(shown)));
         }
         line.push_str(&quote(&self.program.to_string_lossy()));
@@ -187,7 +215,7 @@ fn quote(word: &str) -> String {
 }
 
 /// What a program said and how it ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Output {
     /// The exit code; none if a signal ended it.
     pub code: Option<i32>,
@@ -228,18 +256,43 @@ enum Line {
     Err(String),
 }
 
-/// Runs steps.
+/// Runs steps, or notes them.
 #[derive(Debug, Clone)]
 pub struct Runner {
     cancel: Cancel,
     echo: bool,
+    /// What would have run, in a plan.
+    plan: Option<Arc<Mutex<Vec<Step>>>>,
 }
 
 impl Runner {
     /// A runner that stops when `cancel` is set and prints each command line to standard error if
     /// `echo` is on.
     pub fn new(cancel: Cancel, echo: bool) -> Runner {
-        Runner { cancel, echo }
+        Runner {
+            cancel,
+            echo,
+            plan: None,
+        }
+    }
+
+    /// The same runner, which notes steps instead of running them; only those that [read](Step::reads) run.
+    pub fn planning(self) -> Runner {
+        Runner {
+            plan: Some(Arc::default()),
+            ..self
+        }
+    }
+
+    /// Whether steps are only noted: what one of them would have made isn't there.
+    pub fn plans(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// What would have run so far, in order; nothing outside a plan.
+    pub fn planned(&self) -> Vec<Step> {
+        let noted = self.plan.as_deref().map(|plan| plan.lock());
+        noted.map_or_else(Vec::new, |plan| plan.unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The flag that ends all work.
@@ -274,6 +327,13 @@ impl Runner {
     /// Like [`Runner::try_run`], and hands over each line of standard error as it comes.
     pub fn stream(&self, step: &Step, on_stderr: &mut dyn FnMut(&str)) -> Result<Output> {
         self.cancel.check()?;
+        if let Some(plan) = self.plan.as_ref().filter(|_| !step.reads) {
+            plan.lock().unwrap_or_else(PoisonError::into_inner).push(step.clone());
+            return Ok(Output {
+                code: Some(0),
+                ..Output::default()
+            });
+        }
         if self.echo {
             say(format_args!("$ {}", step.command_line()));
         }
@@ -286,12 +346,7 @@ impl Runner {
             std::thread::spawn(move || pipe.write_all(text.as_bytes()));
         }
         let lines = read_lines(&mut child);
-        let mut output = Output {
-            code: None,
-            stdout: String::new(),
-            stderr: String::new(),
-            elapsed: Duration::ZERO,
-        };
+        let mut output = Output::default();
         let mut take = |line: Line, output: &mut Output| match line {
             Line::Out(text) => output.stdout.push_str(&text),
             Line::Err(text) => {
@@ -332,9 +387,14 @@ impl Runner {
                 ));
             }
         };
-        // What it wrote before it ended; a grandchild that keeps the pipe open is not waited for.
-        while let Ok(line) = lines.recv_timeout(Duration::from_secs(1)) {
+        // What it wrote before it ended. A grandchild that keeps the pipe open is not waited for, however
+        // much it writes.
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             take(line, &mut output);
+            if Instant::now() >= deadline {
+                break;
+            }
         }
         output.code = status.code();
         output.elapsed = started.elapsed();
@@ -473,8 +533,35 @@ mod tests {
     }
 
     #[test]
+    fn a_grandchild_that_goes_on_writing_does_not_hold_the_run() {
+        let step = Step::new("daemon", "sh").args(["-c", "(while :; do echo x; sleep 0.1; done) & echo $!"]);
+        let (to, ended) = mpsc::channel();
+        std::thread::spawn(move || to.send(runner().try_run(&step)));
+        let output = ended.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        let daemon = output.stdout.lines().find(|line| *line != "x").unwrap();
+        nix::sys::signal::kill(Pid::from_raw(daemon.parse().unwrap()), Signal::SIGKILL).unwrap();
+        assert!(output.success());
+    }
+
+    #[test]
     fn secrets_are_masked_where_a_step_is_shown() {
         let step = Step::new("s", "prog").secret_env("TOKEN", "abc").arg("two words");
         assert_eq!(step.command_line(), "TOKEN='***' prog 'two words'");
+        let json = serde_json::to_value(step.timeout(Duration::from_secs(7))).unwrap();
+        assert_eq!((&json["env"]["TOKEN"], &json["timeout"]), (&"***".into(), &7.into()));
+    }
+
+    #[test]
+    fn a_plan_notes_steps_and_runs_only_those_that_read() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("made");
+        let planning = runner().planning();
+        let make = Step::new("make", "touch").path_arg(&file);
+        assert!(planning.run(&make).unwrap().success() && !file.exists());
+        let ask = Step::new("ask", "echo").arg("answer").reads();
+        assert_eq!(planning.clone().run(&ask).unwrap().stdout, "answer\n");
+        let noted: Vec<_> = planning.planned().iter().map(Step::command_line).collect();
+        assert_eq!(noted, [make.command_line()]);
+        assert!(planning.plans() && !runner().plans() && runner().planned().is_empty());
     }
 }

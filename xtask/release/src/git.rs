@@ -51,11 +51,11 @@ impl Git {
     }
 
     fn try_run(&self, args: &[&str]) -> Result<Output> {
-        self.runner.try_run(&self.step(args))
+        self.runner.try_run(&self.step(args).reads())
     }
 
     fn run(&self, args: &[&str]) -> Result<String> {
-        Ok(self.runner.run(&self.step(args))?.stdout)
+        Ok(self.runner.run(&self.step(args).reads())?.stdout)
     }
 
     /// The full id of the commit that a name stands for; none if git knows no such name.

@@ -112,6 +112,7 @@ fn git(project: &Project, args: &[&str]) -> Step {
     Step::new(format!("git {}", args[0]), "git")
         .args(args.iter().copied())
         .cwd(project.workspace.root())
+        .reads()
 }
 
 /// A cosign for a plan: what is found, or the name of what would be built first.

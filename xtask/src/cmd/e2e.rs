@@ -22,6 +22,7 @@ use stack_tests::run::{RunOptions, run as run_scenarios};
 use stack_tests::scenario::{self, Scenario};
 
 use crate::ctx::Ctx;
+use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, plan, runs_dir, runtime, sweep};
 
 /// Runs the stack for real, sends traces through every door and reads them back.
@@ -67,6 +68,8 @@ pub struct E2eArgs {
         value_delimiter = ','
     )]
     images: Vec<String>,
+    #[command(flatten)]
+    programs: Programs,
     /// Run only this scenario; may be given more than once.
     #[arg(long = "scenario", value_name = "NAME")]
     scenarios: Vec<String>,
@@ -137,6 +140,10 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         };
         return list(ctx, &scenario::select(&names, args.backend.name())?);
     }
+    if args.backend != BackendName::Local {
+        args.programs.refuse(args.backend.name())?;
+    }
+    let ctx = &args.programs.given(ctx)?;
     let scenarios = scenario::select(&args.scenarios, args.backend.name())?;
     if ctx.args.dry_run {
         return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), args.backend.tools())?);

@@ -18,6 +18,7 @@ use stack_tests::backend::{Backend, Component, Stack, StackSpec};
 use crate::ctx::Ctx;
 use crate::local::claim::Claim;
 use crate::local::endpoints::Shown;
+use crate::local::programs::Programs;
 use crate::local::{LOG, PURPOSE, RUN_SPACE, plan, running, runs_dir, runtime, sweep};
 
 /// A start on a busy machine stays under this.
@@ -39,6 +40,8 @@ pub struct UpArgs {
     /// Choose free ports instead of the chart's.
     #[arg(long)]
     free_ports: bool,
+    #[command(flatten)]
+    programs: Programs,
     /// Values of the umbrella chart, over its defaults.
     #[arg(long, value_name = "FILE")]
     values: Option<PathBuf>,
@@ -49,6 +52,7 @@ pub struct UpArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &UpArgs) -> Result<()> {
+    let ctx = &args.programs.given(ctx)?;
     let runs = runs_dir(ctx);
     let values = read_values(args.values.as_deref())?;
     if ctx.args.dry_run {
@@ -151,6 +155,11 @@ fn detach(ctx: &Ctx, args: &UpArgs, runs: &Path) -> Result<Shown> {
     command.args(["up", "--foreground", "--artifacts"]).arg(&dir);
     if args.free_ports {
         command.arg("--free-ports");
+    }
+    for (flag, path) in [("--tempo", &args.programs.tempo), ("--otelcol", &args.programs.otelcol)] {
+        if let Some(path) = path {
+            command.arg(flag).arg(path);
+        }
     }
     if let Some(values) = &args.values {
         command.arg("--values").arg(values);

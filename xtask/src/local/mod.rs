@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod endpoints;
+pub mod programs;
 
 use std::path::{Path, PathBuf};
 
