@@ -279,6 +279,27 @@ fn maintainers_and_the_signing_key_come_from_the_settings_and_another_key_is_ref
 }
 
 #[test]
+fn what_a_plan_shows_is_what_runs() {
+    let repo = Repo::unreleased();
+    let key = keys::make(&repo.dir, "key", &USUAL);
+    let settings = format!(
+        "kube-version = \"1.34.4\"\nsign-key = {{ fingerprint = \"{}\", url = \"https://example.com/key.asc\" }}\n",
+        key.fingerprint
+    );
+    repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    let plan = repo.planned_is_run(&["package", "--sign", "--key-file", "key.asc"], &[]);
+    for part in [
+        "helm package",
+        "dependency build",
+        "--clear-sign",
+        "lint --strict",
+        "off-values.yaml",
+    ] {
+        assert!(plan.contains(part), "{part} is not in {plan}");
+    }
+}
+
+#[test]
 fn a_major_version_needs_its_entry_in_upgrading_md() {
     let repo = Repo::unreleased();
     repo.sample

@@ -14,8 +14,7 @@ mod repo;
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod sample;
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use keys::{Home, Recipe, USUAL};
@@ -115,6 +114,19 @@ fn cosign_signs_an_archive_and_refuses_it_after_a_flipped_byte() {
         command.output().unwrap()
     };
     expect(&check(&repo), 0);
+    let verify = ["release", "verify", "dist/tree-0.1.0.tgz", "--cosign-pub", "cosign.pub"];
+    let shown = expect(&repo.xtask(&verify), 0);
+    assert!(
+        shown.contains("passed   cosign") && shown.contains("passed   provenance"),
+        "{shown}"
+    );
+    let statement = "dist/tree-0.1.0.tgz.intoto.json";
+    repo.sample.write(statement, &(repo.read(statement) + "\n"));
+    let shown = expect(&repo.xtask(&verify), 1);
+    assert!(
+        shown.contains("FAILED   provenance  cosign's signature does not cover the statement"),
+        "{shown}"
+    );
     let mut bytes = std::fs::read(&archive).unwrap();
     bytes[99] ^= 1;
     std::fs::write(&archive, bytes).unwrap();
@@ -240,7 +252,7 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
     expect(&output, 0);
     let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = &reports[0]["checks"];
-    assert_eq!(checks.as_array().unwrap().len(), 7);
+    assert_eq!(checks.as_array().unwrap().len(), 8);
     for check in checks.as_array().unwrap() {
         assert_eq!(check["verdict"], "passed", "{check}");
     }
@@ -272,6 +284,31 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()[1]["digest"].clone()
     };
     assert_eq!(push(&repo, &to, &access), push(&repo, &there, &second_access));
+}
+
+#[test]
+fn what_a_planned_push_shows_is_what_runs() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &OPEN);
+    let to = format!("oci://{}/x", registry.host);
+    let repo = Repo::publishable(&to);
+    cosign_keys(&repo);
+    repo.commit("chore: keys");
+    expect(&repo.xtask(&["package"]), 0);
+    let push = [
+        "release",
+        "push",
+        "--to",
+        &to,
+        "--plain-http",
+        "--tag",
+        "--cosign-key",
+        "cosign.key",
+    ];
+    let plan = repo.planned_is_run(&push, &[("COSIGN_PASSWORD", PASSWORD)]);
+    for part in ["helm push tree", "oras attach", "cosign sign", "git tag tree-0.1.0"] {
+        assert!(plan.contains(part), "{part} is not in {plan}");
+    }
 }
 
 #[test]
@@ -479,9 +516,9 @@ fn each_way_a_registry_can_fail_has_its_own_message() {
         &repo.xtask(&["release", "push", "--to", &silent, "--plain-http", "--timeout", "1"]),
         4,
     );
-    assert!(shown.contains("gave no answer in 1 s"), "{shown}");
+    assert!(shown.contains("took longer than 1 s"), "{shown}");
     let shown = expect(&repo.xtask(&["release", "push", "--to", "https://x"]), 2);
-    assert!(shown.contains("https://x is no address of a registry"), "{shown}");
+    assert!(shown.contains("https://x is not the address of a registry"), "{shown}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod failure;
+pub mod hex;
 pub mod lock;
 pub mod parallel;
 pub mod progress;

@@ -1,13 +1,13 @@
 //! A packaged chart, looked into.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use charts::workspace::Chart;
 use flate2::read::GzDecoder;
+use kit::hex;
 use semver::Version;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
@@ -105,12 +105,7 @@ pub fn content(file: &Path) -> Result<String> {
         hash.update(format!("{path} {}\n", bytes.len()));
         hash.update(bytes);
     }
-    Ok(hexadecimal(&hash.finalize()))
-}
-
-/// Bytes as text.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::encode(&hash.finalize()))
 }
 
 /// What is wrong with the archive of a chart whose files are all to be dated `epoch` (seconds since 1970).
@@ -124,7 +119,7 @@ pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Vec<String> {
             problems.push(format!("{path} would be unpacked outside {root}"));
         }
         if entry.kind != EntryType::Regular || entry.mode != MODE {
-            problems.push(format!("{path} is no plain file with mode {MODE:o}"));
+            problems.push(format!("{path} is not a plain file with mode {MODE:o}"));
         }
         if entry.modified != epoch {
             problems.push(format!("{path} is dated {}, not {epoch}", entry.modified));
@@ -163,11 +158,8 @@ fn expected(chart: &Chart) -> Vec<String> {
 
 /// Size in bytes and SHA-256 in hexadecimal digits.
 pub fn fingerprint(file: &Path) -> Result<(u64, String)> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .with_context(|| format!("reading {}", file.display()))?;
-    Ok((bytes.len() as u64, hexadecimal(&Sha256::digest(&bytes))))
+    let bytes = fs_err::read(file)?;
+    Ok((bytes.len() as u64, hex::encode(&Sha256::digest(&bytes))))
 }
 
 #[cfg(test)]
@@ -227,7 +219,7 @@ mod tests {
                 kind: EntryType::Symlink,
                 ..entry("c/x")
             })
-            .contains("no plain file")
+            .contains("not a plain file")
         );
         assert_eq!(problems(&chart, &whole[..1], 7), ["c/templates/deep/a.yaml is missing"]);
     }

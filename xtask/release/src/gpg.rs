@@ -88,6 +88,10 @@ impl Signer {
     fn choose(&mut self, from: &Path, wanted: Option<&str>) -> Result<()> {
         let list = self.step("--list-secret-keys").arg("--with-colons");
         let output = self.runner.try_run(&list)?;
+        if self.runner.plans() {
+            self.fingerprint = wanted.unwrap_or("FINGERPRINT").to_owned();
+            return self.unlock(from);
+        }
         let keys = keys(&output.stdout);
         let wanted = keys.iter().find(|key| Some(key.fingerprint.as_str()) == wanted);
         let Some(key) = wanted.or(keys.first()) else {

@@ -1,19 +1,17 @@
 //! `cargo xtask package`: the charts as archives, the same bytes each time, signed where asked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use charts::project::TEMP;
 use charts::workspace::Chart;
 use clap::Args;
 use kit::failure::Failure;
 use kit::progress::Progress;
-use kit::step::Step;
 use release::annotate::is_local;
-use release::cosign::Cosign;
+use release::git::Git;
 use release::gpg::Signer;
-use release::package::{Archive, cosign, epoch, keep, pack_steps, packer, planned_cosign, secret, uncommitted};
-use release::packer::{BUNDLE, Signing, file_name};
+use release::package::{Archive, cosign, epoch, keep, packer, secret};
+use release::packer::Signing;
 use serde::Serialize;
 
 use crate::ctx::Ctx;
@@ -85,23 +83,27 @@ struct Report {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     let charts = ctx.workspace.charts()?;
-    let epoch = epoch(ctx)?;
+    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    ctx.runner.cancel().check()?;
+    let epoch = epoch(&git)?;
+    let git = git.ok();
     let out = match &args.out {
         Some(dir) => std::path::absolute(dir).with_context(|| format!("{} can't be a folder", dir.display()))?,
         None => ctx.workspace.root().join("dist"),
     };
-    if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, &charts, &out, epoch, args)?);
-    }
-    let uncommitted = uncommitted(ctx)?;
+    let uncommitted = git.as_ref().map(|git| git.dirty(&["charts"])).transpose()?;
+    let commit = git.and_then(|git| git.head().ok());
     warn(ctx, &charts, uncommitted);
     let signing = signing(ctx, args)?;
-    let packer = packer(ctx, epoch, uncommitted)?;
+    let packer = packer(ctx, epoch, commit, uncommitted != Some(false))?;
     let mut progress = Progress::start("packaging", charts.len() as u64, ctx.args.quiet);
     let mut packed = Vec::new();
     for chart in &charts {
         packed.push(packer.pack(chart, &signing)?);
         progress.advance(chart.name());
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     let archives = keep(&packed, &out)?;
     progress.finish(&format!(
@@ -172,30 +174,4 @@ fn signer(ctx: &Ctx, args: &PackageArgs, wanted: Option<&str>) -> Result<Signer>
             "give it with --key-file (or XTASK_KEY_FILE), or a GnuPG home with --gnupg-home",
         )),
     }
-}
-
-/// What would run, with TEMP for the temporary folder.
-fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs) -> Result<Vec<Step>> {
-    let temp = Path::new(TEMP);
-    let mut steps = Vec::new();
-    steps.extend(pack_steps(ctx, charts, epoch)?);
-    for chart in charts {
-        if let Some(key) = &args.cosign_key {
-            let cosign = Cosign {
-                program: planned_cosign(ctx)?,
-                key: key.clone(),
-                password: String::new(),
-            };
-            let bundle = temp.join(format!("{}{BUNDLE}", file_name(chart)));
-            steps.push(cosign.sign_blob(&temp.join(file_name(chart)), &bundle));
-        }
-    }
-    let archives = charts
-        .iter()
-        .map(|chart| temp.join(file_name(chart)).display().to_string() + "*");
-    let keep = Step::new("keep the archives and what belongs to them", "mv")
-        .args(archives)
-        .path_arg(out);
-    steps.push(keep);
-    Ok(steps)
 }

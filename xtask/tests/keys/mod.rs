@@ -56,10 +56,8 @@ impl Home {
             "--passphrase",
             passphrase,
         ]);
-        command
-            .args(args)
-            .output()
-            .expect("gpg must be installed: apt-get install gnupg")
+        // GnuPG must be installed.
+        command.args(args).output().unwrap()
     }
 
     /// A gpg that must succeed.
