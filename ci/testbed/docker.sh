@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes Docker answer on a Debian machine, as root: installs it, and starts it where no service
-# manager does. Safe to run again: what is in place stays as it is.
+# Installs Docker on a Debian machine and starts it, as root, where no service manager does. Safe to run
+# again: what is in place stays as it is.
 #   bash ci/testbed/docker.sh         install and start
 #   bash ci/testbed/docker.sh stop    stop the engine
-# Exit code 4: this machine can't, and the last line says why.
+# Exit code 4: it can't be done on this machine, and the last line says why.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 wrapper=/usr/local/sbin/runc-caps
@@ -27,7 +27,7 @@ install_packages() {
   command -v debootstrap >/dev/null || missing+=(debootstrap)
   command -v jq >/dev/null || missing+=(jq)
   [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || fail "missing ${missing[*]}, and no apt-get: install them as this system does"
+  command -v apt-get >/dev/null || fail "missing ${missing[*]}, and no apt-get: install them with this system's package manager"
   echo "installing ${missing[*]}"
   apt-get update -qq || fail "apt-get update failed: is a Debian mirror reachable?"
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
@@ -41,7 +41,7 @@ raise_inotify() {
     name=${setting%=*} want=${setting#*=}
     if (($(cat "/proc/sys/fs/inotify/$name") < want)); then
       if (echo "$want" >"/proc/sys/fs/inotify/$name") 2>/dev/null; then
-        echo "fs.inotify.$name is $want now"
+        echo "set fs.inotify.$name to $want"
       else
         echo "docker.sh: fs.inotify.$name is below $want and can't be raised here" >&2
       fi
@@ -66,7 +66,7 @@ start() {
 
 stop() {
   local pid
-  pid=$(engine) || { echo "no Docker engine runs"; return; }
+  pid=$(engine) || { echo "no Docker engine is running"; return; }
   kill "$pid"
   # Where the first process doesn't reap, what has ended stays as a zombie.
   for _ in $(seq 120); do

@@ -97,7 +97,6 @@ impl Ctx {
     }
 
     /// Prints what a plan noted, at the end of a command.
-    #[allow(dead_code, reason = "commands move to it one by one")]
     pub fn print_planned(&self) -> Result<()> {
         self.print_plan(&self.runner.planned())
     }

@@ -32,24 +32,41 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    Doctor(cmd::doctor::DoctorArgs),
-    Tools(cmd::tools::ToolsArgs),
-    Template(cmd::template::TemplateArgs),
-    Lint(cmd::lint::LintArgs),
-    Docs(cmd::docs::DocsArgs),
-    Schemas(cmd::schemas::SchemasArgs),
-    Test(cmd::test::TestArgs),
-    E2e(cmd::e2e::E2eArgs),
-    Up(cmd::up::UpArgs),
-    Down(cmd::down::DownArgs),
-    Status(cmd::status::StatusArgs),
-    Cluster(cmd::cluster::ClusterArgs),
-    Changed(cmd::changed::ChangedArgs),
-    Bump(cmd::bump::BumpArgs),
-    Package(cmd::package::PackageArgs),
-    Release(cmd::release::ReleaseArgs),
+/// Names each command once: its variant, its module and its arguments.
+macro_rules! commands {
+    ($($name:ident($module:ident::$args:ident),)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($name(cmd::$module::$args),)*
+        }
+
+        impl Command {
+            fn run(&self, ctx: &Ctx) -> Result<()> {
+                match self {
+                    $(Command::$name(args) => cmd::$module::run(ctx, args),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Doctor(doctor::DoctorArgs),
+    Tools(tools::ToolsArgs),
+    Template(template::TemplateArgs),
+    Lint(lint::LintArgs),
+    Docs(docs::DocsArgs),
+    Schemas(schemas::SchemasArgs),
+    Test(test::TestArgs),
+    E2e(e2e::E2eArgs),
+    Up(up::UpArgs),
+    Down(down::DownArgs),
+    Status(status::StatusArgs),
+    Cluster(cluster::ClusterArgs),
+    Changed(changed::ChangedArgs),
+    Bump(bump::BumpArgs),
+    Package(package::PackageArgs),
+    Release(release::ReleaseArgs),
 }
 
 fn main() -> ExitCode {
@@ -83,22 +100,5 @@ fn run(cli: &Cli, cancel: &Cancel) -> Result<()> {
     let flag = cancel.clone();
     ctrlc::set_handler(move || flag.cancel()).context("listening for Ctrl-C")?;
     let ctx = Ctx::new(cli.global.clone(), cancel.clone())?;
-    match &cli.command {
-        Command::Doctor(args) => cmd::doctor::run(&ctx, args),
-        Command::Tools(args) => cmd::tools::run(&ctx, args),
-        Command::Template(args) => cmd::template::run(&ctx, args),
-        Command::Lint(args) => cmd::lint::run(&ctx, args),
-        Command::Docs(args) => cmd::docs::run(&ctx, args),
-        Command::Schemas(args) => cmd::schemas::run(&ctx, args),
-        Command::Test(args) => cmd::test::run(&ctx, args),
-        Command::E2e(args) => cmd::e2e::run(&ctx, args),
-        Command::Up(args) => cmd::up::run(&ctx, args),
-        Command::Down(args) => cmd::down::run(&ctx, args),
-        Command::Status(args) => cmd::status::run(&ctx, args),
-        Command::Cluster(args) => cmd::cluster::run(&ctx, args),
-        Command::Changed(args) => cmd::changed::run(&ctx, args),
-        Command::Bump(args) => cmd::bump::run(&ctx, args),
-        Command::Package(args) => cmd::package::run(&ctx, args),
-        Command::Release(args) => cmd::release::run(&ctx, args),
-    }
+    cli.command.run(&ctx)
 }

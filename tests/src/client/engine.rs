@@ -45,6 +45,12 @@ impl Engine {
         self == Engine::Ingester
     }
 
+    /// Whether a span's links come back in the order in which they were sent: 3.0 sorts them by their ids
+    /// when it reads from blocks (grafana/tempo, pkg/model/trace/sort.go).
+    pub fn keeps_link_order(self) -> bool {
+        self == Engine::Ingester
+    }
+
     /// `tempo.config` with blocks of `seconds`, so that one is in the store soon.
     pub fn short_blocks(self, seconds: u32) -> String {
         match self {
@@ -66,7 +72,7 @@ storage: {trace: {blocklist_poll: 5s}}
             }
             Engine::LiveStore => {
                 "
-live_store: {max_block_duration: 5s, complete_block_timeout: 12s}
+live_store: {max_block_duration: 5s, complete_block_timeout: 12s, flush_op_timeout: 5s}
 backend_worker: {compaction: {compaction_window: 5s, compacted_block_retention: 5s}}
 backend_scheduler:
   provider:

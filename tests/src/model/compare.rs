@@ -23,6 +23,9 @@ pub const EXCLUDED: [&str; 2] = ["schema_url", "flags"];
 /// How long a value may be in a difference, in characters.
 const SHOWN_VALUE: usize = 160;
 
+/// The end of the path of a difference in the order of a span's links.
+const LINK_ORDER: &str = ".links (order)";
+
 /// One thing that isn't as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
@@ -55,6 +58,13 @@ impl Comparison {
     /// Whether everything came back as it was sent.
     pub fn is_equal(&self) -> bool {
         self.differences.is_empty()
+    }
+
+    /// The same without those differences that are only another order of a span's links.
+    pub fn but_for_link_order(mut self) -> Comparison {
+        self.differences
+            .retain(|difference| !difference.path.ends_with(LINK_ORDER));
+        self
     }
 
     /// The first few differences, one a line, and how many more there are.
@@ -207,7 +217,14 @@ impl Differences {
             self.event(&format!("{path}.event[{i}]"), a, b);
         }
         self.value(path, "links (count)", &sent.links.len(), &found.links.len());
-        for (i, (a, b)) in sent.links.iter().zip(&found.links).enumerate() {
+        let ids = |link: &Link| (link.trace_id.clone(), link.span_id.clone());
+        let order: Vec<_> = sent.links.iter().map(ids).collect();
+        let mut back: Vec<&Link> = found.links.iter().collect();
+        back.sort_by_key(|link| order.iter().position(|known| *known == ids(link)).unwrap_or(usize::MAX));
+        if back.iter().map(|link| ids(link)).ne(found.links.iter().map(ids)) {
+            self.add(&format!("{path}{LINK_ORDER}"), "one order", "another");
+        }
+        for (i, (a, b)) in sent.links.iter().zip(back).enumerate() {
             self.link(&format!("{path}.link[{i}]"), a, b);
         }
     }
@@ -382,6 +399,21 @@ mod tests {
                 "{field}"
             );
         }
+    }
+
+    #[test]
+    fn another_order_of_links_is_one_difference_which_can_be_set_aside() {
+        let (sent, mut found) = (sample(), sample());
+        let links = &mut found.resource_spans[0].scope_spans[1].spans[0].links;
+        links.push(Link {
+            trace_id: vec![9; 16],
+            ..links[0].clone()
+        });
+        let mut more = sent.clone();
+        more.resource_spans[0].scope_spans[1].spans[0].links = links.iter().rev().cloned().collect();
+        let report = compare(&more, &found);
+        assert_eq!(report.differences.len(), 1, "{}", report.summary());
+        assert!(report.but_for_link_order().is_equal());
     }
 
     #[test]

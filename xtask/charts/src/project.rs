@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::Result;
 use kit::failure::Failure;
 use kit::lock;
-use kit::progress;
+use kit::progress::{self, Progress};
+use kit::run_dir;
 use kit::step::{Cancel, Runner, Step};
 use serde::{Deserialize, Serialize};
 
@@ -169,9 +170,27 @@ impl Project {
         Ok(steps)
     }
 
-    /// A lock file, held as long as what is returned lives; `what` says what its holder does.
-    pub fn lock(&self, path: &Path, what: &str) -> Result<File> {
-        lock::wait_for(path, what, self.options.quiet, self.runner.cancel())
+    /// A lock file, held as long as what is returned lives; `what` says what its holder does. A plan takes
+    /// none.
+    pub fn lock(&self, path: &Path, what: &str) -> Result<Option<File>> {
+        if self.runner.plans() {
+            return Ok(None);
+        }
+        lock::wait_for(path, what, self.options.quiet, self.runner.cancel()).map(Some)
+    }
+
+    /// Stops and removes what killed runs left in `folders` and in the system's temporary folder; a plan
+    /// leaves it there.
+    pub fn sweep(&self, folders: &[&Path]) -> Result<()> {
+        if !self.runner.plans() {
+            run_dir::sweep(folders)?;
+        }
+        Ok(())
+    }
+
+    /// Long work of `total` parts, 0 where their number isn't known; in a plan nothing takes long.
+    pub fn progress(&self, name: impl Into<String>, total: u64) -> Progress {
+        Progress::start(name, total, self.options.quiet || self.runner.plans())
     }
 
     /// Where `command` leaves its files.

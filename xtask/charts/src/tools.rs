@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kit::disk;
 use kit::failure::{Failure, Kind};
+use kit::key::Key;
 use kit::lock;
 use kit::progress::Progress;
-use kit::run_dir::{MARKER, RunDir};
+use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// A cold build of the largest tool stays under this, in modules and compiled packages.
 const BUILD_SPACE: u64 = 3 * 1024 * 1024 * 1024;
@@ -404,36 +404,21 @@ impl Toolbox {
         })
     }
 
-    /// The first 16 hexadecimal digits of a SHA-256 over all that decides the binary.
+    /// Of all that decides the binary.
     fn key(&self, tool: &Tool, go: &Go) -> Result<String> {
-        let mut hash = Sha256::new();
-        let mut add = |name: &str, content: &[u8]| {
-            // Lengths keep neighbouring fields apart.
-            hash.update(format!("{name} {}\n", content.len()));
-            hash.update(content);
-        };
-        add("go", go.version.as_bytes());
-        add("target", go.target.as_bytes());
-        add("package", tool.file.package.as_bytes());
-        add("ldflags", tool.file.ldflags.as_bytes());
+        let mut key = Key::default()
+            .text("go", &go.version)
+            .text("target", &go.target)
+            .text("package", &tool.file.package)
+            .text("ldflags", &tool.file.ldflags);
         for entry in walkdir::WalkDir::new(&tool.dir).sort_by_file_name() {
             let entry = entry.with_context(|| format!("reading {}", tool.dir.display()))?;
-            let path = entry.path();
-            let name = path
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let name = entry.file_name().to_string_lossy();
             if entry.file_type().is_file() && (name == "go.mod" || name == "go.sum" || name.ends_with(".go")) {
-                let content = fs_err::read(path)?;
-                add(&name, &content);
+                key = key.file(entry.path())?;
             }
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(key.finish())
     }
 
     fn lock(&self, tool: &Tool) -> Result<File> {
@@ -451,8 +436,7 @@ impl Toolbox {
             .timeout(BUILD_TIMEOUT);
         // Go leaves its temporary folder behind when it is stopped: in ours, that goes with the run.
         let run = RunDir::create(&self.builds(), &tool.name)?;
-        let folder = run.path().to_string_lossy().into_owned();
-        let inside = |step: Step| step.env("GOTMPDIR", &folder).env(MARKER, &folder);
+        let inside = |step: Step| step.in_run(&run).env("GOTMPDIR", run.path().to_string_lossy());
         let mut progress = Progress::start(format!("building {} {}", tool.name, tool.file.version), 0, self.quiet);
         let listed = self.runner.try_run(&inside(list.clone()))?;
         self.judge(tool, &list, &listed)?;

@@ -1,21 +1,26 @@
-//! Docker, asked and told through its command line; what it prints is parsed here.
+//! Docker's command line, and types for what it prints.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kit::failure::{Failure, Kind, kind_of};
 use kit::step::{Output, Runner, Step};
-use serde::{Deserialize, Serialize};
+use kit::wait::{self, Probe, TimedOut};
+use serde::Deserialize;
 
-/// How to get a Docker that answers.
+/// What to do where Docker doesn't answer.
 pub const START_DOCKER: &str = "as root on Debian: bash ci/testbed/docker.sh";
 /// The label by which kind finds the containers of a cluster.
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 
+/// Docker's words for what is asked for here.
+const OBJECTS: [&str; 4] = ["object", "container", "image", "network"];
+
 /// How long a container may be listed before it can be inspected.
 const CHANGING: Duration = Duration::from_secs(30);
+const CHANGING_PERIOD: Duration = Duration::from_millis(200);
 
 /// What we read of `docker info`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -73,7 +78,7 @@ pub struct NetworkSettings {
 }
 
 impl Container {
-    /// Its name as people write it.
+    /// Its name without Docker's slash.
     pub fn name(&self) -> &str {
         self.name.trim_start_matches('/')
     }
@@ -91,8 +96,8 @@ pub struct Network {
 }
 
 /// What we read of `docker image inspect`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all(deserialize = "PascalCase"))]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Image {
     /// Its id, a digest.
     pub id: String,
@@ -103,7 +108,6 @@ pub struct Image {
     #[serde(default)]
     pub size: u64,
     #[serde(default)]
-    #[serde(skip_serializing)]
     config: Option<ImageConfig>,
 }
 
@@ -145,7 +149,7 @@ impl Docker {
             .hint(format!("see what `docker info` says; {START_DOCKER}"))
     }
 
-    /// Runs a docker command; a failure is the environment's.
+    /// Runs a docker command.
     pub fn run(&self, step: &Step) -> Result<Output> {
         self.runner.run(step).map_err(environment)
     }
@@ -180,25 +184,26 @@ impl Docker {
         let filter = format!("label={KIND_LABEL}={cluster}");
         let list = Docker::step("list the nodes", ["ps", "--all", "--quiet", "--filter", &filter]).reads();
         let inspect = Docker::step("inspect the nodes", ["inspect", "--type", "container"]).reads();
-        let started = Instant::now();
-        loop {
+        let what = format!("Docker can inspect the nodes of {cluster}");
+        wait::until(&what, CHANGING_PERIOD, CHANGING, self.runner.cancel(), || {
             let listed = self.run(&list)?.stdout;
             if listed.trim().is_empty() {
-                return Ok(Vec::new());
+                return Ok(Probe::Found(Vec::new()));
             }
             let output = self.runner.try_run(&inspect.clone().args(listed.split_whitespace()))?;
             if output.success() {
-                return parse(&output.stdout);
+                return Ok(Probe::Found(parse(&output.stdout)?));
             }
             // Docker lists a container while it still makes it, or no longer quite has it.
-            if !says_absent(&output.stderr) || started.elapsed() > CHANGING {
-                return Err(failed(&inspect, &output));
+            match says_absent(&output.stderr) {
+                true => Ok(Probe::NotYet(output.tail())),
+                false => Err(failed(&inspect, &output)),
             }
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        })
+        .map_err(environment)
     }
 
-    /// Removes something; that it is gone already is no error.
+    /// Removes something, which may be gone already.
     pub fn remove(&self, step: &Step) -> Result<()> {
         let output = self.runner.try_run(step)?;
         if output.success() || says_absent(&output.stderr) {
@@ -212,8 +217,16 @@ impl Docker {
         self.inspect("network", name)
     }
 
-    /// The image of that name.
+    /// The image of that name. In a plan that makes it, it is there with another id and without labels.
     pub fn image(&self, name: &str) -> Result<Option<Image>> {
+        let makes = |step: &Step| {
+            let verb = step.args.first().map(String::as_str);
+            matches!(verb, Some("pull" | "import" | "commit")) && step.args.last().is_some_and(|made| made == name)
+        };
+        if self.runner.planned().iter().any(makes) {
+            let id = name.to_owned();
+            return Ok(Some(Image { id, ..Image::default() }));
+        }
         self.inspect("image", name)
     }
 
@@ -251,17 +264,28 @@ fn failed(step: &Step, output: &Output) -> anyhow::Error {
     )
 }
 
-/// Docker's words for "there is none", which differ between kinds of objects.
+/// Whether Docker says that there is no such object, in the words of its engine or of its command line.
+///
+/// Where no engine answers, newer command lines end with the socket's "no such file or directory".
 fn says_absent(stderr: &str) -> bool {
-    let text = stderr.to_lowercase();
-    text.contains("no such") || text.contains("not found")
+    stderr.to_lowercase().lines().any(|line| {
+        let said = ["error response from daemon: ", "error: "]
+            .iter()
+            .find_map(|prefix| line.strip_prefix(prefix));
+        said.is_some_and(|said| {
+            OBJECTS.iter().any(|object| {
+                said.starts_with(&format!("no such {object}: "))
+                    || said.starts_with(&format!("{object} ")) && said.ends_with(" not found")
+            })
+        })
+    })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>> {
     serde_json::from_str(text).context("reading what docker printed")
 }
 
-/// What Docker or kind can't do is the machine's fault, not a finding about charts.
+/// A failure of Docker or kind is the environment's, not a finding about charts.
 pub fn environment(error: anyhow::Error) -> anyhow::Error {
     match error.downcast::<Failure>() {
         Ok(mut failure) => {
@@ -270,6 +294,7 @@ pub fn environment(error: anyhow::Error) -> anyhow::Error {
             }
             anyhow::Error::new(failure)
         }
+        Err(late) if late.is::<TimedOut>() => Failure::environment(late.to_string(), ""),
         Err(other) => other,
     }
 }
@@ -298,10 +323,27 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_down_is_not_taken_for_one_without_an_object() {
-        assert!(says_absent("Error: No such image: a:1"));
-        assert!(says_absent("Error response from daemon: network kind-a not found"));
-        assert!(!says_absent(
-            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
-        ));
+        for absent in [
+            "Error: No such image: a:1",
+            "Error: No such container: c",
+            "Error: No such network: kind-a",
+            "error: no such object: c",
+            "[]\nError response from daemon: No such image: a:1",
+            "Error response from daemon: no such image: a:1: No such image: a:1",
+            "Error response from daemon: No such container: c",
+            "Error response from daemon: network kind-a not found",
+        ] {
+            assert!(says_absent(absent), "{absent}");
+        }
+        for down in [
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+            "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if \
+             the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory",
+            "error during connect: Get \"http://d:2375/v1.47/images/a/json\": dial tcp: lookup d: no such host",
+            "Failed to initialize: unable to resolve docker endpoint: context \"c\": context not found: open \
+             /root/.docker/contexts/meta/1/meta.json: no such file or directory",
+        ] {
+            assert!(!says_absent(down), "{down}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The file that kind is given, rendered from `ci/templates/kind.yaml.tera`.
+//! kind's configuration, rendered from `ci/templates/kind.yaml.tera`.
 
 use std::path::Path;
 
@@ -14,9 +14,7 @@ const KNOWS_FAIL_CGROUP_V1: Version = Version::new(1, 31, 0);
 /// What the template is rendered with.
 #[derive(Debug, Clone, Serialize)]
 pub struct KindConfig {
-    /// The cluster's name.
     pub name: String,
-    /// The node image.
     pub image: String,
     /// Whether the kubelet must be told to accept cgroup v1.
     pub cgroup_v1: bool,
@@ -29,14 +27,11 @@ pub struct KindConfig {
 pub struct NodeImages {
     /// What their names begin with.
     pub repository: String,
-    /// The tag of CoreDNS.
     pub coredns: String,
-    /// The tag of etcd.
     pub etcd: String,
 }
 
 impl KindConfig {
-    /// The file's text.
     pub fn render(&self, root: &Path) -> Result<String> {
         let path = root.join(TEMPLATE);
         let template = fs_err::read_to_string(&path)?;

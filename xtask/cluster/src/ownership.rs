@@ -7,7 +7,7 @@ use crate::docker::{Container, Network};
 
 /// On our networks: the name of the cluster.
 pub const CLUSTER_LABEL: &str = "tempo-stack.cluster";
-/// On our networks: what the cluster was made of.
+/// On our networks: the key of what the cluster was made of.
 pub const CONFIG_LABEL: &str = "tempo-stack.config";
 
 /// On our networks: where the cluster's images come from, as [`Source::word`] has it.
@@ -15,7 +15,6 @@ pub const CONFIG_LABEL: &str = "tempo-stack.config";
 /// [`Source::word`]: crate::source::Source::word
 pub const IMAGES_LABEL: &str = "tempo-stack.images";
 
-/// The name of the network of a cluster.
 pub fn network_name(cluster: &str) -> String {
     format!("kind-{cluster}")
 }
@@ -23,16 +22,13 @@ pub fn network_name(cluster: &str) -> String {
 /// What Docker knows of a cluster's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// Its nodes.
     pub nodes: Vec<Container>,
-    /// The network of that name.
     pub network: Option<Network>,
 }
 
 /// Whose a cluster is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// There is none.
     Nobody,
     /// We made it, or began to.
     Us,
@@ -40,23 +36,22 @@ pub enum Owner {
     Other(String),
 }
 
-/// What has to happen so that the cluster is up.
+/// What it takes to have the cluster up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// There is none: make it.
+    /// There is none: create it.
     Create,
     /// It runs and is what is wanted: see whether it is healthy.
     Check,
     /// It is what is wanted, but stopped or paused: start its nodes.
     Start,
-    /// It is ours and can't be used, for this reason: remove it and make it anew.
+    /// It is ours and can't be used, for this reason: remove it and create another.
     Replace(String),
     /// It isn't ours, for this reason: leave it alone.
     Refuse(String),
 }
 
 impl Observed {
-    /// Whose it is.
     pub fn owner(&self, cluster: &str) -> Owner {
         let network = network_name(cluster);
         let labelled = self
@@ -88,16 +83,17 @@ impl Observed {
 
     fn decide_ours(&self, config: &str) -> Decision {
         if self.nodes.is_empty() {
-            return Decision::Replace("it has no node: its creation was interrupted".into());
+            return Decision::Replace("its creation was interrupted: it has no node".into());
         }
         let made_of = self.network.as_ref().and_then(|n| n.labels.get(CONFIG_LABEL));
         if made_of.map(String::as_str) != Some(config) {
-            return Decision::Replace("it was made of another configuration or node image".into());
+            return Decision::Replace("it was created with other settings or another node image".into());
         }
         let mut decision = Decision::Check;
         for node in &self.nodes {
             match node.state.status.as_str() {
-                "running" => {}
+                // What restarts may be up again in a moment.
+                "running" | "restarting" => {}
                 "exited" | "paused" => decision = Decision::Start,
                 other => return Decision::Replace(format!("its node {} is {other}", node.name())),
             }
@@ -145,6 +141,7 @@ mod tests {
     #[test]
     fn a_running_cluster_of_the_same_configuration_is_checked_and_a_stopped_one_started() {
         assert_eq!(decide(vec![node("kind-c", "running")], ours()), Decision::Check);
+        assert_eq!(decide(vec![node("kind-c", "restarting")], ours()), Decision::Check);
         assert_eq!(decide(vec![node("kind-c", "exited")], ours()), Decision::Start);
         assert_eq!(decide(vec![node("kind-c", "paused")], ours()), Decision::Start);
     }

@@ -1,154 +1,143 @@
 //! Which nodes and pods aren't ready, and why, from what `kubectl get nodes,pods -o json` prints.
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
+use kit::failure::{Kind, kind_of};
+use kit::step::Output;
 use serde::Deserialize;
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct List {
     items: Vec<Object>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Object {
-    kind: String,
-    metadata: Metadata,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Debug, Deserialize)]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    #[serde(default)]
-    phase: String,
-    #[serde(default)]
-    conditions: Vec<Condition>,
-    #[serde(default)]
-    container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    #[serde(default)]
-    message: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ContainerStatus {
-    name: String,
-    ready: bool,
-    #[serde(default)]
-    restart_count: u32,
-    #[serde(default)]
-    state: ContainerState,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct ContainerState {
-    waiting: Option<Waiting>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Waiting {
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    message: String,
+#[derive(Deserialize)]
+#[serde(tag = "kind")]
+enum Object {
+    Node(Box<Node>),
+    Pod(Box<Pod>),
 }
 
 /// What kubeadm and kind put into a cluster; pods elsewhere are the user's.
 const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "local-path-storage"];
 
+/// What isn't ready, each with its reason, from how `kubectl get nodes,pods -o json` ended. That the API
+/// server doesn't answer, at all or in time, is a reason like any other.
+pub fn unready(answer: Result<Output>) -> Result<Vec<String>> {
+    let silent = |why: &str| Ok(vec![format!("the API server doesn't answer: {why}")]);
+    match answer {
+        Ok(output) if output.success() => unready_of_system(&output.stdout),
+        Ok(output) => silent(output.tail().lines().next_back().unwrap_or_default()),
+        // A step that took too long.
+        Err(error) if kind_of(&error) == Kind::Environment => {
+            silent(error.to_string().lines().next().unwrap_or_default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Nodes and system pods that aren't ready, each with its reason; none if all are. A node and a pod in
 /// each system namespace must be there.
-pub fn unready_of_system(json: &str) -> Result<Vec<String>> {
-    let list: List = serde_json::from_str(json).context("reading what kubectl printed")?;
-    let of_system =
-        |object: &&Object| object.kind == "Node" || SYSTEM_NAMESPACES.contains(&object.metadata.namespace.as_str());
-    let system: Vec<&Object> = list.items.iter().filter(of_system).collect();
-    let mut lines: Vec<String> = system.iter().filter_map(|object| reason(object)).collect();
-    if !system.iter().any(|object| object.kind == "Node") {
+fn unready_of_system(json: &str) -> Result<Vec<String>> {
+    let (mut nodes, mut pods) = (Vec::new(), Vec::new());
+    for object in parse(json)? {
+        match object {
+            Object::Node(node) => nodes.push(node),
+            Object::Pod(pod) => pods.push(pod),
+        }
+    }
+    pods.retain(|pod| SYSTEM_NAMESPACES.contains(&namespace(pod)));
+    let mut lines: Vec<String> = nodes.iter().filter_map(|node| reason_of_node(node)).collect();
+    lines.extend(pods.iter().filter_map(|pod| reason_of_pod(pod)));
+    if nodes.is_empty() {
         lines.push("no node is there yet".into());
     }
-    for namespace in SYSTEM_NAMESPACES {
-        if !system.iter().any(|object| object.metadata.namespace == namespace) {
-            lines.push(format!("no pod is in {namespace} yet"));
+    for wanted in SYSTEM_NAMESPACES {
+        if !pods.iter().any(|pod| namespace(pod) == wanted) {
+            lines.push(format!("no pod is in {wanted} yet"));
         }
     }
     Ok(lines)
 }
 
-/// A container in a pod, as `kubectl logs` wants it named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerName {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod.
-    pub pod: String,
-    /// The container.
-    pub container: String,
-    /// How often it was restarted.
-    pub restarts: u32,
-}
-
-/// Every container that has a status.
-pub fn containers(json: &str) -> Result<Vec<ContainerName>> {
-    let list: List = serde_json::from_str(json).context("reading what kubectl printed")?;
-    let named = |object: &Object| {
-        let metadata = &object.metadata;
-        let name = |status: &ContainerStatus| ContainerName {
-            namespace: metadata.namespace.clone(),
-            pod: metadata.name.clone(),
-            container: status.name.clone(),
-            restarts: status.restart_count,
-        };
-        object.status.container_statuses.iter().map(name).collect::<Vec<_>>()
+/// The pods that kubectl printed.
+pub fn pods(json: &str) -> Result<Vec<Pod>> {
+    let pod = |object| match object {
+        Object::Pod(pod) => Some(*pod),
+        Object::Node(_) => None,
     };
-    Ok(list.items.iter().flat_map(named).collect())
+    Ok(parse(json)?.into_iter().filter_map(pod).collect())
 }
 
-fn reason(object: &Object) -> Option<String> {
-    let Object { metadata, status, .. } = object;
-    let ready = status.conditions.iter().find(|c| c.kind == "Ready");
-    if status.phase == "Succeeded" || ready.is_some_and(|c| c.status == "True") {
+fn parse(json: &str) -> Result<Vec<Object>> {
+    let list: List = serde_json::from_str(json).context("reading what kubectl printed")?;
+    Ok(list.items)
+}
+
+/// A pod's namespace.
+pub fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+/// The containers of a pod that have a status.
+pub fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.iter();
+    status.flat_map(|status| status.container_statuses.iter().flatten())
+}
+
+fn reason_of_node(node: &Node) -> Option<String> {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let why = unmet(conditions.map(|c| (c.type_.as_str(), c.status.as_str(), c.message.as_deref())))?;
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    Some(format!(
+        "node {name}: {}",
+        why.unwrap_or("its kubelet has not reported yet")
+    ))
+}
+
+fn reason_of_pod(pod: &Pod) -> Option<String> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if phase == Some("Succeeded") {
         return None;
     }
-    let name = if metadata.namespace.is_empty() {
-        format!("node {}", metadata.name)
-    } else {
-        format!("pod {}/{}", metadata.namespace, metadata.name)
-    };
-    let waiting = status.container_statuses.iter().filter(|c| !c.ready).map(|container| {
-        let why = container.state.waiting.as_ref().map_or_else(
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let unmet = unmet(conditions.map(|c| (c.type_.as_str(), c.status.as_str(), c.message.as_deref())))?;
+    let waiting = statuses(pod).filter(|status| !status.ready).map(|status| {
+        let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let words =
+            waiting.map(|waiting| [&waiting.reason, &waiting.message].map(|word| word.as_deref().unwrap_or("")));
+        let why = words.map_or_else(
             || "runs, not ready".to_owned(),
-            |waiting| format!("{} {}", waiting.reason, waiting.message).trim().to_owned(),
+            |words| words.join(" ").trim().to_owned(),
         );
-        format!("{}: {why}", container.name)
+        format!("{}: {why}", status.name)
     });
     let waiting: Vec<String> = waiting.collect();
-    let unmet = status
-        .conditions
-        .iter()
-        .find(|c| c.status != "True" && !c.message.is_empty());
-    let why = if !waiting.is_empty() {
-        waiting.join("; ")
-    } else if let Some(condition) = unmet {
-        condition.message.clone()
+    let why = if waiting.is_empty() {
+        unmet.map_or_else(|| phase.unwrap_or_default().to_lowercase(), str::to_owned)
     } else {
-        status.phase.to_lowercase()
+        waiting.join("; ")
     };
-    Some(format!("{name}: {why}"))
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    Some(format!("pod {}/{name}: {why}", namespace(pod)))
+}
+
+/// None if the condition `Ready` is met. Else its message, or that of another condition that isn't met:
+/// a node's other conditions are problems, which are fine when they are not met.
+fn unmet<'a>(conditions: impl Iterator<Item = (&'a str, &'a str, Option<&'a str>)>) -> Option<Option<&'a str>> {
+    let (ready, others): (Vec<_>, Vec<_>) = conditions.partition(|(kind, ..)| *kind == "Ready");
+    if ready.iter().any(|(_, status, _)| *status == "True") {
+        return None;
+    }
+    let unmet = ready
+        .into_iter()
+        .chain(others)
+        .filter(|(_, status, _)| *status != "True");
+    Some(
+        unmet
+            .filter_map(|(.., message)| message)
+            .find(|message| !message.is_empty()),
+    )
 }
 
 #[cfg(test)]
@@ -173,6 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn an_api_server_that_is_slow_or_away_is_a_reason_and_an_interrupt_is_an_error() {
+        use kit::step::{Cancel, Runner, Step};
+        use std::time::Duration;
+
+        let cancel = Cancel::default();
+        let runner = Runner::new(cancel.clone(), false);
+        let step = |script: &str| Step::new("kubectl get", "sh").args(["-c", script]);
+        let run = |script: &str| unready(runner.try_run(&step(script)));
+        let slow = step("exec sleep 600").timeout(Duration::from_millis(50));
+        let slow = unready(runner.try_run(&slow)).unwrap();
+        assert!(slow[0].contains("doesn't answer: kubectl get took longer"), "{slow:?}");
+        let away = run("echo 'connection refused' >&2; exit 1").unwrap();
+        assert_eq!(away, ["the API server doesn't answer: connection refused"]);
+        assert!(run("echo nonsense").is_err(), "that is no answer of kubectl's");
+        cancel.cancel();
+        assert_eq!(kind_of(&run("true").unwrap_err()), Kind::Interrupted);
+    }
+
+    #[test]
     fn an_empty_cluster_is_not_ready() {
         assert_eq!(list(&[]).len(), 3);
     }
@@ -182,8 +190,9 @@ mod tests {
         let pod = r#"{"kind":"Pod","metadata":{"name":"p","namespace":"mine"},"status":{"phase":"Pending",
             "containerStatuses":[{"name":"c","ready":false,"restartCount":3}]}}"#;
         assert!(list(&[NODE, POD, STORAGE, pod]).is_empty());
-        let containers = containers(&format!(r#"{{"items":[{pod}]}}"#)).unwrap();
-        assert_eq!((containers[0].container.as_str(), containers[0].restarts), ("c", 3));
+        let pods = pods(&format!(r#"{{"items":[{pod}]}}"#)).unwrap();
+        let restarts: Vec<_> = statuses(&pods[0]).map(|c| (c.name.as_str(), c.restart_count)).collect();
+        assert_eq!(restarts, [("c", 3)]);
     }
 
     #[test]
@@ -202,7 +211,7 @@ mod tests {
         let pod = r#"{"kind":"Pod","metadata":{"name":"p","namespace":"kube-system"},"status":{"phase":"Pending",
             "conditions":[{"type":"PodScheduled","status":"False","message":"0/1 nodes are available"}]}}"#;
         let node = r#"{"kind":"Node","metadata":{"name":"n"},"status":{"conditions":[
-            {"type":"MemoryPressure","status":"True"},{"type":"Ready","status":"False","message":"cni plugin not initialized"}]}}"#;
+            {"type":"MemoryPressure","status":"False","message":"kubelet has sufficient memory available"},{"type":"Ready","status":"False","message":"cni plugin not initialized"}]}}"#;
         assert_eq!(
             list(&[node, STORAGE, pod]),
             [

@@ -11,7 +11,7 @@ use crate::testbed::recipe::Pulled;
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Images {
-    /// Pulled where a registry answers, else the test bed's.
+    /// From a registry where one can be reached, else from the test bed.
     #[default]
     Auto,
     /// Pulled from a registry.
@@ -20,7 +20,7 @@ pub enum Images {
     Testbed,
 }
 
-/// Which way is taken.
+/// Where images really come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -49,18 +49,18 @@ impl Source {
     /// For people.
     pub fn describe(self) -> &'static str {
         match self {
-            Source::Pull => "pulled",
-            Source::Testbed => "the offline test bed's",
+            Source::Pull => "from a registry",
+            Source::Testbed => "from the offline test bed",
         }
     }
 }
 
-/// The way that is taken, and why.
+/// Where images come from, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Choice {
     /// Where images come from.
     pub source: Source,
-    /// In one line.
+    /// The reason, in one line.
     pub why: String,
     /// The node image.
     pub node: String,
@@ -68,10 +68,10 @@ pub struct Choice {
     pub kubernetes: Version,
 }
 
-/// What a choice is made from.
+/// What is wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
-    /// Which way the user asks for.
+    /// Where the user wants images from.
     pub images: Images,
     /// Where the images of the cluster that is there came from.
     pub kept: Option<Source>,
@@ -90,12 +90,13 @@ pub struct Offer<'a> {
     pub kubernetes: &'a Version,
 }
 
-const KEPT: &str = "as the cluster was made";
+const ASKED: &str = "requested";
+const KEPT: &str = "like those of the cluster that is there";
 
-/// Decides which way to take.
+/// Decides where images come from.
 ///
-/// `can_pull` says whether an image is in Docker already or a registry has it, and why not; it is asked
-/// only where the answer matters.
+/// `can_pull` says why an image can be had from Docker or a registry, or why it can't; it is called only
+/// where the answer matters.
 pub fn choose(
     wish: Wish,
     pulled: &[Pulled],
@@ -117,8 +118,8 @@ pub fn choose(
         kubernetes: kubernetes.clone(),
     };
     match wish.images {
-        Images::Pull => Ok(pull("asked for".into())),
-        Images::Testbed => testbed(wish, offer, "asked for".into()),
+        Images::Pull => Ok(pull(ASKED.into())),
+        Images::Testbed => testbed(wish, offer, ASKED.into()),
         Images::Auto => match wish.kept {
             Some(Source::Pull) => Ok(pull(KEPT.into())),
             Some(Source::Testbed) => testbed(wish, offer, KEPT.into()),
@@ -137,10 +138,10 @@ fn testbed(wish: Wish, offer: Offer, why: String) -> Result<Choice> {
         let wanted = other_version.map_or_else(|| other_image.unwrap_or_default().to_owned(), Version::to_string);
         return Err(Failure::environment(
             format!(
-                "the test bed has Kubernetes {} only, not {wanted} ({why})",
+                "the test bed only has Kubernetes {}, not {wanted} ({why})",
                 offer.kubernetes
             ),
-            "leave --kubernetes and --node-image out, or run it where a registry answers",
+            "leave out --kubernetes and --node-image, or run it where a registry can be reached",
         ));
     }
     Ok(Choice {
@@ -227,7 +228,10 @@ mod tests {
     fn the_test_bed_refuses_a_version_that_it_does_not_have() {
         let error = decide(Images::Auto, Some("1.33.7"), Err("no such host".into())).unwrap_err();
         assert_eq!(kind_of(&error), Kind::Environment);
-        assert!(error.to_string().contains("1.34.4 only, not 1.33.7"), "{error}");
+        assert!(
+            error.to_string().contains("only has Kubernetes 1.34.4, not 1.33.7"),
+            "{error}"
+        );
         assert!(decide(Images::Testbed, Some("1.34.4"), Err(String::new())).is_ok());
     }
 }

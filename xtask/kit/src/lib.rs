@@ -5,10 +5,11 @@
 
 pub mod disk;
 pub mod failure;
-pub mod hex;
+pub mod key;
 pub mod lock;
 pub mod parallel;
 pub mod progress;
 pub mod run_dir;
 pub mod step;
+pub mod wait;
 pub mod whole_file;

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::lock;
+use crate::step::Step;
 
 /// The variable that marks the processes of a run; its value is the run folder.
 pub const MARKER: &str = "TEMPO_STACK_RUN";
@@ -90,6 +91,14 @@ impl Drop for RunDir {
             // Clean-up on the way out: nobody is left to hear of a failure.
             let _ = std::fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+impl Step {
+    /// The step with its temporary files in the run's folder, and marked: neither outlives the run.
+    pub fn in_run(self, run: &RunDir) -> Step {
+        let folder = run.path().to_string_lossy();
+        self.env("TMPDIR", &*folder).env(MARKER, &*folder)
     }
 }
 

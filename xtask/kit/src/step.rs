@@ -295,6 +295,14 @@ impl Runner {
         noted.map_or_else(Vec::new, |plan| plan.unwrap_or_else(PoisonError::into_inner).clone())
     }
 
+    /// The same runner for what must run after Ctrl-C, too: clean-up, and the evidence of a failure.
+    pub fn uncancelled(&self) -> Runner {
+        Runner {
+            cancel: Cancel::default(),
+            ..self.clone()
+        }
+    }
+
     /// The flag that ends all work.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use charts::workspace::Chart;
 use flate2::read::GzDecoder;
-use kit::hex;
+use kit::key::hexadecimal;
 use semver::Version;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
@@ -105,7 +105,7 @@ pub fn content(file: &Path) -> Result<String> {
         hash.update(format!("{path} {}\n", bytes.len()));
         hash.update(bytes);
     }
-    Ok(hex::encode(&hash.finalize()))
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 /// What is wrong with the archive of a chart whose files are all to be dated `epoch` (seconds since 1970).
@@ -159,7 +159,7 @@ fn expected(chart: &Chart) -> Vec<String> {
 /// Size in bytes and SHA-256 in hexadecimal digits.
 pub fn fingerprint(file: &Path) -> Result<(u64, String)> {
     let bytes = fs_err::read(file)?;
-    Ok((bytes.len() as u64, hex::encode(&Sha256::digest(&bytes))))
+    Ok((bytes.len() as u64, hexadecimal(&Sha256::digest(&bytes))))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Chart.lock: the digest by which helm tells that it belongs to Chart.yaml.
 
 use anyhow::{Context, Result};
-use kit::hex;
+use kit::key::hexadecimal;
 use serde::Serialize;
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
@@ -35,7 +35,7 @@ pub fn digest(chart: &Value, lock: &Value) -> Result<String> {
         .replace('&', "\\u0026")
         .replace('<', "\\u003c")
         .replace('>', "\\u003e");
-    Ok(format!("sha256:{}", hex::encode(&Sha256::digest(json))))
+    Ok(format!("sha256:{}", hexadecimal(&Sha256::digest(json))))
 }
 
 fn dependencies(document: &Value) -> Vec<Dependency> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use charts::project::Project;
 use kit::failure::Failure;
-use kit::hex;
+use kit::key::hexadecimal;
 use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
 use semver::Version;
@@ -222,7 +222,7 @@ impl Registry {
             bail!("{shown} is not a chart: it has no layer {CHART}");
         };
         Ok(Some(Published {
-            digest: format!("sha256:{}", hex::encode(&Sha256::digest(&text))),
+            digest: format!("sha256:{}", hexadecimal(&Sha256::digest(&text))),
             archive: archive.digest.clone(),
             prov: layer(PROV).map(|layer| layer.digest.clone()),
         }))

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use charts::image::Image;
 use charts::manifest::Manifest;
 use charts::workspace::Chart;
-use kit::hex;
+use kit::key::hexadecimal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -125,7 +125,7 @@ fn serial(sha256: &str) -> String {
     bytes.copy_from_slice(&Sha256::digest(format!("CycloneDX of {sha256}"))[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = hex::encode(&bytes);
+    let hex = hexadecimal(&bytes);
     format!(
         "urn:uuid:{}-{}-{}-{}-{}",
         &hex[..8],

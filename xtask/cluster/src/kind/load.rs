@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kit::failure::Failure;
-use kit::progress::Progress;
 use kit::run_dir::RunDir;
 use kit::step::Step;
 
 use crate::docker::Docker;
-use crate::kind::{Cluster, within};
+use crate::kind::{CREATE, Cluster};
 
 /// The largest image takes seconds; a slow disk takes longer.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(600);
@@ -21,15 +20,16 @@ impl Cluster {
         if images.is_empty() {
             return Ok(0);
         }
-        // Built where it is missing.
-        self.kind()?;
+        let kind = self.kind()?;
         let mut missing = Vec::new();
-        let listing = self.node_images()?;
+        let Some(listing) = self.node_images()? else {
+            return Ok(0);
+        };
         for name in images {
             let image = self.docker.image(name)?.ok_or_else(|| {
                 Failure::environment(
                     format!("Docker has no image {name}"),
-                    format!("docker pull {name}, or build it: `cargo xtask cluster images` makes the test bed's"),
+                    format!("docker pull {name}, or build it: `cargo xtask cluster images` builds the test bed's"),
                 )
             })?;
             if !listed(&listing, name, &image.id) {
@@ -39,14 +39,14 @@ impl Cluster {
         if missing.is_empty() {
             return Ok(0);
         }
-        let mut progress = Progress::start(
-            format!("loading {} images", missing.len()),
-            0,
-            self.project.options.quiet,
-        );
-        // kind saves the images to a temporary file: here, it goes with the run however that ends.
+        let mut progress = self.project.progress(format!("loading {} images", missing.len()), 0);
+        // kind saves the images to a temporary file, which goes with the run however that ends.
         let run = RunDir::temporary("load")?;
-        let step = within(&run, self.load_step(&missing)?);
+        let step = Step::new("load images", kind)
+            .args(["load", "docker-image", "--name", &self.name])
+            .args(&missing)
+            .timeout(LOAD_TIMEOUT)
+            .in_run(&run);
         let output = self.project.runner.stream(&step, &mut |line| progress.advance(line))?;
         if !output.success() {
             return Err(Failure::environment(
@@ -58,21 +58,20 @@ impl Cluster {
         Ok(missing.len())
     }
 
-    /// kind's command that copies them.
-    pub fn load_step(&self, images: &[String]) -> Result<Step> {
-        Ok(Step::new("load images", self.planned_kind()?)
-            .args(["load", "docker-image", "--name", &self.name])
-            .args(images.iter().cloned())
-            .timeout(LOAD_TIMEOUT))
-    }
-
-    fn node_images(&self) -> Result<String> {
-        let node = format!("{}-control-plane", self.name);
-        let step = Docker::step(
-            "list the node's images",
-            ["exec", &node, "ctr", "--namespace", "k8s.io", "images", "ls"],
-        );
-        Ok(self.docker.run(&step)?.stdout)
+    /// What `ctr images ls` says in the control plane. In a plan that makes the node it has no image yet, and
+    /// one that doesn't run yet can't be asked: none then.
+    fn node_images(&self) -> Result<Option<String>> {
+        let runner = &self.project.runner;
+        if runner.planned().iter().any(|step| step.name == CREATE) {
+            return Ok(Some(String::new()));
+        }
+        let node = self.control_plane();
+        let list = ["exec", &node, "ctr", "--namespace", "k8s.io", "images", "ls"];
+        match self.docker.run(&Docker::step("list the node's images", list).reads()) {
+            Ok(output) => Ok(Some(output.stdout)),
+            Err(_) if runner.plans() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,19 +1,20 @@
-//! The kind cluster that is ours: made, repaired, filled with images, removed.
+//! The kind cluster that is ours: created, repaired, filled with images, removed.
 
 mod load;
 mod logs;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use charts::project::Project;
 use kit::failure::{Failure, Kind, kind_of};
-use kit::progress::Progress;
-use kit::run_dir::{self, MARKER, RunDir};
-use kit::step::{Cancel, Runner, Step};
+use kit::key::Key;
+use kit::run_dir::RunDir;
+use kit::step::Step;
+use kit::wait::{self, Probe, TimedOut};
 use semver::Version;
 use serde::Serialize;
 
@@ -23,7 +24,6 @@ use crate::ownership::{CLUSTER_LABEL, CONFIG_LABEL, Decision, IMAGES_LABEL, Obse
 use crate::readiness;
 use crate::source::{Choice, Images, Offer, Source, Wish, choose};
 use crate::testbed::Testbed;
-use crate::testbed::key::Key;
 
 /// The cluster that commands mean if none is named.
 pub const DEFAULT_NAME: &str = "tempo-stack";
@@ -32,14 +32,21 @@ pub const DEFAULT_NAME: &str = "tempo-stack";
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// From a started node to ready pods: 14 s seen, more on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
-/// How long a cluster that should run may not answer before it counts as sick.
+/// How long a cluster that runs may be unready before it counts as sick.
 const SICK_AFTER: Duration = Duration::from_secs(60);
 const PULL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// A container that a killed client asked for was seen 0.1 s later.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How often nodes and pods are asked for while they come up.
+const READY_PERIOD: Duration = Duration::from_millis(300);
+/// How long Docker may take to forget what it was told to remove.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(60);
+const REMOVE_PERIOD: Duration = Duration::from_millis(200);
 /// kubeadm's file in the node.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
-/// Lines that kind prints while it makes a cluster.
+/// The name of the step that makes the nodes.
+const CREATE: &str = "create the cluster";
+/// Lines that kind prints while it creates a cluster.
 const CREATE_LINES: u64 = 18;
 
 /// What a cluster is asked to be.
@@ -78,6 +85,14 @@ pub struct Cluster {
     docker: Docker,
 }
 
+/// How waiting for a cluster ended.
+enum Health {
+    /// Its nodes and system pods are ready.
+    Ready,
+    /// Docker answers, yet the cluster wasn't ready in time, for these reasons.
+    Sick(String),
+}
+
 /// A rendered config, the key of what a cluster made of it is, and what is loaded into the cluster.
 struct Prepared {
     text: String,
@@ -97,7 +112,7 @@ impl Cluster {
             || name.ends_with('-')
         {
             return Err(Failure::usage(
-                format!("{name:?} can't name a cluster"),
+                format!("{name:?} is not a name for a cluster"),
                 "use up to 40 lower-case letters, digits and inner dashes",
             ));
         }
@@ -131,7 +146,7 @@ impl Cluster {
         })
     }
 
-    /// An error unless it is there and ours.
+    /// What Docker knows of it; an error unless it is there and ours.
     pub fn require_ours(&self) -> Result<Observed> {
         self.docker.info()?;
         let observed = self.observe()?;
@@ -148,7 +163,7 @@ impl Cluster {
     fn not_ours(&self, why: &str) -> anyhow::Error {
         Failure::environment(
             format!("the cluster {} is not ours: {why}", self.name),
-            "it is left alone; choose another name with --name",
+            "choose another name with --name; this cluster is left alone",
         )
     }
 
@@ -157,7 +172,7 @@ impl Cluster {
     }
 
     /// Held while the cluster is changed.
-    fn lock(&self) -> Result<File> {
+    fn lock(&self) -> Result<Option<File>> {
         let path = self.folder().with_extension("lock");
         self.project.lock(&path, &format!("changes the cluster {}", self.name))
     }
@@ -187,18 +202,20 @@ impl Cluster {
             if matches!(self.docker.image(image), Ok(Some(_))) {
                 return Ok(format!("Docker has {image}"));
             }
-            self.docker.can_pull(image).map(|()| "its registry answers".into())
+            self.docker
+                .can_pull(image)
+                .map(|()| "its registry can be reached".into())
         })
     }
 
-    /// Makes it, or makes sure that it is healthy and what is wanted.
+    /// Creates it, or makes sure that it is healthy and what is wanted.
     pub fn up(&self, wanted: &Wanted) -> Result<Running> {
         let info = self.docker.info()?;
         // Before anything long: a foreign cluster of that name ends it.
         if let Owner::Other(why) = self.observe()?.owner(&self.name) {
             return Err(self.not_ours(&why));
         }
-        run_dir::sweep(&[])?;
+        self.project.sweep(&[])?;
         let choice = self.choose(wanted)?;
         self.project
             .say(format!("images: {}: {}", choice.source.describe(), choice.why));
@@ -228,8 +245,11 @@ impl Cluster {
         if self.docker.image(image)?.is_some() {
             return Ok(());
         }
-        let progress = Progress::start(format!("pulling {image}"), 0, self.project.options.quiet);
-        let output = self.docker.run(&pull_step(image))?;
+        let progress = self.project.progress(format!("pulling {image}"), 0);
+        let step = Docker::step(format!("pull {image}"), ["pull", "--quiet", image])
+            .timeout(PULL_TIMEOUT)
+            .hint("see whether the registry can be reached, or use --images testbed");
+        let output = self.docker.run(&step)?;
         progress.finish(&format!("{:.0} s", output.elapsed.as_secs_f64()));
         Ok(())
     }
@@ -273,7 +293,7 @@ impl Cluster {
             Decision::Create => self.create(config).map(|()| "created"),
             Decision::Refuse(why) => Err(self.not_ours(&why)),
             Decision::Replace(why) => self.replace(config, &why),
-            // Nothing to wait for: it would count as sick after a minute.
+            // It never becomes ready: no need to wait for that.
             _ if self.making_mark().is_file() => self.replace(config, "its creation was interrupted"),
             Decision::Check => self.keep_or_replace(config, "reused"),
             Decision::Start => {
@@ -292,33 +312,35 @@ impl Cluster {
         }
     }
 
+    /// Only a sick cluster is replaced: an error on the way to one that is ready says nothing about it.
     fn keep_or_replace(&self, config: &Prepared, done: &'static str) -> Result<&'static str> {
-        let kept = self.wait_ready(SICK_AFTER).and_then(|()| {
-            self.write_kubeconfig()?;
-            self.load(&config.images)
-        });
-        match kept {
-            Ok(_) => Ok(done),
-            Err(error) if kind_of(&error) == Kind::Interrupted => Err(error),
-            Err(error) => self.replace(config, &format!("{error:#}")),
+        match self.wait_ready(SICK_AFTER)? {
+            Health::Sick(why) => self.replace(config, &why),
+            Health::Ready => {
+                self.write_kubeconfig()?;
+                self.load(&config.images)?;
+                Ok(done)
+            }
         }
     }
 
     fn replace(&self, config: &Prepared, why: &str) -> Result<&'static str> {
+        // Before the removal: without kind there would be no cluster at all.
+        self.kind()?;
         self.project.say(format!("replacing the cluster {}: {why}", self.name));
         self.remove()?;
         self.create(config)?;
         Ok("replaced")
     }
 
-    /// Makes the cluster; what a failure or an interrupt leaves half made is removed.
+    /// Creates the cluster; what a failure or an interrupt leaves half-created is removed.
     fn create(&self, config: &Prepared) -> Result<()> {
-        let made = self.try_create(config);
-        if let Err(error) = &made {
+        let created = self.try_create(config);
+        if let Err(error) = &created {
             let last = self.with_own_runner();
             if kind_of(error) != Kind::Interrupted {
                 let dir = self.project.artifacts("cluster-up");
-                // What can't be gathered is missing; the error of the creation is the one to tell.
+                // What can't be gathered is missing; the creation's error is the one to report.
                 let _ = last.logs(&dir);
                 self.project.say(format!("the cluster's logs: {}", dir.display()));
             }
@@ -328,26 +350,27 @@ impl Cluster {
                 ));
             }
         }
-        made
+        created
     }
 
     fn try_create(&self, config: &Prepared) -> Result<()> {
-        let dir = self.folder();
-        fs_err::create_dir_all(&dir)?;
         // Before the network: what can't be built leaves nothing to clean up.
-        self.kind()?;
-        let mark = self.making_mark();
-        fs_err::write(&mark, "")?;
+        let kind = self.kind()?;
+        let (mark, file) = (self.making_mark(), self.folder().join("kind.yaml"));
+        self.write(&mark, "")?;
         self.docker.run(&self.network_step(config.source, &config.key))?;
-        let file = self.config_file();
-        fs_err::write(&file, &config.text)?;
+        self.write(&file, &config.text)?;
         let run = RunDir::temporary("cluster")?;
-        let step = within(&run, self.create_step()?);
-        let mut progress = Progress::start(
-            format!("cluster {}", self.name),
-            CREATE_LINES,
-            self.project.options.quiet,
-        );
+        // Without --retain the node is gone before its logs can be gathered.
+        let step = Step::new(CREATE, kind)
+            .args(["create", "cluster", "--retain", "--name", &self.name, "--config"])
+            .path_arg(&file)
+            .arg("--kubeconfig")
+            .path_arg(&self.kubeconfig())
+            .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network_name(&self.name))
+            .timeout(CREATE_TIMEOUT)
+            .in_run(&run);
+        let mut progress = self.project.progress(format!("cluster {}", self.name), CREATE_LINES);
         let output = self
             .project
             .runner
@@ -361,19 +384,31 @@ impl Cluster {
         progress.finish("the API server answers");
         // Pods of the system come up meanwhile.
         self.load(&config.images)?;
-        self.wait_ready(READY_TIMEOUT)?;
-        Ok(fs_err::remove_file(&mark)?)
+        match self.wait_ready(READY_TIMEOUT)? {
+            Health::Ready if self.plans() => Ok(()),
+            Health::Ready => Ok(fs_err::remove_file(&mark)?),
+            Health::Sick(why) => Err(Failure::environment(why, "see what `cargo xtask doctor` says")),
+        }
     }
 
-    /// There as long as the cluster is being made: after a `kill -9` nothing else tells.
+    /// There while the cluster is being created: after a `kill -9` nothing else tells.
     fn making_mark(&self) -> PathBuf {
         self.folder().join("making")
     }
 
-    /// What runs after Ctrl-C, when the usual runner refuses to start anything.
+    /// A file in the cluster's folder; a plan writes none.
+    fn write(&self, file: &Path, text: &str) -> Result<()> {
+        if !self.plans() {
+            fs_err::create_dir_all(self.folder())?;
+            fs_err::write(file, text)?;
+        }
+        Ok(())
+    }
+
+    /// For clean-up after Ctrl-C, when the usual runner refuses to start anything.
     fn with_own_runner(&self) -> Cluster {
         let mut project = self.project.clone();
-        project.runner = Runner::new(Cancel::default(), project.options.verbose);
+        project.runner = project.runner.uncancelled();
         Cluster {
             name: self.name.clone(),
             docker: Docker::new(project.runner.clone()),
@@ -381,10 +416,10 @@ impl Cluster {
         }
     }
 
-    /// Removes it and all that belongs to it. False if there was nothing.
+    /// Removes it and all that belongs to it. Returns whether there was anything.
     pub fn down(&self) -> Result<bool> {
         self.docker.info()?;
-        run_dir::sweep(&[])?;
+        self.project.sweep(&[])?;
         let observed = self.observe()?;
         if let Owner::Other(why) = observed.owner(&self.name) {
             return Err(self.not_ours(&why));
@@ -407,51 +442,46 @@ impl Cluster {
     /// The order matters: as long as the network is there, an interrupted removal can be told from a
     /// foreign cluster.
     fn remove(&self) -> Result<()> {
-        loop {
+        let gone = format!("the cluster {} is gone", self.name);
+        let cancel = self.project.runner.cancel();
+        wait::until(&gone, REMOVE_PERIOD, REMOVE_TIMEOUT, cancel, || {
             let observed = self.observe()?;
-            if observed == Observed::default() {
-                break;
-            }
             for step in removal(&observed) {
                 self.docker.remove(&step)?;
             }
-        }
+            Ok(if self.plans() || observed == Observed::default() {
+                Probe::Found(())
+            } else {
+                Probe::NotYet(format!("{} nodes", observed.nodes.len()))
+            })
+        })
+        .map_err(environment)?;
         self.unmerge()?;
         let dir = self.folder();
-        if dir.is_dir() {
+        if dir.is_dir() && !self.plans() {
             fs_err::remove_dir_all(&dir)?;
         }
         Ok(())
     }
 
     /// Writes the kubeconfig anew: after a restart of Docker the port may be another.
-    pub fn write_kubeconfig(&self) -> Result<PathBuf> {
-        let file = self.kubeconfig();
-        let dir = self.folder();
-        fs_err::create_dir_all(&dir)?;
+    pub fn write_kubeconfig(&self) -> Result<()> {
         let step = Step::new("write the kubeconfig", self.kind()?)
             .args(["export", "kubeconfig", "--name", &self.name, "--kubeconfig"])
-            .path_arg(&file);
+            .path_arg(&self.kubeconfig());
         self.project.runner.run(&step).map_err(environment)?;
-        Ok(file)
+        Ok(())
     }
 
     /// Adds the cluster to the user's kubeconfig and makes it the current context there. Its removal is
     /// part of the cluster's.
     pub fn merge(&self) -> Result<()> {
-        self.kind()?;
-        let users = std::env::var("KUBECONFIG").unwrap_or_default();
-        let mark = self.merged_mark();
+        let step = Step::new("add it to the user's kubeconfig", self.kind()?);
         // First, so that an interrupted merge is undone, too.
-        fs_err::write(&mark, users)?;
-        self.project.runner.run(&self.merge_step()?).map_err(environment)?;
+        self.write(&self.merged_mark(), &std::env::var("KUBECONFIG").unwrap_or_default())?;
+        let step = step.args(["export", "kubeconfig", "--name", &self.name]);
+        self.project.runner.run(&step).map_err(environment)?;
         Ok(())
-    }
-
-    /// kind's command for it.
-    pub fn merge_step(&self) -> Result<Step> {
-        let step = Step::new("add it to the user's kubeconfig", self.planned_kind()?);
-        Ok(step.args(["export", "kubeconfig", "--name", &self.name]))
     }
 
     /// Takes the cluster out of the user's kubeconfig, if it was put there.
@@ -472,61 +502,60 @@ impl Cluster {
         self.folder().join("merged")
     }
 
+    fn control_plane(&self) -> String {
+        format!("{}-control-plane", self.name)
+    }
+
     /// kubectl inside the control plane: there in every node image, and of its version.
     pub fn kubectl(&self, args: &[&str]) -> Step {
-        let node = format!("{}-control-plane", self.name);
         Docker::step(
             format!("kubectl {}", args.join(" ")),
-            ["exec", &node, "kubectl", "--kubeconfig", ADMIN],
+            ["exec", &self.control_plane(), "kubectl", "--kubeconfig", ADMIN],
         )
         .args(args.iter().copied())
         .timeout(Duration::from_secs(30))
     }
 
-    /// What isn't ready, with reasons. An API that doesn't answer is one of them.
+    /// What isn't ready, with reasons. An API server that doesn't answer is one of them.
     pub fn unready(&self) -> Result<Vec<String>> {
-        let step = self.kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"]);
-        let output = self.project.runner.try_run(&step)?;
-        if !output.success() {
-            let why = output.tail().lines().next_back().unwrap_or_default().to_owned();
-            return Ok(vec![format!("the API server doesn't answer: {why}")]);
-        }
-        readiness::unready_of_system(&output.stdout)
+        let step = self
+            .kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"])
+            .reads();
+        readiness::unready(self.project.runner.try_run(&step))
     }
 
-    fn wait_ready(&self, timeout: Duration) -> Result<()> {
+    fn wait_ready(&self, timeout: Duration) -> Result<Health> {
+        // A plan waits for nothing, least of all for nodes that it would start.
+        if self.plans() {
+            return Ok(Health::Ready);
+        }
         let started = Instant::now();
-        let mut progress = Progress::start(format!("waiting for {}", self.name), 0, self.project.options.quiet);
-        loop {
-            let unready = self.unready()?;
+        let mut progress = self.project.progress(format!("waiting for {}", self.name), 0);
+        let what = format!("the cluster {} is ready", self.name);
+        let waited = wait::until(&what, READY_PERIOD, timeout, self.project.runner.cancel(), || {
+            let unready = self.unready()?.join("; ");
             if unready.is_empty() {
-                progress.finish(&format!("ready after {:.0} s", started.elapsed().as_secs_f64()));
-                return Ok(());
+                return Ok(Probe::Found(()));
             }
-            if started.elapsed() > timeout {
-                return Err(Failure::environment(
-                    format!("not ready after {} s: {}", timeout.as_secs(), unready.join("; ")),
-                    "see what `cargo xtask doctor` says",
-                ));
-            }
-            progress.advance(&unready.join("; "));
-            self.project.runner.cancel().check()?;
-            std::thread::sleep(Duration::from_millis(300));
-        }
+            progress.advance(&unready);
+            Ok(Probe::NotYet(unready))
+        });
+        let Err(error) = waited else {
+            progress.finish(&format!("ready after {:.0} s", started.elapsed().as_secs_f64()));
+            return Ok(Health::Ready);
+        };
+        let late = error.downcast::<TimedOut>()?;
+        // A Docker that has stopped meanwhile says nothing about the cluster.
+        self.docker.info()?;
+        Ok(Health::Sick(late.to_string()))
     }
 
-    fn config_file(&self) -> PathBuf {
-        self.folder().join("kind.yaml")
+    fn plans(&self) -> bool {
+        self.project.runner.plans()
     }
 
     fn kind(&self) -> Result<PathBuf> {
         Ok(self.project.toolbox.get("kind")?.path)
-    }
-
-    /// kind for a step that may only be shown: built by now, or named.
-    fn planned_kind(&self) -> Result<PathBuf> {
-        let found = self.project.toolbox.find("kind")?;
-        Ok(found.map_or_else(|| "kind".into(), |found| found.path))
     }
 
     fn network_step(&self, source: Source, key: &str) -> Step {
@@ -542,49 +571,6 @@ impl Cluster {
             .args(labels.iter().flat_map(|label| ["--label", label]))
             .arg(network_name(&self.name))
     }
-
-    fn create_step(&self) -> Result<Step> {
-        // Without --retain the node is gone before its logs can be gathered.
-        Ok(Step::new("create the cluster", self.planned_kind()?)
-            .args(["create", "cluster", "--retain", "--name", &self.name, "--config"])
-            .path_arg(&self.config_file())
-            .arg("--kubeconfig")
-            .path_arg(&self.kubeconfig())
-            .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", network_name(&self.name))
-            .timeout(CREATE_TIMEOUT))
-    }
-
-    /// The commands of `up` on a machine where nothing is there, as data.
-    pub fn plan(&self, wanted: &Wanted) -> Result<Vec<Step>> {
-        let choice = self.choose(wanted)?;
-        let testbed = Testbed::read(&self.project)?;
-        let mut steps = match choice.source {
-            Source::Testbed => testbed.plan()?,
-            Source::Pull => vec![pull_step(&choice.node)],
-        };
-        steps.extend(self.project.planned_builds(&["kind"])?);
-        steps.push(self.network_step(choice.source, "KEY"));
-        steps.push(self.create_step()?);
-        if choice.source == Source::Testbed {
-            steps.push(self.load_step(&testbed.workload_images()?)?);
-        }
-        Ok(steps)
-    }
-
-    /// The commands of `down` for what is there, as data.
-    pub fn removal_plan(&self) -> Result<Vec<Step>> {
-        let observed = self.observe()?;
-        match observed.owner(&self.name) {
-            Owner::Other(why) => Err(self.not_ours(&why)),
-            _ => Ok(removal(&observed)),
-        }
-    }
-}
-
-fn pull_step(image: &str) -> Step {
-    Docker::step(format!("pull {image}"), ["pull", "--quiet", image])
-        .timeout(PULL_TIMEOUT)
-        .hint("see whether the registry can be reached, or use --images testbed")
 }
 
 fn removal(observed: &Observed) -> Vec<Step> {
@@ -593,10 +579,4 @@ fn removal(observed: &Observed) -> Vec<Step> {
     let network = observed.network.iter();
     let network = network.map(|network| Docker::step("remove the network", ["network", "rm", &network.name]));
     nodes.chain(network).collect()
-}
-
-/// The step with its temporary files in the run's folder, and marked: neither outlives the run.
-pub(crate) fn within(run: &RunDir, step: Step) -> Step {
-    let folder = run.path().to_string_lossy();
-    step.env("TMPDIR", &*folder).env(MARKER, &*folder)
 }

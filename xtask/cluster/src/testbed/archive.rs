@@ -17,7 +17,6 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Begins an archive at `path`.
     pub fn create(path: &Path) -> Result<Archive> {
         let file = fs_err::File::create(path)?;
         Ok(Archive {
@@ -68,11 +67,10 @@ impl Archive {
         Ok(())
     }
 
-    /// Ends the archive and returns its path.
-    pub fn finish(self) -> Result<PathBuf> {
+    pub fn finish(self) -> Result<()> {
         let writing = || format!("writing {}", self.path.display());
         self.tar.into_inner().with_context(writing)?;
-        Ok(self.path)
+        Ok(())
     }
 
     fn file(&mut self, from: &Path, path: &Path, mode: u32) -> Result<()> {
@@ -124,11 +122,13 @@ mod tests {
             std::fs::create_dir_all(root.join("usr/lib")).unwrap();
         }
         std::fs::write(two.join("usr/lib/data"), "").unwrap();
-        let mut archive = Archive::create(&temp.path().join("a.tar")).unwrap();
+        let path = temp.path().join("a.tar");
+        let mut archive = Archive::create(&path).unwrap();
         archive.tree(&one).unwrap();
         archive.tree(&two).unwrap();
         archive.program(&two.join("usr/lib/data"), "/usr/bin/program").unwrap();
-        let entries = listed(&archive.finish().unwrap());
+        archive.finish().unwrap();
+        let entries = listed(&path);
         let expected = [
             ("usr", 0o755),
             ("usr/lib", 0o755),

@@ -5,28 +5,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kit::failure::Failure;
-use kit::progress::Progress;
 use kit::run_dir::RunDir;
 use kit::step::Step;
 
 use crate::docker::{Docker, START_DOCKER, environment};
-use crate::kind::within;
-use crate::testbed::key::Key;
-use crate::testbed::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label};
+use crate::testbed::base::{KEY_LABEL, PACKAGES_LABEL, Testbed, folder, label, layout_key};
 
-/// A slow mirror and a busy machine take less than this.
+/// A slow mirror on a busy machine takes less.
 const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// Packages of a minimal bookworm with ours, twice: retrieved, then unpacked and configured.
 const BOOTSTRAP_LINES: u64 = 540;
+const MIRROR: &str = "see whether a Debian mirror can be reached; XTASK_DEBIAN_MIRROR names another";
 /// The name of the root's image, before its tag.
 pub const REPOSITORY: &str = "tempo-stack/debian";
 /// Takes files out of the root, run inside it.
 const COLLECT: &str = "collect.sh";
 
-/// A Debian root in Docker.
 #[derive(Debug, Clone)]
 pub struct Debian {
-    /// The image.
     pub image: String,
     /// Its id: a rebuilt root has another.
     pub id: String,
@@ -34,10 +30,18 @@ pub struct Debian {
     pub packages: String,
 }
 
+/// Files of a Debian root.
+pub struct Part {
+    /// The folder that stands for `/`.
+    pub root: PathBuf,
+    /// The packages that they come from, with versions, one a line.
+    pub packages: String,
+}
+
 impl Debian {
     fn key(testbed: &Testbed) -> Result<String> {
         let debian = &testbed.recipe.debian;
-        let key = Key::of_layout()
+        let key = layout_key()
             .text("suite", &debian.suite)
             .value("packages", &debian.packages)?;
         Ok(key.finish())
@@ -61,36 +65,39 @@ impl Debian {
         }))
     }
 
-    /// The root, made now if Docker doesn't have it or `refresh` asks for today's packages.
+    /// The root, built now if Docker doesn't have it or `refresh` asks for the newest packages.
     pub fn get(testbed: &Testbed, refresh: bool) -> Result<Debian> {
         let known = if refresh { None } else { Debian::find(testbed)? };
         match known {
             Some(debian) => Ok(debian),
             None => {
                 make(testbed)?;
-                Debian::find(testbed)?.context("the Debian root is in Docker now")
+                Debian::find(testbed)?.context("Docker has lost the Debian root")
             }
         }
     }
 
-    /// What a part is made of.
     pub fn part_key(&self, testbed: &Testbed, name: &str) -> Result<String> {
-        let key = Key::of_layout()
+        let key = layout_key()
             .text("debian", &self.id)
             .value("files", &testbed.recipe.debian.parts.get(name))?
             .file(&folder(&testbed.project).join(COLLECT))?;
         Ok(key.finish())
     }
 
-    /// The folder with the files of a part, and the packages that they come from.
-    pub fn part(&self, testbed: &Testbed, name: &str) -> Result<(PathBuf, String)> {
+    /// A part, taken from the root unless the cache has it.
+    pub fn part(&self, testbed: &Testbed, name: &str) -> Result<Part> {
         let dir = parts(testbed).join(self.part_folder(testbed, name)?);
         let packages = dir.join("packages");
         if !packages.is_file() {
             self.collect(testbed, name, &dir)?;
         }
-        let text = fs_err::read_to_string(&packages)?;
-        Ok((dir.join("root"), text))
+        let packages = match testbed.plans() {
+            true => String::new(),
+            false => fs_err::read_to_string(&packages)?,
+        };
+        let root = dir.join("root");
+        Ok(Part { root, packages })
     }
 
     fn part_folder(&self, testbed: &Testbed, name: &str) -> Result<String> {
@@ -104,7 +111,7 @@ impl Debian {
             .map(|name| self.part_folder(testbed, name))
             .collect::<Result<Vec<_>>>()?;
         let dir = parts(testbed);
-        if !dir.is_dir() {
+        if testbed.plans() || !dir.is_dir() {
             return Ok(());
         }
         for entry in fs_err::read_dir(&dir)? {
@@ -118,7 +125,7 @@ impl Debian {
     }
 
     fn collect(&self, testbed: &Testbed, name: &str, dir: &Path) -> Result<()> {
-        let work = RunDir::create(&testbed.cache(), "part")?;
+        let work = testbed.work("part")?;
         // Docker refuses characters in a mount that a cache's path may have in --volume.
         let mount = |from: &Path, to: &str| format!("type=bind,source={},target={to}", from.display());
         let step = Docker::step(
@@ -129,6 +136,20 @@ impl Debian {
         .args(["--mount", &mount(work.path(), "/out")])
         .args([self.id.as_str(), "bash", &format!("/testbed/{COLLECT}"), "/out/part"])
         .args(testbed.recipe.debian.parts.get(name).into_iter().flatten());
+        if testbed.plans() {
+            // Other images may need it, too.
+            let noted = testbed
+                .project
+                .runner
+                .planned()
+                .iter()
+                .any(|noted| noted.name == step.name);
+            return if noted {
+                Ok(())
+            } else {
+                testbed.docker.run(&step).map(drop)
+            };
+        }
         testbed.docker.run(&step)?;
         let parts = dir.parent().context("a part has a folder")?;
         fs_err::create_dir_all(parts)?;
@@ -143,46 +164,38 @@ fn parts(testbed: &Testbed) -> PathBuf {
     testbed.cache().join("parts")
 }
 
-/// The step that makes a Debian root in `target`.
+/// Makes a root and gives it to Docker.
 ///
-/// It runs in a mount namespace of its own, so that what it mounts is gone with it however it ends.
-/// debootstrap verifies the release's signature with Debian's keyring and each package by its sum.
-pub fn bootstrap_step(testbed: &Testbed, target: &Path) -> Step {
-    let debian = &testbed.recipe.debian;
-    // debootstrap's progress goes to standard output; the runner hands on standard error.
-    Step::new(format!("debootstrap {}", debian.suite), "unshare")
-        .args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            r#"exec "$0" "$@" >&2"#,
-        ])
-        .args(["debootstrap", "--variant=minbase", "--force-check-gpg"])
-        .arg(format!("--cache-dir={}", testbed.cache().join("packages").display()))
-        .arg(format!("--include={}", debian.packages.join(",")))
-        .arg(&debian.suite)
-        .path_arg(target)
-        .args(std::env::var("XTASK_DEBIAN_MIRROR").ok())
-        .timeout(BOOTSTRAP_TIMEOUT)
-        .hint("see whether a Debian mirror can be reached; XTASK_DEBIAN_MIRROR names another")
-}
-
+/// debootstrap runs in a mount namespace of its own, so that what it mounts is gone with it however it
+/// ends. It verifies the release's signature with Debian's keyring and each package by its sum.
 fn make(testbed: &Testbed) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::environment(
-            "making a Debian root needs root",
+            "building the Debian root needs root privileges",
             "run `cargo xtask cluster images` as root once; the images stay in Docker",
         ));
     }
     let project = &testbed.project;
-    let cache = testbed.cache();
-    fs_err::create_dir_all(cache.join("packages"))?;
-    let work = RunDir::create(&cache, "debian")?;
+    let (debian, packages) = (&testbed.recipe.debian, testbed.cache().join("packages"));
+    if !testbed.plans() {
+        fs_err::create_dir_all(&packages)?;
+    }
+    let work = testbed.work("debian")?;
     let root = work.path().join("root");
-    let mut progress = Progress::start("Debian root", BOOTSTRAP_LINES, project.options.quiet);
-    let step = within(&work, bootstrap_step(testbed, &root));
+    // debootstrap's progress goes to standard output; the runner hands on standard error.
+    let step = Step::new(format!("debootstrap {}", debian.suite), "unshare")
+        .args(["--mount", "--propagation", "private"])
+        .args(["sh", "-c", r#"exec "$0" "$@" >&2"#])
+        .args(["debootstrap", "--variant=minbase", "--force-check-gpg"])
+        .arg(format!("--cache-dir={}", packages.display()))
+        .arg(format!("--include={}", debian.packages.join(",")))
+        .arg(&debian.suite)
+        .path_arg(&root)
+        .args(std::env::var("XTASK_DEBIAN_MIRROR").ok())
+        .timeout(BOOTSTRAP_TIMEOUT)
+        .hint(MIRROR)
+        .in_run(&work);
+    let mut progress = project.progress("Debian root", BOOTSTRAP_LINES);
     let output = project.runner.stream(&step, &mut |line| progress.advance(line))?;
     if output.stderr.contains("debootstrap: not found") || output.code == Some(127) {
         return Err(Failure::tool("debootstrap is not installed", START_DOCKER));
@@ -190,7 +203,7 @@ fn make(testbed: &Testbed) -> Result<()> {
     if !output.success() {
         return Err(Failure::environment(
             format!("{} failed:\n{}", step.name, output.tail()),
-            step.hint.unwrap_or_default(),
+            MIRROR,
         ));
     }
     progress.finish(&format!("{:.0} s", output.elapsed.as_secs_f64()));

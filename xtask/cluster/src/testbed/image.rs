@@ -1,17 +1,17 @@
 //! Images of one program: the program, a few files of Debian, nothing else.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
-use kit::run_dir::RunDir;
 
 use crate::testbed::archive::Archive;
-use crate::testbed::debian::Debian;
-use crate::testbed::key::Key;
+use crate::testbed::base::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, label, layout_key};
+use crate::testbed::debian::{Debian, Part};
 use crate::testbed::recipe::Entry;
-use crate::testbed::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, label};
 
 /// What an image is made of. The program's place in the cache names its module, sums and compiler.
 pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> {
-    let mut key = Key::of_layout().value("entry", entry)?;
+    let mut key = layout_key().value("entry", entry)?;
     if let Some(tool) = &entry.tool {
         key = key.text("program", &testbed.project.toolbox.build_id(tool)?);
     }
@@ -21,29 +21,50 @@ pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> 
     Ok(key.finish())
 }
 
+/// Builds those of the images that Docker doesn't have or has out of date.
+pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Result<()> {
+    let total = entries.len() as u64;
+    let mut progress = testbed.project.progress("packing images", total);
+    let mut made = 0;
+    for entry in entries {
+        testbed.project.runner.cancel().check()?;
+        let name = testbed.image_name(entry)?;
+        progress.advance(&name);
+        let key = key(testbed, debian, entry)?;
+        if !testbed.has(&name, &key)? {
+            build(testbed, debian, entry, &name, &key)?;
+            made += 1;
+        }
+    }
+    progress.finish(&format!("{made} of {total} rebuilt"));
+    Ok(())
+}
+
 /// Packs an image and gives it to Docker.
-pub fn build(testbed: &Testbed, debian: &Debian, entry: &Entry, name: &str, key: &str) -> Result<()> {
-    let work = RunDir::create(&testbed.cache(), "image")?;
-    let mut archive = Archive::create(&work.path().join("image.tar"))?;
+fn build(testbed: &Testbed, debian: &Debian, entry: &Entry, name: &str, key: &str) -> Result<()> {
+    let parts = entry.parts.iter().map(|part| debian.part(testbed, part));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let work = testbed.work("image")?;
+    let archive = work.path().join("image.tar");
+    if !testbed.plans() {
+        pack(testbed, entry, &parts, &archive).with_context(|| format!("packing {name}"))?;
+    }
+    let packages: String = parts.into_iter().map(|part| part.packages).collect();
+    testbed.import(&archive, &changes(testbed, entry, key, &packages)?, name)
+}
+
+fn pack(testbed: &Testbed, entry: &Entry, parts: &[Part], path: &Path) -> Result<()> {
+    let mut archive = Archive::create(path)?;
     // Programs expect both; on a read-only root a volume is mounted over them.
     archive.folder("run", 0o755)?;
     archive.folder("tmp", 0o1777)?;
-    let mut packages = Vec::new();
-    for part in &entry.parts {
-        let (root, from) = debian.part(testbed, part)?;
-        archive
-            .tree(&root)
-            .with_context(|| format!("packing {part} into {name}"))?;
-        packages.push(from);
+    for part in parts {
+        archive.tree(&part.root)?;
     }
     if let (Some(tool), Some(path)) = (&entry.tool, &entry.path) {
-        let program = testbed.project.toolbox.pinned(tool)?.path;
-        archive
-            .program(&program, path)
-            .with_context(|| format!("packing {tool} into {name}"))?;
+        archive.program(&testbed.project.toolbox.pinned(tool)?.path, path)?;
     }
-    let archive = archive.finish()?;
-    testbed.import(&archive, &changes(testbed, entry, key, &packages.concat())?, name)
+    archive.finish()
 }
 
 /// Metadata of an image, in the words of a Dockerfile. Labels as in the OCI image spec, annotations.md.

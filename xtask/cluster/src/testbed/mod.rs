@@ -1,41 +1,30 @@
 //! The offline test bed: a kind node image and workload images from Go modules and Debian packages,
 //! for machines that reach no image registry.
 //!
-//! [`recipe`] says what is made, [`debian`] makes the Debian root and takes files from it, [`image`]
-//! packs single-program images as an [`archive`], [`node`] makes the node image. Every image carries the key of what it
-//! was made of; one whose key fits is not made again.
+//! [`recipe`] says what is made and [`base`] how it is called, [`debian`] makes the Debian root and takes
+//! files from it, [`image`] packs single-program images as an [`archive`], [`node`] makes the node image.
+//! Every image carries the key of what it was made of; one whose key fits is not made again.
 
-pub mod archive;
-pub mod debian;
-pub mod image;
-pub mod key;
-pub mod node;
-pub mod recipe;
+mod archive;
+mod base;
+mod debian;
+mod image;
+mod node;
+pub(crate) mod recipe;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
-use charts::project::Project;
+use anyhow::Result;
 use kit::disk;
-use kit::progress::Progress;
-use kit::run_dir;
-use kit::step::Step;
 use serde::Serialize;
 
+pub use self::base::Testbed;
 use crate::docker::Docker;
+use crate::testbed::base::KEY_LABEL;
 use crate::testbed::debian::Debian;
-use crate::testbed::recipe::{Entry, Recipe};
+use crate::testbed::recipe::Entry;
 
-/// On our images: the key of what they were made of.
-pub const KEY_LABEL: &str = "tempo-stack.testbed.key";
-/// On our images: the Go module and version of the program.
-pub const MODULE_LABEL: &str = "tempo-stack.testbed.module";
-/// On our images: the Debian packages with versions, one a line.
-pub const PACKAGES_LABEL: &str = "tempo-stack.testbed.packages";
-
-/// The Debian root while it is made and the images in Docker: 3.2 GiB seen at the most.
+/// The Debian root while it is built and the images in Docker: 3.2 GiB seen at most.
 pub const SPACE: u64 = 5 * 1024 * 1024 * 1024;
 
 /// One image of the test bed and where it stands.
@@ -51,73 +40,8 @@ pub struct Status {
     pub size: Option<u64>,
 }
 
-/// The test bed of a workspace.
-#[derive(Debug, Clone)]
-pub struct Testbed {
-    /// What it is made of.
-    pub recipe: Recipe,
-    project: Project,
-    docker: Docker,
-}
-
 impl Testbed {
-    /// Reads `ci/testbed/testbed.yaml`.
-    pub fn read(project: &Project) -> Result<Testbed> {
-        Ok(Testbed {
-            recipe: Recipe::read(&folder(project))?,
-            project: project.clone(),
-            docker: Docker::new(project.runner.clone()),
-        })
-    }
-
-    /// The Kubernetes version of the node image.
-    pub fn kubernetes(&self) -> Result<semver::Version> {
-        Ok(self.project.toolbox.tool("kubelet")?.file.version.clone())
-    }
-
-    /// The name of the node image.
-    pub fn node_image(&self) -> Result<String> {
-        node::name(self)
-    }
-
-    /// The names of the workload images.
-    pub fn workload_images(&self) -> Result<Vec<String>> {
-        self.recipe
-            .workloads
-            .iter()
-            .map(|entry| self.image_name(entry))
-            .collect()
-    }
-
-    /// Every image that pods may name: the workloads, and the helper, which is in the node already.
-    pub fn images(&self) -> Result<BTreeMap<String, String>> {
-        let helper = self.recipe.in_node("helper")?;
-        let all = self.recipe.workloads.iter().chain([helper]);
-        all.map(|entry| Ok((entry.short_name().to_owned(), self.image_name(entry)?)))
-            .collect()
-    }
-
-    /// The name of an image.
-    pub fn image_name(&self, entry: &Entry) -> Result<String> {
-        let version = self.version(entry)?;
-        Ok(format!(
-            "{}/{}:{}{version}",
-            self.recipe.repository,
-            entry.short_name(),
-            entry.tag
-        ))
-    }
-
-    /// The version of what an image holds.
-    pub fn version(&self, entry: &Entry) -> Result<semver::Version> {
-        match (&entry.tool, &entry.version) {
-            (Some(tool), _) => Ok(self.project.toolbox.tool(tool)?.file.version.clone()),
-            (None, Some(version)) => Ok(version.clone()),
-            (None, None) => anyhow::bail!("{}: neither a tool nor a version", entry.short_name()),
-        }
-    }
-
-    /// Every image, without making one.
+    /// Every image, without building one.
     pub fn status(&self) -> Result<Vec<Status>> {
         let debian = Debian::find(self)?;
         let mut rows = Vec::new();
@@ -160,42 +84,46 @@ impl Testbed {
         }
     }
 
-    /// Whether the Debian root is there: making it needs root and debootstrap.
+    /// Whether the Debian root is there: building it needs root and debootstrap.
     pub fn has_debian(&self) -> Result<bool> {
         Ok(Debian::find(self)?.is_some())
     }
 
-    /// Makes what is missing or made of something else. Nothing happens where all is current.
+    /// Builds the images that are missing or out of date.
     pub fn build(&self, refresh: bool) -> Result<()> {
         if !refresh && self.status()?.iter().all(|image| image.current) {
             return Ok(());
         }
-        run_dir::sweep(&[&self.project.toolbox.builds(), &self.cache()])?;
+        self.project.sweep(&[&self.project.toolbox.builds(), &self.cache()])?;
         self.build_programs()?;
         // Two runs would take each other's containers for leftovers.
         let _lock = self
             .project
-            .lock(&self.cache().with_extension("lock"), "makes the test bed's images")?;
+            .lock(&self.cache().with_extension("lock"), "builds the test bed's images")?;
         disk::require(
             &self.docker.info()?.docker_root_dir,
             SPACE,
-            "making the test bed's images",
+            "building the test bed's images",
         )?;
         let debian = Debian::get(self, refresh)?;
-        self.build_images(&self.recipe.workloads, &debian)?;
+        image::build_all(self, &self.recipe.workloads, &debian)?;
         node::build(self, &debian)?;
         self.remove_outdated(&debian)
     }
 
-    /// The programs of all images.
     fn programs(&self) -> impl Iterator<Item = &str> {
         let entries = self.recipe.workloads.iter().chain(&self.recipe.node);
         entries.filter_map(|entry| entry.tool.as_deref()).chain(node::PROGRAMS)
     }
 
-    /// All programs, each from its pinned module.
+    /// Builds all programs, each from its pinned module.
     fn build_programs(&self) -> Result<()> {
-        let missing = self.missing_programs()?;
+        let mut missing = Vec::new();
+        for tool in self.programs() {
+            if self.project.toolbox.find_pinned(tool)?.is_none() {
+                missing.push(tool);
+            }
+        }
         for (index, tool) in missing.iter().enumerate() {
             self.project
                 .say(format!("program {} of {}: {tool}", index + 1, missing.len()));
@@ -204,108 +132,43 @@ impl Testbed {
         Ok(())
     }
 
-    fn missing_programs(&self) -> Result<Vec<&str>> {
-        let mut missing = Vec::new();
-        for tool in self.programs() {
-            if self.project.toolbox.find_pinned(tool)?.is_none() {
-                missing.push(tool);
-            }
-        }
-        Ok(missing)
-    }
-
-    /// Removes what newer images and roots have taken the place of; what a container uses stays.
+    /// Removes what newer images and roots have replaced; what a container uses stays.
     fn remove_outdated(&self, debian: &Debian) -> Result<()> {
         let filter = format!("label={KEY_LABEL}");
         let prune = ["image", "prune", "--force", "--filter", &filter];
         self.docker.run(&Docker::step("remove outdated images", prune))?;
-        let list = Docker::step(
-            "list the Debian roots",
-            ["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
-        )
-        .args(["--filter", &filter, debian::REPOSITORY]);
-        for name in self
-            .docker
-            .run(&list)?
-            .stdout
-            .lines()
-            .filter(|name| *name != debian.image)
-        {
-            self.project
-                .runner
-                .try_run(&Docker::step(format!("remove {name}"), ["image", "rm", name]))?;
+        let list = [
+            "image",
+            "ls",
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+            "--filter",
+            &filter,
+        ];
+        let list = Docker::step("list the Debian roots", list)
+            .arg(debian::REPOSITORY)
+            .reads();
+        let roots = self.docker.run(&list)?.stdout;
+        for name in roots.lines().filter(|name| *name != debian.image) {
+            let remove = Docker::step(format!("remove {name}"), ["image", "rm", name]);
+            self.project.runner.try_run(&remove)?;
         }
         debian.remove_outdated_parts(self)
-    }
-
-    fn build_images(&self, entries: &[Entry], debian: &Debian) -> Result<()> {
-        let total = entries.len() as u64;
-        let mut progress = Progress::start("packing images", total, self.project.options.quiet);
-        let mut made = 0;
-        for entry in entries {
-            self.project.runner.cancel().check()?;
-            let name = self.image_name(entry)?;
-            progress.advance(&name);
-            let key = image::key(self, debian, entry)?;
-            let current = self
-                .docker
-                .image(&name)?
-                .is_some_and(|i| i.label(KEY_LABEL) == Some(&key));
-            if !current {
-                image::build(self, debian, entry, &name, &key)?;
-                made += 1;
-            }
-        }
-        progress.finish(&format!("{made} of {total} made anew"));
-        Ok(())
-    }
-
-    /// The commands that would make what is missing, as data; without Docker, all is missing.
-    pub fn plan(&self) -> Result<Vec<Step>> {
-        let toolbox = &self.project.toolbox;
-        let mut steps = Vec::new();
-        for tool in self.missing_programs()? {
-            let tool = toolbox.tool(tool)?;
-            steps.push(toolbox.build_step(tool, &toolbox.cache().join("tools").join(&tool.name)));
-        }
-        if !matches!(Debian::find(self), Ok(Some(_))) {
-            steps.push(debian::bootstrap_step(self, &self.cache().join("debian")));
-        }
-        let current = self.status().unwrap_or_default();
-        let is_current = |name: &String| current.iter().any(|image| image.name == *name && image.current);
-        let mut names = self.workload_images()?;
-        names.push(self.node_image()?);
-        names.retain(|name| !is_current(name));
-        steps.extend(
-            names
-                .iter()
-                .map(|name| Docker::step(format!("make {name}"), ["import", "ARCHIVE", name])),
-        );
-        Ok(steps)
-    }
-
-    /// The command that removes the images, as data; none where there are none.
-    pub fn removal(&self) -> Result<Vec<Step>> {
-        let ids = self.ids()?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let remove = Docker::step("remove the test bed's images", ["image", "rm", "--force"]);
-        Ok(vec![remove.args(ids).hint("cargo xtask cluster down")])
     }
 
     /// Removes the images from Docker and what the cache holds of them; the programs stay. Returns how
     /// many there were.
     pub fn remove(&self) -> Result<usize> {
-        let count = self.ids()?.len();
-        for step in self.removal()? {
-            self.docker.run(&step)?;
+        let ids = self.ids()?;
+        if !ids.is_empty() {
+            let remove = Docker::step("remove the test bed's images", ["image", "rm", "--force"]);
+            self.docker.run(&remove.args(&ids).hint("cargo xtask cluster down"))?;
         }
         let cache = self.cache();
-        if cache.is_dir() {
+        if cache.is_dir() && !self.plans() {
             fs_err::remove_dir_all(&cache)?;
         }
-        Ok(count)
+        Ok(ids.len())
     }
 
     /// The images in Docker that are ours, by id.
@@ -315,50 +178,7 @@ impl Testbed {
             "list the test bed's images",
             ["image", "ls", "--all", "--quiet", "--filter", &filter],
         );
-        let listed = self.docker.run(&list)?.stdout;
+        let listed = self.docker.run(&list.reads())?.stdout;
         Ok(listed.split_whitespace().map(str::to_owned).collect())
-    }
-
-    /// The cache of the test bed.
-    fn cache(&self) -> PathBuf {
-        self.project.toolbox.cache().join("testbed")
-    }
-
-    /// `docker import` of an archive as `name`, with changes in the words of a Dockerfile.
-    fn import(&self, archive: &Path, changes: &[String], name: &str) -> Result<()> {
-        let step = Docker::step(format!("import {name}"), ["import"])
-            .args(
-                changes
-                    .iter()
-                    .flat_map(|change| ["--change".to_owned(), change.clone()]),
-            )
-            .path_arg(archive)
-            .arg(name)
-            .timeout(Duration::from_secs(600));
-        self.docker.run(&step)?;
-        Ok(())
-    }
-}
-
-/// `ci/testbed`.
-pub fn folder(project: &Project) -> PathBuf {
-    project.workspace.root().join("ci/testbed")
-}
-
-/// A `LABEL` in the words of a Dockerfile, whose double quotes are those of JSON.
-fn label(key: &str, value: &str) -> Result<String> {
-    let value = serde_json::to_string(value).context("writing JSON")?;
-    // A newline or a variable would be read by Docker's parser.
-    let value = value.replace("\\n", " ").replace('$', "\\$");
-    Ok(format!("LABEL {key}={value}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_survives_dockers_parser() {
-        assert_eq!(label("k", "a=1\nb \"2\" $c").unwrap(), r#"LABEL k="a=1 b \"2\" \$c""#);
     }
 }

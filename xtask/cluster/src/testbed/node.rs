@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kit::progress::Progress;
-use kit::run_dir::RunDir;
-use kit::step::{Cancel, Runner, Step};
+use kit::step::{Runner, Step};
 use serde::Deserialize;
 
 use crate::docker::Docker;
 use crate::testbed::archive::Archive;
+use crate::testbed::base::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, folder, label, layout_key};
 use crate::testbed::debian::Debian;
-use crate::testbed::key::Key;
-use crate::testbed::{KEY_LABEL, MODULE_LABEL, PACKAGES_LABEL, Testbed, folder, image, label};
+use crate::testbed::image;
 
 /// Programs that lie in the node itself rather than in an image.
 pub const PROGRAMS: [&str; 3] = ["kubelet", "kubeadm", "kubectl"];
@@ -35,15 +33,10 @@ const KIND_FILES: &str = "images/base/files";
 /// The Go file that holds kind's storage manifest as a string.
 const STORAGE_SOURCE: &str = "pkg/build/nodeimage/const_storage.go";
 
-/// The name of the node image.
-pub fn name(testbed: &Testbed) -> Result<String> {
-    Ok(format!("tempo-stack/kind-node:v{}", testbed.kubernetes()?))
-}
-
 /// What the node image is made of.
 pub fn key(testbed: &Testbed, debian: &Debian) -> Result<String> {
     let toolbox = &testbed.project.toolbox;
-    let mut key = Key::of_layout()
+    let mut key = layout_key()
         .text("debian", &debian.id)
         .text("kind", &toolbox.build_id("kind")?);
     for program in PROGRAMS {
@@ -58,27 +51,23 @@ pub fn key(testbed: &Testbed, debian: &Debian) -> Result<String> {
     Ok(key.finish())
 }
 
-/// Makes the node image unless Docker has it, made of the same things.
+/// Builds the node image unless Docker has it up to date.
 pub fn build(testbed: &Testbed, debian: &Debian) -> Result<()> {
-    let name = name(testbed)?;
+    let name = testbed.node_image()?;
     let key = key(testbed, debian)?;
-    if testbed
-        .docker
-        .image(&name)?
-        .is_some_and(|i| i.label(KEY_LABEL) == Some(&key))
-    {
+    if testbed.has(&name, &key)? {
         return Ok(());
     }
-    testbed.build_images(&testbed.recipe.node, debian)?;
-    let work = RunDir::create(&testbed.cache(), "node")?;
-    let mut progress = Progress::start(format!("node image {name}"), 6, testbed.project.options.quiet);
+    image::build_all(testbed, &testbed.recipe.node, debian)?;
+    let work = testbed.work("node")?;
+    let mut progress = testbed.project.progress(format!("node image {name}"), 6);
     progress.advance("kind's files and the programs");
     let overlay = overlay(testbed, work.path())?;
     progress.advance("saving the images of Kubernetes");
     let images = save_images(testbed, work.path())?;
     progress.advance("starting a container");
     // What a killed run left.
-    testbed.docker.remove(&removal(BUILDER))?;
+    testbed.docker.remove(&removal())?;
     let builder = Container::start(testbed, debian)?;
     progress.advance("copying");
     builder.copy(&overlay, "/overlay.tar")?;
@@ -93,7 +82,7 @@ pub fn build(testbed: &Testbed, debian: &Debian) -> Result<()> {
     progress.advance("committing");
     builder.commit(&changes(testbed, debian, &key)?, &name)?;
     drop(builder);
-    progress.finish("made");
+    progress.finish("built");
     Ok(())
 }
 
@@ -120,7 +109,10 @@ fn changes(testbed: &Testbed, debian: &Debian, key: &str) -> Result<Vec<String>>
 /// Everything that goes over the Debian root, as one archive.
 fn overlay(testbed: &Testbed, work: &Path) -> Result<PathBuf> {
     let source = kind_source(testbed)?;
-    let tree = work.join("tree");
+    let (tree, path) = (work.join("tree"), work.join("overlay.tar"));
+    if testbed.plans() {
+        return Ok(path);
+    }
     let write = |path: &str, content: &[u8]| -> Result<()> {
         let path = tree.join(path);
         let dir = path.parent().context("a path below the tree")?;
@@ -141,7 +133,7 @@ fn overlay(testbed: &Testbed, work: &Path) -> Result<PathBuf> {
     write(&format!("etc/systemd/system/{unit}"), &ours(unit)?)?;
     write("usr/local/sbin/runc-caps", &ours("runc-caps")?)?;
     write("setup-node.sh", &ours("setup-node.sh")?)?;
-    let mut archive = Archive::create(&work.join("overlay.tar"))?;
+    let mut archive = Archive::create(&path)?;
     archive.tree(&source.join(KIND_FILES)).context("packing kind's files")?;
     archive.tree(&tree).context("packing our files")?;
     for program in PROGRAMS {
@@ -150,7 +142,8 @@ fn overlay(testbed: &Testbed, work: &Path) -> Result<PathBuf> {
             .program(&built, &format!("/usr/bin/{program}"))
             .with_context(|| format!("packing {program}"))?;
     }
-    archive.finish()
+    archive.finish()?;
+    Ok(path)
 }
 
 /// The folder of kind's module, downloaded if need be and verified by go.sum.
@@ -167,6 +160,9 @@ fn kind_source(testbed: &Testbed) -> Result<PathBuf> {
         .env("GOWORK", "off")
         .timeout(Duration::from_secs(600));
     let output = testbed.project.runner.run(&step)?;
+    if testbed.plans() {
+        return Ok(PathBuf::new());
+    }
     let module: Module = serde_json::from_str(&output.stdout).context("reading what `go mod download` printed")?;
     Ok(module.dir)
 }
@@ -223,41 +219,41 @@ fn save_images(testbed: &Testbed, work: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn removal(container: &str) -> Step {
-    Docker::step("remove the builder", ["rm", "--force", "--volumes", container])
+fn removal() -> Step {
+    Docker::step("remove the builder", ["rm", "--force", "--volumes", BUILDER])
 }
 
 /// The container in which the node is put together; it goes when this is dropped.
 struct Container {
-    id: String,
     docker: Docker,
+    /// That of the clean-up, which also happens after Ctrl-C.
+    last: Runner,
 }
 
 impl Container {
     fn start(testbed: &Testbed, debian: &Debian) -> Result<Container> {
-        let step = Docker::step(
-            "start the builder",
-            ["run", "--detach", "--privileged", "--network", "none"],
-        )
-        .args([
+        let run = [
+            "run",
+            "--detach",
+            "--privileged",
+            "--network",
+            "none",
             "--name",
             BUILDER,
-            "--entrypoint",
-            "/bin/sleep",
-            &debian.image,
-            "infinity",
-        ]);
-        let id = testbed.docker.run(&step)?.stdout.trim().to_owned();
+        ];
+        let step = Docker::step("start the builder", run);
+        let step = step.args(["--entrypoint", "/bin/sleep", &debian.image, "infinity"]);
+        testbed.docker.run(&step)?;
         Ok(Container {
-            id,
             docker: testbed.docker.clone(),
+            last: testbed.project.runner.uncancelled(),
         })
     }
 
     fn copy(&self, from: &Path, to: &str) -> Result<()> {
         let step = Docker::step(format!("copy {to}"), ["cp"])
             .path_arg(from)
-            .arg(format!("{}:{to}", self.id))
+            .arg(format!("{BUILDER}:{to}"))
             .timeout(Duration::from_secs(300));
         self.docker.run(&step)?;
         Ok(())
@@ -266,7 +262,7 @@ impl Container {
     fn exec(&self, script: &str, env: &[String]) -> Result<()> {
         let step = Docker::step(format!("in the node: {script}"), ["exec"])
             .args(env.iter().flat_map(|pair| ["--env", pair]))
-            .args([self.id.as_str(), "bash", "-euc", script])
+            .args([BUILDER, "bash", "-euc", script])
             .timeout(Duration::from_secs(600));
         self.docker.run(&step)?;
         Ok(())
@@ -275,7 +271,7 @@ impl Container {
     fn commit(&self, changes: &[String], name: &str) -> Result<()> {
         let step = Docker::step(format!("commit {name}"), ["commit"])
             .args(changes.iter().flat_map(|change| ["--change", change]))
-            .args([self.id.as_str(), name])
+            .args([BUILDER, name])
             .timeout(Duration::from_secs(600));
         self.docker.run(&step)?;
         Ok(())
@@ -284,8 +280,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // A runner of its own: this also happens after Ctrl-C.
-        let _ = Runner::new(Cancel::default(), false).try_run(&removal(&self.id));
+        let _ = self.last.try_run(&removal());
     }
 }
 

@@ -7,13 +7,11 @@ use anyhow::{Context, Result};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-/// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// What the names of images begin with.
     pub repository: String,
-    /// What comes from Debian.
     pub debian: DebianRecipe,
     /// Images inside the node image.
     pub node: Vec<Entry>,
@@ -23,17 +21,14 @@ pub struct Recipe {
     pub pulled: Vec<Pulled>,
 }
 
-/// See [`Recipe`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pulled {
-    /// Its Kubernetes version.
     pub kubernetes: Version,
     /// Its name, with its digest.
     pub node: String,
 }
 
-/// See [`Recipe`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DebianRecipe {
@@ -45,7 +40,6 @@ pub struct DebianRecipe {
     pub parts: BTreeMap<String, Vec<String>>,
 }
 
-/// One image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -64,7 +58,6 @@ pub struct Entry {
     /// Where the program lies in it.
     #[serde(default)]
     pub path: Option<String>,
-    /// Its entry point.
     #[serde(default)]
     pub entrypoint: Vec<String>,
     /// Its user, as `uid:gid`.

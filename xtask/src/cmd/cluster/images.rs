@@ -11,22 +11,22 @@ use crate::ctx::Ctx;
 
 /// Builds the images of the offline test bed: a kind node and the programs that the charts install.
 ///
-/// Programs are built from the Go modules below ci/tools, all else comes from Debian; nothing is pulled
-/// from an image registry. What is current is not made again, and an interrupted run goes on where it
-/// stopped. Making the Debian root needs root and debootstrap (ci/testbed/docker.sh installs it);
-/// XTASK_DEBIAN_MIRROR names another mirror than Debian's own.
+/// Programs are built from the Go modules in ci/tools, everything else comes from Debian; nothing is pulled
+/// from an image registry. Current images are not rebuilt, and an interrupted run resumes where it
+/// stopped. The Debian root needs root privileges and debootstrap (ci/testbed/docker.sh installs it);
+/// XTASK_DEBIAN_MIRROR names a mirror to use instead of Debian's own.
 ///
 /// The first run takes about 15 minutes on two cores, most of it for the programs of Kubernetes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask cluster images\n  cargo xtask cluster images --list --format json")]
 pub struct ImagesArgs {
-    /// Build nothing, show each image and whether it is current.
+    /// Show each image and whether it is current, and build nothing.
     #[arg(long, conflicts_with_all = ["refresh", "remove"])]
     list: bool,
-    /// Take today's Debian packages.
+    /// Rebuild the Debian root with the newest packages.
     #[arg(long, conflicts_with = "remove")]
     refresh: bool,
-    /// Remove the images from Docker; the built programs stay in the cache.
+    /// Remove the images from Docker; the programs stay in the cache.
     #[arg(long)]
     remove: bool,
 }
@@ -34,20 +34,20 @@ pub struct ImagesArgs {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &ImagesArgs) -> Result<()> {
     let testbed = Testbed::read(ctx)?;
-    if ctx.args.dry_run && !args.remove {
-        return ctx.print_plan(&testbed.plan()?);
-    }
     Docker::new(ctx.runner.clone()).info()?;
     if args.remove {
-        if ctx.args.dry_run {
-            return ctx.print_plan(&testbed.removal()?);
-        }
         let removed = testbed.remove()?;
+        if ctx.runner.plans() {
+            return ctx.print_planned();
+        }
         return ctx.conclude(&removed, format!("{removed} images removed"));
     }
     if !args.list {
         let started = Instant::now();
         testbed.build(args.refresh)?;
+        if ctx.runner.plans() {
+            return ctx.print_planned();
+        }
         ctx.say(format!(
             "the test bed's images are current ({:.0} s)",
             started.elapsed().as_secs_f64()

@@ -10,8 +10,7 @@ use crate::ctx::Ctx;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  export KUBECONFIG=$(cargo xtask cluster kubeconfig)")]
 pub struct KubeconfigArgs {
-    /// Also add the cluster to your own kubeconfig and make it the current context there; `cluster down`
-    /// takes it out again.
+    /// Also add the cluster to your own kubeconfig as the current context, until `cluster down`.
     #[arg(long)]
     merge: bool,
 }
@@ -19,17 +18,15 @@ pub struct KubeconfigArgs {
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &KubeconfigArgs) -> Result<()> {
     let path = cluster.kubeconfig();
-    if ctx.args.dry_run && args.merge {
-        return ctx.print_plan(&[cluster.merge_step()?]);
+    cluster.require_ours()?;
+    if !path.is_file() {
+        cluster.write_kubeconfig()?;
     }
-    if !ctx.args.dry_run {
-        cluster.require_ours()?;
-        if !path.is_file() {
-            cluster.write_kubeconfig()?;
-        }
-        if args.merge {
-            cluster.merge()?;
-        }
+    if args.merge {
+        cluster.merge()?;
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     let path = path.display().to_string();
     ctx.print(&path, &path)

@@ -8,8 +8,8 @@ use crate::ctx::Ctx;
 
 /// Copies images from Docker into the cluster's nodes.
 ///
-/// An image that is there already is not copied again. Pods find it under the same name; with the pull
-/// policy IfNotPresent nothing is pulled.
+/// Images that are there already are skipped. Pods find an image under its name; with the pull policy
+/// IfNotPresent nothing is pulled.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask cluster load localhost/tempo-stack/tempo:2.9.0")]
 pub struct LoadArgs {
@@ -20,12 +20,12 @@ pub struct LoadArgs {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &LoadArgs) -> Result<()> {
-    if ctx.args.dry_run {
-        return ctx.print_plan(&[cluster.load_step(&args.images)?]);
-    }
     cluster.require_ours()?;
     let copied = cluster.load(&args.images)?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     let there = args.images.len() - copied;
     let document = serde_json::json!({"loaded": copied, "there": there});
-    ctx.conclude(&document, format!("{copied} loaded, {there} were there"))
+    ctx.conclude(&document, format!("{copied} loaded, {there} were there already"))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster logs`: gathers what the cluster can tell.
+//! `cargo xtask cluster logs`: gathers the cluster's logs and objects.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,11 +6,11 @@ use cluster::kind::Cluster;
 
 use crate::ctx::Ctx;
 
-/// Gathers the cluster's logs and prints the folder.
+/// Gathers the cluster's logs and objects and prints the folder.
 ///
 /// kind's own export comes first (systemd's journal, the kubelet, the node's containers), then what the
-/// API knows: nodes, pods, volumes, events, and the log of each container, of its previous run too.
-/// What could not be had is named and is no error.
+/// API server knows: nodes, pods, volumes, events, and each container's log and that of its previous run.
+/// Anything unavailable is named and is not an error.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask cluster logs --artifacts /tmp/logs")]
 pub struct LogsArgs {}
@@ -18,11 +18,11 @@ pub struct LogsArgs {}
 /// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &LogsArgs) -> Result<()> {
     let dir = ctx.artifacts("cluster-logs");
-    if ctx.args.dry_run {
-        return ctx.print_plan(&[cluster.export_step(&dir)?]);
-    }
     cluster.require_ours()?;
     let missing = cluster.logs(&dir)?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     for line in &missing {
         ctx.say(format!("missing: {line}"));
     }

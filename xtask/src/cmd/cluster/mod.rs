@@ -16,11 +16,11 @@ use crate::ctx::Ctx;
 
 /// Runs a kind cluster of our own, with images from a registry or from the offline test bed.
 ///
-/// A cluster is ours by its name and by a label on its network; any other is left alone. The user's
-/// kubeconfig is left alone too: `cargo xtask cluster kubeconfig` prints the path of the cluster's.
+/// A cluster is ours by its name and by a label on its network; any other is left alone. So is your own
+/// kubeconfig: `cargo xtask cluster kubeconfig` prints the path of the cluster's.
 ///
-/// Where no registry answers, images come from the offline test bed: Go modules verified by go.sum and
-/// Debian packages verified by apt's keys. They have names of their own, below localhost/tempo-stack.
+/// Where no registry can be reached, images come from the offline test bed: Go modules verified by go.sum
+/// and Debian packages verified by apt's keys. They have names of their own, below localhost/tempo-stack.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  bash ci/testbed/docker.sh   # Debian, root: installs and starts Docker\n  \

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster status`: what the cluster is and what isn't ready.
+//! `cargo xtask cluster status`: the cluster's nodes, and what isn't ready.
 
 use anyhow::Result;
 use clap::Args;
@@ -61,7 +61,7 @@ pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &StatusArgs) -> Result<()> {
     }
     Err(Failure::findings(
         format!("the cluster {} is not ready", shown.name),
-        "`cargo xtask cluster up` repairs or replaces it",
+        "`cargo xtask cluster up` waits for it, and replaces it if it stays so",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster up`: makes the cluster, or makes sure that it is healthy.
+//! `cargo xtask cluster up`: creates the cluster, or makes sure that it is healthy.
 
 use std::time::Instant;
 
@@ -10,15 +10,16 @@ use semver::Version;
 
 use crate::ctx::Ctx;
 
-/// Makes the cluster and waits until it is ready; a healthy one is used again.
+/// Creates the cluster and waits until it is ready; a healthy one is reused.
 ///
-/// A stopped cluster is started, a sick one or one made of something else is replaced: what ran in it
-/// is gone then. A failure or Ctrl-C leaves nothing half made. Where the images are the test bed's, they
-/// are built first if need be and the workload images are loaded.
+/// A stopped cluster is started. One that stays unready for a minute or was created with other settings is
+/// replaced, and what ran in it is lost; after any other error it stays as it was. A creation that fails or
+/// is interrupted leaves nothing behind. Images of the test bed are built first where they are missing or
+/// out of date, and the workloads' are loaded.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask cluster up --format json")]
 pub struct UpArgs {
-    /// Where images come from; `auto` takes the test bed where no registry answers.
+    /// Where images come from; `auto` takes the test bed where no registry can be reached.
     #[arg(long, value_enum, env = "XTASK_CLUSTER_IMAGES", default_value_t = Images::Auto)]
     images: Images,
     /// The Kubernetes version, in full [default: what ci/testbed/testbed.yaml says].
@@ -36,11 +37,11 @@ pub fn run(ctx: &Ctx, cluster: &Cluster, args: &UpArgs) -> Result<()> {
         kubernetes: args.kubernetes.clone(),
         node_image: args.node_image.clone(),
     };
-    if ctx.args.dry_run {
-        return ctx.print_plan(&cluster.plan(&wanted)?);
-    }
     let started = Instant::now();
     let running = cluster.up(&wanted)?;
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     ctx.say(format!(
         "cluster {} {} in {:.0} s",
         running.name,

@@ -1,4 +1,4 @@
-//! What a kind cluster needs, and which way its images would come.
+//! What a kind cluster needs, and where its images would come from.
 
 use std::path::Path;
 
@@ -13,12 +13,11 @@ use kit::failure::{Kind, kind_of, remedy_of};
 use super::{Finding, space};
 use crate::ctx::Ctx;
 
-/// All findings. What is missing is a hint, since most commands need no cluster; with `needed` it is a
-/// problem.
+/// What is missing is a hint, since most commands need no cluster; with `needed` it is a problem.
 pub fn findings(ctx: &Ctx, needed: bool) -> Result<Vec<Finding>> {
     let docker = Docker::new(ctx.runner.clone()).info();
     let mut found = vec![engine(&docker)];
-    found.push(capabilities(&host::missing_capabilities()?, docker.as_ref().ok()));
+    found.push(capabilities(host::missing_capabilities()?, docker.as_ref().ok()));
     found.extend(host::INOTIFY.map(|(setting, least)| inotify(setting, host::inotify(setting), least)));
     if let Ok(info) = &docker {
         found.push(cgroups(info));
@@ -52,32 +51,23 @@ fn cgroups(info: &Info) -> Finding {
 }
 
 /// Privileged containers get every capability that runc knows: one that the machine lacks fails them.
-fn capabilities(missing: &[&str], docker: Option<&Info>) -> Finding {
+fn capabilities(missing: u64, docker: Option<&Info>) -> Finding {
     let what = "capabilities";
-    let adapts = docker.is_some_and(|info| info.default_runtime == "caps");
-    let others: Vec<&str> = missing
-        .iter()
-        .copied()
-        .filter(|name| *name != host::SYS_RESOURCE)
-        .collect();
-    if missing.is_empty() {
-        Finding::ok(what, "all there for privileged containers")
-    } else if !others.is_empty() {
-        let detail = format!("missing: {}; privileged containers can't start", missing.join(", "));
-        let remedy = "run it where these are not taken away: `capsh --print` shows the bounding set";
-        Finding::problem(Kind::Environment, what, detail, remedy)
-    } else if adapts {
-        let detail = format!("missing: {}; Docker's runtime `caps` does without", missing.join(", "));
-        Finding::ok(what, detail)
-    } else {
-        let detail = format!(
-            "missing: {}; privileged containers need a runtime that does without",
-            missing.join(", ")
-        );
-        // A Docker that answers is not started again.
-        let stop = if docker.is_some() { "stop Docker, then " } else { "" };
-        Finding::problem(Kind::Environment, what, detail, format!("{stop}{START_DOCKER}"))
+    if missing == 0 {
+        return Finding::ok(what, "all present for privileged containers");
     }
+    if missing != host::SYS_RESOURCE {
+        let detail = format!("some are missing (`capsh --decode={missing:x}`); privileged containers can't start");
+        let remedy = "run it where they are not dropped: `capsh --print` shows the bounding set";
+        return Finding::problem(Kind::Environment, what, detail, remedy);
+    }
+    if docker.is_some_and(|info| info.default_runtime == "caps") {
+        return Finding::ok(what, "missing: CAP_SYS_RESOURCE; Docker's runtime `caps` does without");
+    }
+    // A Docker that answers is not started again.
+    let stop = if docker.is_some() { "stop Docker, then " } else { "" };
+    let detail = "missing: CAP_SYS_RESOURCE; privileged containers need a runtime that does without";
+    Finding::problem(Kind::Environment, what, detail, format!("{stop}{START_DOCKER}"))
 }
 
 fn inotify(setting: &str, value: Option<u64>, least: u64) -> Finding {
@@ -86,15 +76,15 @@ fn inotify(setting: &str, value: Option<u64>, least: u64) -> Finding {
         Some(value) if value < least => Finding::problem(
             Kind::Environment,
             what,
-            format!("{value}; pods fail with \"too many open files\" where it runs out, kind asks for {least}"),
+            format!("{value}; pods fail with \"too many open files\" when it runs out, kind asks for {least}"),
             format!("as root: sysctl fs.inotify.{setting}={least}"),
         ),
         Some(value) => Finding::ok(what, value.to_string()),
-        None => Finding::ok(what, "no limit to read"),
+        None => Finding::ok(what, "this kernel has no such limit"),
     }
 }
 
-/// Which way images come, why, and whether that way is open.
+/// Where images come from, why, and what is missing for it.
 fn images(ctx: &Ctx) -> Result<Vec<Finding>> {
     let what = "cluster images";
     let choice = Cluster::named(ctx, DEFAULT_NAME)?.choose(&Wanted::default())?;
@@ -119,10 +109,15 @@ fn images(ctx: &Ctx) -> Result<Vec<Finding>> {
 fn root(is_root: bool) -> Finding {
     let what = "root";
     if is_root {
-        return Finding::ok(what, "as `cluster images` needs it");
+        return Finding::ok(what, "`cluster images` may build the Debian root");
     }
     let remedy = "run `cargo xtask cluster images` as root once; the images stay in Docker";
-    Finding::problem(Kind::Environment, what, "the test bed's Debian root needs it", remedy)
+    Finding::problem(
+        Kind::Environment,
+        what,
+        "building the test bed's Debian root needs it",
+        remedy,
+    )
 }
 
 fn debootstrap(path: &Path) -> Finding {
@@ -148,20 +143,21 @@ mod tests {
 
     #[test]
     fn a_missing_capability_is_a_problem_unless_dockers_runtime_does_without() {
-        let missing = [host::SYS_RESOURCE];
-        let plain = capabilities(&missing, Some(&info("runc")));
+        let missing = host::SYS_RESOURCE;
+        let plain = capabilities(missing, Some(&info("runc")));
         assert_eq!((plain.state, plain.kind), (State::Problem, Some(Kind::Environment)));
         assert!(plain.detail.contains("CAP_SYS_RESOURCE") && plain.remedy.contains("docker.sh"));
-        assert_eq!(capabilities(&missing, Some(&info("caps"))).state, State::Ok);
-        assert_eq!(capabilities(&missing, None).state, State::Problem);
-        assert_eq!(capabilities(&[], None).state, State::Ok);
+        assert_eq!(capabilities(missing, Some(&info("caps"))).state, State::Ok);
+        assert_eq!(capabilities(missing, None).state, State::Problem);
+        assert_eq!(capabilities(0, None).state, State::Ok);
     }
 
     #[test]
     fn a_capability_that_the_runtime_does_not_make_up_for_is_not_promised() {
-        let finding = capabilities(&["CAP_SYS_ADMIN", host::SYS_RESOURCE], Some(&info("caps")));
+        // With CAP_SYS_ADMIN.
+        let finding = capabilities(host::SYS_RESOURCE | 1 << 21, Some(&info("caps")));
         assert_eq!(finding.state, State::Problem);
-        assert!(finding.detail.contains("CAP_SYS_ADMIN"));
+        assert!(finding.detail.contains("--decode=1200000"));
     }
 
     #[test]

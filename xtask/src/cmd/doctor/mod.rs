@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: whether this machine can do it, and what to do where it can't.
+//! `cargo xtask doctor`: what this machine lacks, and what to do about it.
 
 mod cluster;
 
@@ -34,9 +34,9 @@ const UP_PORTS: [(u16, &str); 8] = [
 
 /// Checks what the other commands need: tools, disk, ports, and Docker for a cluster.
 ///
-/// For each problem it names the remedy. Exit code 3 if a tool can't be had, 4 if the machine lacks
-/// something, 0 if there are only hints. It says, too, where the images of a kind cluster would come
-/// from and why.
+/// For each problem it names the remedy. Exit code 3 if a tool is unavailable, 4 if the machine lacks
+/// something, 0 if there are only hints. It also says where the images of a kind cluster would come from,
+/// and why.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask doctor --format json\n  cargo xtask doctor --cluster")]
 pub struct DoctorArgs {
@@ -53,7 +53,7 @@ enum State {
     Problem,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: String,
@@ -129,7 +129,7 @@ pub fn run(ctx: &Ctx, args: &DoctorArgs) -> Result<()> {
             Err(Failure::err(
                 kind,
                 format!("{} problems: {names}", problems.len()),
-                "do what the lines above say",
+                "follow the remedies above",
             ))
         }
     }
@@ -152,12 +152,15 @@ fn table(findings: &[Finding]) -> String {
 }
 
 fn git(ctx: &Ctx) -> Finding {
-    match ctx.runner.run(&Step::new("git version", "git").arg("--version")) {
+    match ctx
+        .runner
+        .run(&Step::new("git version", "git").arg("--version").reads())
+    {
         Ok(output) => Finding::ok("git", output.stdout.trim()),
         Err(error) => Finding::hint(
             "git",
             error.to_string(),
-            "install git: `package` takes the commit's time from it",
+            "install git: `package` reads the commit's time with it",
         ),
     }
 }
@@ -207,14 +210,14 @@ fn space(path: &Path, needed: u64, what: &str, remedy: &str) -> Finding {
 fn port((port, purpose): (u16, &str)) -> Finding {
     let what = format!("port {port}");
     let address = (Ipv4Addr::UNSPECIFIED, port);
-    // As `up` looks: a port must be free for both.
+    // As `up` does: a port must be free for both.
     if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
         Finding::ok(what, format!("free for {purpose}"))
     } else {
         let remedy = format!(
-            "only `cargo xtask up` wants it: stop what `ss -tulnp | grep :{port}` shows, or use `up --free-ports`"
+            "only `cargo xtask up` needs it: stop what `ss -tulnp | grep :{port}` shows, or use `up --free-ports`"
         );
-        Finding::hint(what, format!("taken, wanted for {purpose}"), remedy)
+        Finding::hint(what, format!("in use; {purpose} would listen there"), remedy)
     }
 }
 

@@ -39,7 +39,7 @@ pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<(Target, Images)> {
     Ok((target, images))
 }
 
-/// Keeps the logs of our cluster, its nodes' too: a scenario failed in it.
+/// Saves the logs of our cluster and of its nodes after a failed scenario.
 pub fn logs(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
     let folder = ctx.artifacts("e2e").join("cluster");
     let missing = Cluster::named(ctx, &args.cluster)?.logs(&folder)?;

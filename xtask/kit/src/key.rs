@@ -1,4 +1,4 @@
-//! Keys: a short digest over all that decides what a thing becomes.
+//! Keys: a short digest of all that decides what a thing becomes.
 
 use std::path::Path;
 
@@ -10,20 +10,17 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Default)]
 pub struct Key(Sha256);
 
-/// Raised when the code that makes images changes what they hold; all else that decides is fed.
-const LAYOUT: &str = "1";
-
 impl Key {
-    /// A key of something that our code makes: another layout gives another key.
-    pub fn of_layout() -> Key {
-        Key::default().text("layout", LAYOUT)
+    /// Feeds a named content. Lengths keep neighbours apart.
+    pub fn bytes(mut self, name: &str, content: &[u8]) -> Key {
+        self.0.update(format!("{name} {}\n", content.len()));
+        self.0.update(content);
+        self
     }
 
-    /// Feeds a named text. Lengths keep neighbours apart.
-    pub fn text(mut self, name: &str, text: &str) -> Key {
-        self.0.update(format!("{name} {}\n", text.len()));
-        self.0.update(text);
-        self
+    /// Feeds a named text.
+    pub fn text(self, name: &str, text: &str) -> Key {
+        self.bytes(name, text.as_bytes())
     }
 
     /// Feeds a named value as JSON.
@@ -32,17 +29,21 @@ impl Key {
         Ok(self.text(name, &text))
     }
 
-    /// Feeds a file.
+    /// Feeds a file by its name without the folder.
     pub fn file(self, path: &Path) -> Result<Key> {
-        let text = fs_err::read_to_string(path)?;
-        Ok(self.text(&path.file_name().unwrap_or_default().to_string_lossy(), &text))
+        let content = fs_err::read(path)?;
+        Ok(self.bytes(&path.file_name().unwrap_or_default().to_string_lossy(), &content))
     }
 
     /// The first 16 hexadecimal digits.
     pub fn finish(self) -> String {
-        let digest = self.0.finalize();
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&self.0.finalize()[..8])
     }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
