@@ -29,7 +29,8 @@ pub const SBOM_TYPE: &str = "application/vnd.cyclonedx+json";
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Pushes what `package` wrote to an OCI registry: the chart with its .prov by `helm push`, its SBOM and
-/// its provenance statement as artifacts that refer to it, and, with --cosign-key, a cosign signature.
+/// its provenance statement as attachments that refer to it, and, with --cosign-key, cosign signatures of the
+/// chart and of the statement.
 ///
 /// All archives are judged before the first is pushed. Refused are: a dirty tree, a file:// dependency,
 /// a version below the published ones, a published version with other files, a tag of this release at
