@@ -348,7 +348,7 @@ const BAD_INPUTS: &[BadInput] = &[
         "empty index",
         |r| write_index(r, ""),
         1,
-        "site/index.yaml is no chart index",
+        "site/index.yaml is not a chart index",
     ),
     (
         "index cut off",
@@ -357,13 +357,13 @@ const BAD_INPUTS: &[BadInput] = &[
             write_index(r, &text[..text.len() / 2]);
         },
         1,
-        "site/index.yaml is no chart index",
+        "site/index.yaml is not a chart index",
     ),
     (
         "an error page instead of the index",
         |r| write_index(r, "<html>\n<body>404: not here</body>\n"),
         1,
-        "site/index.yaml is no chart index",
+        "site/index.yaml is not a chart index",
     ),
     (
         "index that can't be read",
@@ -400,7 +400,7 @@ fn each_bad_input_has_its_own_message_and_no_file_is_written() {
     }
     let repo = packaged();
     let shown = expect(&repo.xtask(&["release", "index", "site", "--url", "oci://x"]), 2);
-    assert!(shown.contains("no address of a web server") && !repo.dir.join("site").exists());
+    assert!(shown.contains("not the address of a web server") && !repo.dir.join("site").exists());
 }
 
 /// A name, what happens after 0.1.0 was published, the exit code, and the plan's lines.

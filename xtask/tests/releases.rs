@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use keys::{Home, Recipe, USUAL};
-use registry::{Door, Options, PASSWORD, Registry, USER, tool};
+use registry::{Options, PASSWORD, Proxy, Registry, USER, tool};
 use repo::{Repo, expect, text, verify};
 
 const SECURE: Options = Options {
@@ -320,8 +320,8 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
     while !finished {
         let temp = tempfile::tempdir().unwrap();
         let registry = Registry::start(temp.path(), &OPEN);
-        let door = Door::to(&registry);
-        let to = format!("oci://{}/x", door.host);
+        let proxy = Proxy::to(&registry);
+        let to = format!("oci://{}/x", proxy.host);
         let push = [
             "release",
             "push",
@@ -335,7 +335,7 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
         for tag in prepared.git(&["tag"]).lines() {
             prepared.git(&["tag", "-d", tag]);
         }
-        door.let_through(steps);
+        proxy.let_through(steps);
         let mut child = prepared
             .command(env!("CARGO_BIN_EXE_xtask"))
             .args(push)
@@ -345,7 +345,7 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
             .unwrap();
         // At the first request that may not write any more, the process dies as by a power cut.
         loop {
-            if door.is_shut() {
+            if proxy.is_shut() {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 break;
@@ -357,7 +357,7 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        door.let_through(usize::MAX);
+        proxy.let_through(usize::MAX);
         let output = prepared.xtask(&[&["--format", "json"][..], &push].concat());
         expect(&output, 0);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -299,7 +299,7 @@ fn folder(chart: &Chart) -> String {
 }
 
 /// The folders, beside the chart's own, that its dependencies come from.
-pub fn local_dependencies(chart: &Chart) -> Vec<String> {
+fn local_dependencies(chart: &Chart) -> Vec<String> {
     let folders = chart.metadata.dependencies.iter();
     folders
         .filter_map(|d| d.repository.strip_prefix("file://../"))

@@ -223,7 +223,7 @@ pub fn with_isolated_home(mut step: Step, home: &Path) -> Step {
 }
 
 /// `helm package` of a folder, into `out`.
-pub fn package_step(helm: &Helm, chart: &Chart, folder: &Path, out: &Path, epoch: u64) -> Step {
+fn package_step(helm: &Helm, chart: &Chart, folder: &Path, out: &Path, epoch: u64) -> Step {
     helm.step(format!("helm package {}", chart.name()))
         .arg("package")
         .path_arg(folder)

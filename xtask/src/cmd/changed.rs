@@ -37,7 +37,7 @@ pub struct ChangedArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     charts: Vec<Changed>,
-    /// Charts that were there at the base under a name that is no more.
+    /// Charts that were there at the base under a name that is gone.
     removed: Vec<String>,
     matrix: Matrix,
 }

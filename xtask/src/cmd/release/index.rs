@@ -41,7 +41,7 @@ pub struct IndexArgs {
     /// The folder that `package` wrote to [default: dist in the workspace].
     #[arg(long, value_name = "FROM")]
     from: Option<PathBuf>,
-    /// Drop the entries whose archives are no more in DIR.
+    /// Drop the entries whose archives are no longer in DIR.
     #[arg(long)]
     prune: bool,
     /// Commit DIR, a git checkout, and push it; where others pushed first, merge anew on what they pushed.
@@ -74,7 +74,7 @@ struct Report {
 pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     if !(args.url.starts_with("https://") || args.url.starts_with("http://")) {
         return Err(Failure::usage(
-            format!("--url {} is no address of a web server", args.url),
+            format!("--url {} is not the address of a web server", args.url),
             "write it as https://HOST/PATH; charts for a registry go there with `cargo xtask release push`",
         ));
     }
