@@ -1,12 +1,14 @@
 //! What proves the tempo-stack charts: real traces through the real stack.
 //!
-//! One direction: a [`scenario`] asks its [`env`](run::Env) for a stack of a [`backend`], a [`client`]
+//! One direction: a [`scenario`] asks its [`env`] for a stack of a [`backend`], a [`client`]
 //! sends what the [`model`] describes and reads it back, the model says what is lost or changed, and
 //! [`run`] gathers the verdicts into a [`report`].
 
+pub mod admission;
 pub mod backend;
 pub mod client;
 pub mod diagnostics;
+pub mod env;
 pub mod model;
 pub mod ports;
 pub mod report;

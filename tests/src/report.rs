@@ -22,9 +22,11 @@ pub enum Status {
     Failed,
     /// It could not be asked on this backend; the detail says why.
     Skipped,
+    /// A number that nobody judges: it can't fail.
+    Measured,
 }
 
-/// One thing that was asked of the stack.
+/// One thing that was asked of the stack, or measured of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     /// What was asked.
@@ -41,17 +43,60 @@ pub struct Check {
     pub unit: Option<String>,
 }
 
+impl Check {
+    /// The value with its unit, and the detail.
+    fn seen(&self) -> String {
+        let value = self.value.zip(self.unit.as_ref());
+        let value = value.map(|(value, unit)| format!("{value} {unit}")).unwrap_or_default();
+        let parts = [value.as_str(), &self.detail];
+        parts
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
 /// One scenario's outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct ScenarioReport {
     /// The scenario.
     pub name: String,
-    /// Failed if one check failed, skipped if all were skipped or there was none, else passed.
+    /// Failed if one check failed, skipped if none passed, else passed.
     pub status: Status,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// Its checks, in order.
+    /// Its checks and measurements, in order.
     pub checks: Vec<Check>,
+}
+
+impl ScenarioReport {
+    fn count(&self, which: impl Fn(Status) -> bool) -> usize {
+        self.checks.iter().filter(|check| which(check.status)).count()
+    }
+
+    /// `12 checks, 3 measurements`; what was skipped is neither, and is named if there is any.
+    pub fn counts(&self) -> String {
+        let skipped = match self.count(|status| status == Status::Skipped) {
+            0 => String::new(),
+            skipped => format!(", {skipped} skipped"),
+        };
+        counted(self.count(judged), self.count(|status| status == Status::Measured)) + &skipped
+    }
+}
+
+/// Whether it was asked and answered.
+fn judged(status: Status) -> bool {
+    matches!(status, Status::Passed | Status::Failed)
+}
+
+fn counted(checks: usize, measurements: usize) -> String {
+    let s = |n| if n == 1 { "" } else { "s" };
+    format!(
+        "{checks} check{}, {measurements} measurement{}",
+        s(checks),
+        s(measurements)
+    )
 }
 
 /// The outcome of a run.
@@ -69,6 +114,10 @@ pub struct Report {
     pub failed: usize,
     /// Scenarios that were skipped.
     pub skipped: usize,
+    /// Checks that passed or failed, of all scenarios.
+    pub checks: usize,
+    /// Numbers that nobody judged.
+    pub measurements: usize,
     /// The scenarios, in the order of `--list`.
     pub scenarios: Vec<ScenarioReport>,
 }
@@ -89,6 +138,11 @@ impl Report {
             passed: count(Status::Passed),
             failed: count(Status::Failed),
             skipped: count(Status::Skipped),
+            checks: scenarios.iter().map(|s| s.count(judged)).sum(),
+            measurements: scenarios
+                .iter()
+                .map(|s| s.count(|status| status == Status::Measured))
+                .sum(),
             scenarios,
         }
     }
@@ -124,13 +178,18 @@ impl Report {
         )
     }
 
+    /// `118 checks, 14 measurements`.
+    pub fn counts(&self) -> String {
+        counted(self.checks, self.measurements)
+    }
+
     /// Writes the report as JSON.
     pub fn write_json(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("writing JSON")?;
         whole_file::write(file, text + "\n", Mode::Everybody)
     }
 
-    /// Writes the report as JUnit XML: a suite a scenario, a case a check.
+    /// Writes the report as JUnit XML: a suite a scenario, a case a check, a property a measurement.
     pub fn write_junit(&self, file: &Path) -> Result<()> {
         let mut report = quick_junit::Report::new(format!("tempo-stack e2e {}", self.backend));
         for scenario in &self.scenarios {
@@ -138,6 +197,10 @@ impl Report {
             suite.set_time(Duration::from_secs_f64(scenario.seconds));
             for check in &scenario.checks {
                 let mut status = match check.status {
+                    Status::Measured => {
+                        suite.add_property((check.name.as_str(), check.seen().as_str()));
+                        continue;
+                    }
                     Status::Passed => TestCaseStatus::success(),
                     Status::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
                     Status::Skipped => TestCaseStatus::skipped(),
@@ -175,7 +238,7 @@ fn rounded(duration: Duration) -> f64 {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     scenario: String,
-    started: Instant,
+    started: Arc<Mutex<Instant>>,
     quiet: bool,
     checks: Arc<Mutex<Vec<Check>>>,
 }
@@ -185,10 +248,19 @@ impl Recorder {
     pub fn new(scenario: &str, quiet: bool) -> Recorder {
         Recorder {
             scenario: scenario.to_owned(),
-            started: Instant::now(),
+            started: Arc::new(Mutex::new(Instant::now())),
             quiet,
             checks: Arc::default(),
         }
+    }
+
+    /// Counts time from now on.
+    pub fn restart_clock(&self) {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// A line about what goes on.
@@ -203,7 +275,7 @@ impl Recorder {
         say(format_args!(
             "{:<10} {:>6.1} s  ...  {}",
             self.scenario,
-            self.started.elapsed().as_secs_f64(),
+            self.elapsed().as_secs_f64(),
             line.as_ref()
         ));
     }
@@ -215,7 +287,12 @@ impl Recorder {
         ok
     }
 
-    /// Records a measured value, and whether it is good enough.
+    /// Records a number that nobody judges.
+    pub fn measured(&self, name: impl Into<String>, value: f64, unit: &str, detail: impl Into<String>) {
+        self.record(name.into(), Status::Measured, detail.into(), Some((value, unit)));
+    }
+
+    /// Checks a value: records it, and whether it is good enough.
     pub fn measure(
         &self,
         name: impl Into<String>,
@@ -236,7 +313,12 @@ impl Recorder {
 
     /// Whether a check failed so far.
     pub fn failed(&self) -> bool {
-        self.lock().iter().any(|c| c.status == Status::Failed)
+        self.failures() > 0
+    }
+
+    /// How many checks failed so far.
+    pub fn failures(&self) -> usize {
+        self.lock().iter().filter(|c| c.status == Status::Failed).count()
     }
 
     /// The outcome so far.
@@ -244,7 +326,7 @@ impl Recorder {
         let checks = self.lock().clone();
         let status = if checks.iter().any(|c| c.status == Status::Failed) {
             Status::Failed
-        } else if checks.iter().all(|c| c.status == Status::Skipped) {
+        } else if !checks.iter().any(|c| c.status == Status::Passed) {
             Status::Skipped
         } else {
             Status::Passed
@@ -252,39 +334,36 @@ impl Recorder {
         ScenarioReport {
             name: self.scenario.clone(),
             status,
-            seconds: rounded(self.started.elapsed()),
+            seconds: rounded(self.elapsed()),
             checks,
         }
     }
 
     fn record(&self, name: String, status: Status, detail: String, value: Option<(f64, &str)>) {
-        if !self.quiet || status == Status::Failed {
-            let word = match status {
-                Status::Passed => "ok  ",
-                Status::Failed => "FAIL",
-                Status::Skipped => "skip",
-            };
-            let elapsed = self.started.elapsed().as_secs_f64();
-            let value = value.map(|(value, unit)| format!("{value} {unit}")).unwrap_or_default();
-            let shown = [value, detail.clone()]
-                .into_iter()
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join(", ");
-            let colon = if shown.is_empty() { "" } else { ": " };
-            say(format_args!(
-                "{:<10} {elapsed:>6.1} s  {word} {name}{colon}{shown}",
-                self.scenario
-            ));
-        }
         let (value, unit) = value.map_or((None, None), |(v, u)| (Some(v), Some(u.to_owned())));
-        self.lock().push(Check {
+        let check = Check {
             name,
             status,
             detail,
             value,
             unit,
-        });
+        };
+        if !self.quiet || status == Status::Failed {
+            let word = match status {
+                Status::Passed => "ok  ",
+                Status::Failed => "FAIL",
+                Status::Skipped => "skip",
+                Status::Measured => "    ",
+            };
+            let elapsed = self.elapsed().as_secs_f64();
+            let seen = check.seen();
+            let colon = if seen.is_empty() { "" } else { ": " };
+            say(format_args!(
+                "{:<10} {elapsed:>6.1} s  {word} {}{colon}{seen}",
+                self.scenario, check.name
+            ));
+        }
+        self.lock().push(check);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Check>> {
@@ -298,14 +377,16 @@ mod tests {
     use kit::failure::{Kind, kind_of};
 
     #[test]
-    fn a_scenario_is_skipped_only_if_all_its_checks_are() {
+    fn a_scenario_is_skipped_only_if_nothing_was_checked() {
         let recorder = Recorder::new("s", true);
         recorder.skip("a", "no cluster");
+        recorder.measured("how long", 1.0, "s", "");
         assert_eq!(recorder.finish().status, Status::Skipped);
         recorder.check("b", true, "");
         assert_eq!(recorder.finish().status, Status::Passed);
         recorder.check("c", false, "lost 1 span");
         assert_eq!(recorder.finish().status, Status::Failed);
+        assert_eq!(recorder.finish().counts(), "2 checks, 1 measurement, 1 skipped");
     }
 
     #[test]
@@ -326,7 +407,8 @@ mod tests {
     fn json_and_junit_are_written_whole_with_the_promised_keys() {
         let temp = tempfile::tempdir().unwrap();
         let recorder = Recorder::new("roundtrip", true);
-        recorder.measure("ack to by-id", 12.0, "ms", true, "median of 9");
+        recorder.measured("ack to by-id", 12.0, "ms", "median of 9");
+        recorder.measure("lost", 3.0, "spans", false, "of 9");
         recorder.check("equal", false, "a < b & c");
         let versions = BTreeMap::from([("tempo".to_owned(), "2.9.0".to_owned())]);
         let report = Report::new("local", versions, Duration::from_millis(1234), vec![recorder.finish()]);
@@ -337,9 +419,19 @@ mod tests {
         assert_eq!(value["failed"], 1);
         assert_eq!(value["versions"]["tempo"], "2.9.0");
         assert_eq!(value["scenarios"][0]["checks"][0]["unit"], "ms");
+        assert_eq!(value["scenarios"][0]["checks"][0]["status"], "measured");
+        assert_eq!(
+            (value["checks"].as_u64(), value["measurements"].as_u64()),
+            (Some(2), Some(1))
+        );
         let xml = std::fs::read_to_string(junit).unwrap();
         assert!(
-            xml.contains("failures=\"1\"") && xml.contains("a &lt; b &amp; c"),
+            xml.contains("tests=\"2\"") && xml.contains("failures=\"2\"") && xml.contains("a &lt; b &amp; c"),
+            "{xml}"
+        );
+        // A measurement is no test that passed.
+        assert!(
+            xml.contains("name=\"ack to by-id\" value=\"12 ms, median of 9\""),
             "{xml}"
         );
     }

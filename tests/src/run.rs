@@ -1,244 +1,57 @@
 //! Runs scenarios against a backend and reports what they found.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use charts::tools::Toolbox;
-use charts::workspace::Workspace;
+use kit::progress::say;
 use kit::step::Cancel;
-use semver::Version;
-use serde_yaml::Value;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::backend::{Backend, Component, Stack, StackSpec};
-use crate::client::engine::Engine;
-use crate::client::send::http_client;
-use crate::diagnostics;
-use crate::report::{Recorder, Report, ScenarioReport};
+use crate::admission::{Admission, Turn};
+use crate::env::{Env, Shared};
+use crate::report::{Report, ScenarioReport};
 use crate::scenario::{Needs, Scenario};
 
-/// A start of the stack on a busy two-core machine stays under this.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// No scenario takes this long; one that does hangs.
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How often Ctrl-C is looked for while scenarios run.
 const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
-/// What a run needs.
-pub struct RunOptions {
-    /// Where stacks run.
-    pub backend: Arc<dyn Backend>,
-    /// What runs.
-    pub scenarios: Vec<&'static Scenario>,
-    /// How many scenarios at the same time.
-    pub jobs: usize,
-    /// What random inputs are made from.
-    pub seed: u64,
-    /// Where evidence of failures goes, a folder a scenario.
-    pub artifacts: PathBuf,
-    /// Leave the stacks up after the run until the user stops it.
-    pub keep: bool,
-    /// No lines while it runs, but for failures.
-    pub quiet: bool,
-    /// Ctrl-C.
-    pub cancel: Cancel,
-    /// The checked-out workspace.
-    pub workspace: Workspace,
-    /// The pinned tools.
-    pub toolbox: Toolbox,
-}
-
-/// What one scenario is handed.
-pub struct Env {
-    /// Where stacks run.
-    pub backend: Arc<dyn Backend>,
-    /// Where its findings go.
-    pub recorder: Recorder,
-    /// Ctrl-C.
-    pub cancel: Cancel,
-    /// What random inputs are made from.
-    pub seed: u64,
-    /// The checked-out workspace.
-    pub workspace: Workspace,
-    /// The pinned tools.
-    pub toolbox: Toolbox,
-    artifacts: PathBuf,
-    /// Those that run, by the order of their starts.
-    stacks: Mutex<BTreeMap<usize, Arc<dyn Stack>>>,
-    started: AtomicUsize,
-    evidence: Mutex<BTreeMap<String, String>>,
-}
-
-impl Env {
-    fn new(scenario: &Scenario, options: &RunOptions) -> Env {
-        Env {
-            backend: options.backend.clone(),
-            recorder: Recorder::new(scenario.name, options.quiet),
-            cancel: options.cancel.clone(),
-            seed: options.seed,
-            workspace: options.workspace.clone(),
-            toolbox: options.toolbox.clone(),
-            artifacts: options.artifacts.join(scenario.name),
-            stacks: Mutex::default(),
-            started: AtomicUsize::default(),
-            evidence: Mutex::default(),
-        }
-    }
-
-    /// The engine of the Tempo that runs.
-    pub fn engine(&self) -> Result<Engine> {
-        let versions = self.backend.versions();
-        let version = versions.get("tempo").context("the backend names no version of Tempo")?;
-        let version = Version::parse(version).with_context(|| format!("Tempo's version {version:?}"))?;
-        Ok(Engine::of(&version))
-    }
-
-    /// Starts a stack with these values of the umbrella and waits until it is ready.
-    pub async fn ready_stack(&self, values: Value) -> Result<Arc<dyn Stack>> {
-        let stack = self.start(&StackSpec::new(values)).await?;
-        let begun = Instant::now();
-        stack.wait_ready(READY_TIMEOUT).await?;
-        self.recorder
-            .say(format!("stack ready after {:.1} s", begun.elapsed().as_secs_f64()));
-        Ok(stack)
-    }
-
-    /// Starts a stack; it may not be ready yet.
-    pub async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
-        let spec = StackSpec {
-            evidence: Some(self.evidence_of(&spec.namespace)),
-            ..spec.clone()
-        };
-        let stack = self.backend.start(&spec).await?;
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        lock(&self.stacks).insert(number, stack.clone());
-        Ok(stack)
-    }
-
-    /// Takes over a stack that the scenario installed itself: its evidence and its end.
-    pub fn adopt(&self, stack: Arc<dyn Stack>) {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        lock(&self.stacks).insert(number, stack);
-    }
-
-    /// Where what explains a failure in a namespace goes, of which there is no stack to ask.
-    pub fn evidence_of(&self, namespace: &str) -> PathBuf {
-        self.artifacts.join(namespace)
-    }
-
-    /// Hands over what was adopted in a namespace: it is about to go. Evidence is gathered first if a
-    /// check failed.
-    pub async fn release(&self, namespace: &str) -> Result<()> {
-        if self.recorder.failed() {
-            self.gather().await?;
-        }
-        lock(&self.stacks).retain(|_, stack| stack.namespace() != namespace);
-        Ok(())
-    }
-
-    /// Stops a stack that the scenario is done with. Its evidence is gathered first if a check failed.
-    pub async fn finish(&self, stack: Arc<dyn Stack>) -> Result<()> {
-        if self.recorder.failed() {
-            self.gather().await?;
-        }
-        lock(&self.stacks).retain(|_, other| !Arc::ptr_eq(other, &stack));
-        stack.shut_down().await
-    }
-
-    /// Keeps a text for the bundle, should the scenario fail.
-    pub fn evidence(&self, file: &str, text: String) {
-        lock(&self.evidence).insert(file.to_owned(), text);
-    }
-
-    /// Writes all that explains a failure: manifests, configurations, logs, metrics, evidence.
-    async fn gather(&self) -> Result<Option<String>> {
-        let stacks = lock(&self.stacks).clone();
-        let mut cause = None;
-        for (n, stack) in &stacks {
-            let dir = self.artifacts.join(format!("stack-{n}"));
-            write(&dir.join("manifests.yaml"), &stack.render().text)?;
-            cause = cause.or(stack.evidence(&dir).await?);
-            for (name, text) in stack.configs().await? {
-                write(&dir.join("configs").join(name), &text)?;
-            }
-            for component in Component::ALL {
-                let Ok(log) = stack.logs(component).await else { continue };
-                cause = cause.or_else(|| diagnostics::first_cause(&log).map(|c| format!("{component}: {c}")));
-                write(&dir.join(format!("{component}.log")), &log)?;
-                let metrics = metrics(stack.as_ref(), component)
-                    .await
-                    .unwrap_or_else(|error| format!("# {error:#}\n"));
-                write(&dir.join(format!("{component}.metrics")), &metrics)?;
-            }
-        }
-        for (file, text) in lock(&self.evidence).iter() {
-            write(&self.artifacts.join(file), text)?;
-        }
-        Ok(cause)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn metrics(stack: &dyn Stack, component: Component) -> Result<String> {
-    let port = match component {
-        Component::Tempo => "http",
-        Component::OtelCollector => "metrics",
-    };
-    let url = format!("{}/metrics", stack.endpoints().url(component, port)?);
-    let response = http_client()?.get(&url).timeout(Duration::from_secs(5)).send().await;
-    response
-        .with_context(|| format!("asking {url}"))?
-        .text()
-        .await
-        .with_context(|| format!("reading {url}"))
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    let dir = file.parent().context("a file has a folder")?;
-    fs_err::create_dir_all(dir)?;
-    Ok(fs_err::write(file, text)?)
-}
-
-/// Runs the scenarios. What was found until then is reported on Ctrl-C too.
-pub async fn run(options: RunOptions) -> Result<Report> {
+/// Runs the scenarios, `jobs` at the same time, each as soon as there is room for it. On Ctrl-C the results collected so far are still reported.
+pub async fn run(shared: &Arc<Shared>, scenarios: &[&'static Scenario], jobs: usize) -> Result<(Report, Kept)> {
     let begun = Instant::now();
-    let options = Arc::new(options);
-    let turn = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let admission = Admission::new(&shared.backend, jobs);
     let mut running = JoinSet::new();
-    for (n, scenario) in options.scenarios.iter().copied().enumerate() {
-        let (turn, options) = (turn.clone(), options.clone());
+    for (n, scenario) in scenarios.iter().copied().enumerate() {
+        let env = Arc::new(Env::new(scenario.name, shared));
+        let mut turn = admission.turn(scenario, &env).await;
+        // What it takes is measured from its turn on.
+        env.recorder.restart_clock();
         running.spawn(async move {
-            let _turn = turn.acquire_owned().await;
-            (
-                n,
-                one(scenario, Arc::new(Env::new(scenario, &options)), options.keep).await,
-            )
+            let report = one(scenario, &env).await;
+            turn.end(u32::try_from(env.stacks().len()).unwrap_or(u32::MAX));
+            (n, report, env, turn)
         });
     }
-    let mut reports: Vec<(usize, ScenarioReport)> = Vec::new();
-    while let Some(ended) = running.join_next().await {
-        reports.push(ended.context("a scenario's task ended early")?);
+    let mut ended: Vec<(usize, ScenarioReport, Arc<Env>, Turn)> = Vec::new();
+    while let Some(one) = running.join_next().await {
+        ended.push(one.context("a scenario's task ended early")?);
     }
-    reports.sort_by_key(|(n, _)| *n);
-    let reports = reports.into_iter().map(|(_, report)| report).collect();
-    Ok(Report::new(
-        options.backend.name(),
-        options.backend.versions(),
+    ended.sort_by_key(|(n, ..)| *n);
+    let (reports, envs): (Vec<_>, Vec<_>) = ended.into_iter().map(|(_, report, env, _)| (report, env)).unzip();
+    let report = Report::new(
+        shared.backend.name(),
+        shared.backend.versions(),
         begun.elapsed(),
         reports,
-    ))
+    );
+    let kept = envs.into_iter().filter(|env| !env.stacks().is_empty()).collect();
+    Ok((report, Kept(kept)))
 }
 
 /// One scenario, from its start to its clean-up.
-async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> ScenarioReport {
+async fn one(scenario: &'static Scenario, env: &Arc<Env>) -> ScenarioReport {
     let recorder = env.recorder.clone();
     if env.cancel.is_cancelled() {
         recorder.check("run", false, "interrupted before it started");
@@ -252,8 +65,7 @@ async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> Scenario
         recorder.skip("run", reason);
         return recorder.finish();
     }
-    // Evidence of an earlier run would be taken for this one's. What isn't there needs no removal.
-    let _ = std::fs::remove_dir_all(&env.artifacts);
+    env.forget_evidence();
     // A task of its own, so that a panic in a scenario is a failed check and not the end of the run.
     let task_env = env.clone();
     let mut task = tokio::spawn(async move { (scenario.run)(&task_env).await });
@@ -283,43 +95,156 @@ async fn one(scenario: &'static Scenario, env: Arc<Env>, keep: bool) -> Scenario
             recorder.check("run", false, format!("stopped after {} s", SCENARIO_TIMEOUT.as_secs()));
         }
     }
-    if recorder.failed() && !env.cancel.is_cancelled() {
-        match env.gather().await {
-            Ok(cause) => {
-                let cause = cause.map(|c| format!("; the log says: {c}")).unwrap_or_default();
-                recorder.tell(format!("evidence in {}{cause}", env.artifacts.display()));
-            }
-            Err(error) => recorder.tell(format!("evidence can't be written: {error:#}")),
-        }
-    }
     let report = recorder.finish();
-    if keep && !env.cancel.is_cancelled() {
-        hold(&env).await;
-    }
-    let stacks = std::mem::take(&mut *lock(&env.stacks));
+    // On Ctrl-C nothing is waited for: what is dropped is stopped.
     if !env.cancel.is_cancelled() {
-        for stack in stacks.values() {
-            if let Err(error) = stack.shut_down().await {
-                recorder.tell(format!("clean-up: {error:#}"));
-            }
+        if recorder.failed() {
+            env.tell_evidence().await;
+        }
+        if !env.keep {
+            env.clean_up().await;
         }
     }
     report
 }
 
-/// Leaves the stacks up until the user stops the run.
-async fn hold(env: &Env) {
-    let stacks = lock(&env.stacks).clone();
-    if stacks.is_empty() {
-        return;
+/// The stacks that `--keep` left up. Dropping them stops them.
+pub struct Kept(Vec<Arc<Env>>);
+
+impl Kept {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
-    for stack in stacks.values() {
-        for ((component, port), address) in &stack.endpoints().0 {
-            env.recorder.say(format!("kept: {component} {port} at {address}"));
+
+    /// Says where the stacks are reached and how they end, leaves them up until the user asks to stop, and
+    /// stops them then.
+    pub async fn hold(self, cancel: &Cancel) {
+        for env in &self.0 {
+            for stack in env.stacks() {
+                for ((component, port), address) in &stack.endpoints().0 {
+                    env.recorder.tell(format!("kept: {component} {port} at {address}"));
+                }
+            }
+        }
+        say(self.how_to_end());
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(CANCEL_PERIOD).await;
+        }
+        for env in &self.0 {
+            env.clean_up().await;
         }
     }
-    env.recorder.say("kept until Ctrl-C");
-    while !env.cancel.is_cancelled() {
-        tokio::time::sleep(CANCEL_PERIOD).await;
+
+    fn how_to_end(&self) -> String {
+        let Some(cluster) = self.0.first().and_then(|env| env.backend.cluster()) else {
+            return "the stacks stay up until Ctrl-C, which stops them and removes their folders".into();
+        };
+        let stacks = self.0.iter().flat_map(|env| env.stacks());
+        let namespaces: Vec<String> = stacks.map(|stack| stack.namespace().to_owned()).collect();
+        format!(
+            "the stacks stay up in the namespaces {} until Ctrl-C, which removes them; if this run is killed: \
+             kubectl --context {} delete namespace {}",
+            namespaces.join(", "),
+            cluster.connection().context(),
+            namespaces.join(" ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::fake::{FakeBackend, shared};
+    use crate::backend::{StackSpec, fake};
+    use crate::scenario::{Run, Set};
+
+    /// Starts two stacks one after the other; `failing` is asked of the second.
+    async fn two_stacks(env: &Env, passes: bool) -> Result<()> {
+        for ok in [true, passes] {
+            let stack = env.start(&StackSpec::new(fake::no_values())).await?;
+            env.recorder.check("it holds", ok, "");
+            env.finish(stack).await?;
+        }
+        Ok(())
+    }
+
+    fn scenario(run: Run) -> &'static Scenario {
+        taking(1, run)
+    }
+
+    fn taking(stacks: u32, run: Run) -> &'static Scenario {
+        Box::leak(Box::new(Scenario {
+            name: "fake",
+            proves: "",
+            set: Set::Core,
+            needs: Needs::Stack,
+            stacks,
+            tools: &[],
+            local_tools: &[],
+            run,
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_failed_check_with_keep_leaves_its_stack_up_until_the_user_stops_it() {
+        let backend = FakeBackend::default();
+        let shared = shared(&backend, true);
+        let failing = scenario(|env| Box::pin(two_stacks(env, false)));
+        // More scenarios than jobs: a stack that is kept holds up none of them.
+        let (report, kept) = run(&shared, &[failing, failing], 1).await.unwrap();
+        assert_eq!((report.failed, report.scenarios[1].checks.len()), (2, 2));
+        assert_eq!(backend.up(), [false, true, false, true]);
+        shared.cancel.cancel();
+        kept.hold(&shared.cancel).await;
+        assert_eq!(backend.up(), [false; 4]);
+    }
+
+    #[tokio::test]
+    async fn keep_leaves_the_last_stack_of_a_scenario_that_passed_up() {
+        let backend = FakeBackend::default();
+        let passing = scenario(|env| Box::pin(two_stacks(env, true)));
+        let (_, kept) = run(&shared(&backend, true), &[passing], 1).await.unwrap();
+        assert_eq!((backend.up(), kept.is_empty()), (vec![false, true], false));
+    }
+
+    #[tokio::test]
+    async fn without_keep_every_stack_is_stopped_whatever_a_check_says() {
+        let backend = FakeBackend::default();
+        let failing = scenario(|env| Box::pin(two_stacks(env, false)));
+        let (_, kept) = run(&shared(&backend, false), &[failing], 1).await.unwrap();
+        assert_eq!((backend.up(), kept.is_empty()), (vec![false, false], true));
+    }
+
+    #[tokio::test]
+    async fn a_scenario_that_needs_its_stack_gone_ends_where_a_failed_check_keeps_it() {
+        async fn goes_on(env: &Env) -> Result<()> {
+            let stack = env.start(&StackSpec::new(fake::no_values())).await?;
+            env.recorder.check("it holds", false, "");
+            env.remove(stack).await?;
+            env.recorder.check("what comes then", false, "");
+            Ok(())
+        }
+        let backend = FakeBackend::default();
+        let shared = shared(&backend, true);
+        let (report, _kept) = run(&shared, &[scenario(|env| Box::pin(goes_on(env)))], 1)
+            .await
+            .unwrap();
+        let names: Vec<&str> = report.scenarios[0].checks.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!((names, backend.up()), (vec!["it holds", "run"], vec![true]));
+    }
+
+    #[tokio::test]
+    async fn scenarios_share_the_room_of_a_backend() {
+        async fn stays(env: &Env) -> Result<()> {
+            let stack = env.start(&StackSpec::new(fake::no_values())).await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            env.finish(stack).await
+        }
+        let backend = FakeBackend::with_room(3);
+        let all = [(); 4].map(|()| taking(2, |env| Box::pin(stays(env))));
+        let (report, _) = run(&shared(&backend, false), &all, 4).await.unwrap();
+        assert_eq!(report.scenarios.len(), 4);
+        assert_eq!(backend.most_up(), 1, "two stacks of two do not fit into three");
     }
 }

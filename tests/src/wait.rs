@@ -6,7 +6,7 @@ use anyhow::Result;
 use kit::failure::Failure;
 use kit::step::Cancel;
 
-/// Time between two looks.
+/// Time between two looks, unless said otherwise.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What was waited for, and how long that took.
@@ -26,6 +26,8 @@ pub enum Look<T> {
     Found(T),
     /// Not yet; the text says what was found instead and appears in the error at the deadline.
     NotYet(String),
+    /// It won't come by waiting.
+    Never(anyhow::Error),
 }
 
 /// Looks every 50 ms until `look` finds it.
@@ -34,6 +36,17 @@ pub enum Look<T> {
 /// At the deadline the error names `what` and the last thing that was found instead; when the user
 /// asks to stop it is that of an interrupted run.
 pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
+    what: &str,
+    deadline: Duration,
+    cancel: &Cancel,
+    look: impl FnMut() -> F,
+) -> Result<Waited<T>> {
+    wait_every(INTERVAL, what, deadline, cancel, look).await
+}
+
+/// The same with a period of one's own between two looks.
+pub async fn wait_every<T, F: Future<Output = Result<Look<T>>>>(
+    period: Duration,
     what: &str,
     deadline: Duration,
     cancel: &Cancel,
@@ -53,6 +66,7 @@ pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
                 });
             }
             Ok(Look::NotYet(found)) => found,
+            Ok(Look::Never(error)) => return Err(error),
             Err(error) => format!("{error:#}"),
         };
         if started.elapsed() >= deadline {
@@ -64,7 +78,7 @@ pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
                 "",
             ));
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(period).await;
     }
 }
 
@@ -87,6 +101,16 @@ mod tests {
         .await
         .unwrap();
         assert_eq!((waited.value, waited.looks), (7, 3));
+    }
+
+    #[tokio::test]
+    async fn what_will_not_come_is_not_waited_for() {
+        let error = wait_for::<(), _>("the pod", Duration::from_secs(600), &Cancel::default(), || async {
+            Ok(Look::Never(anyhow::anyhow!("no such image")))
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.to_string(), "no such image");
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! Where a stack runs. Scenarios are written once against these traits.
 
 pub mod cluster;
+#[cfg(test)]
+pub mod fake;
 pub mod local;
 
 use std::collections::BTreeMap;
@@ -160,6 +162,11 @@ pub trait Backend: Send + Sync {
 
     /// Starts a real S3 server with one empty bucket that stacks of this backend reach.
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>>;
+
+    /// How many stacks there is room for beside what others run; none where nobody counts.
+    async fn room(&self) -> Result<Option<u32>> {
+        Ok(None)
+    }
 
     /// The cluster that stacks run in; none where they run without one.
     fn cluster(&self) -> Option<&ClusterBackend> {

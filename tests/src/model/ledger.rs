@@ -257,6 +257,14 @@ impl Ledger {
     }
 }
 
+impl Summary {
+    /// The verdict: nothing that was acknowledged is missing. A ledger without an acknowledged span proves
+    /// nothing.
+    pub fn proves_no_loss(&self) -> bool {
+        self.lost == 0 && self.acked > 0
+    }
+}
+
 impl Entry {
     fn is_lost(&self) -> bool {
         self.state == State::Acked && self.found == 0
@@ -332,6 +340,13 @@ mod tests {
         assert_eq!(ledger.lost()[0].span, span(2));
         assert_eq!(ledger.incomplete().len(), 1);
         assert_eq!(ledger.reasons().len(), 2);
+        assert!(!summary.proves_no_loss());
+        ledger.find(trace(1), &[span(1), span(2)]);
+        assert!(ledger.summary().proves_no_loss());
+        assert!(
+            !Ledger::new("test").summary().proves_no_loss(),
+            "nothing was acknowledged"
+        );
     }
 
     #[test]

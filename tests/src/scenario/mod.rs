@@ -3,6 +3,8 @@
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
 mod cluster;
+#[cfg(test)]
+mod honest;
 mod names;
 mod outage;
 mod refusals;
@@ -13,7 +15,6 @@ mod roundtrip;
 mod s3;
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -26,16 +27,16 @@ use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::send::{Sender, http_client};
 use crate::client::tempo::Client;
+use crate::env::Env;
 use crate::model::door::Doors;
 use crate::model::ledger::Ledger;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 /// How long a queue may take to run empty.
 const DRAINED: Duration = Duration::from_secs(60);
 
 /// A scenario on its way.
-type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// One scenario.
 pub struct Scenario {
@@ -43,10 +44,47 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it proves, in one line.
     pub proves: &'static str,
+    /// The set that it belongs to.
+    pub set: Set,
     /// Where it can run.
     pub needs: Needs,
+    /// How many stacks' worth of requests it has at its peak: in a cluster it starts when there is room for them.
+    pub stacks: u32,
+    /// Programs of this machine that it runs beside those of the backend.
+    pub tools: &'static [&'static str],
+    /// The same on the local backend, where a cluster runs an image.
+    pub local_tools: &'static [&'static str],
     /// Runs it. An error means that it could not go on; what it asks is in the checks.
-    pub run: for<'a> fn(&'a Env) -> Running<'a>,
+    pub run: Run,
+}
+
+/// Runs a scenario.
+pub type Run = for<'a> fn(&'a Env) -> Running<'a>;
+
+/// Scenarios that are run together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Set {
+    /// What a run consists of if nothing is asked for.
+    Core,
+    /// What only a cluster shows.
+    Cluster,
+    /// The others.
+    More,
+}
+
+impl Set {
+    /// Every set.
+    pub const ALL: [Set; 3] = [Set::Core, Set::Cluster, Set::More];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Set::Core => "core",
+            Set::Cluster => "cluster",
+            Set::More => "more",
+        }
+    }
 }
 
 /// Where a scenario can run.
@@ -69,117 +107,151 @@ impl Needs {
     }
 }
 
+impl Scenario {
+    /// Whether it runs on a backend of that name.
+    pub fn runs_on(&self, backend: &str) -> bool {
+        self.needs.backends().contains(&backend)
+    }
+}
+
 impl std::fmt::Debug for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
     }
 }
 
+/// A scenario of the set `core`, which runs on every backend with one stack at a time.
+const fn everywhere(name: &'static str, proves: &'static str, run: Run) -> Scenario {
+    Scenario {
+        name,
+        proves,
+        set: Set::Core,
+        needs: Needs::Stack,
+        stacks: 1,
+        tools: &[],
+        local_tools: &[],
+        run,
+    }
+}
+
+/// A scenario of the set `cluster`, with one stack at a time.
+const fn in_cluster(name: &'static str, proves: &'static str, run: Run) -> Scenario {
+    Scenario {
+        set: Set::Cluster,
+        needs: Needs::Cluster,
+        ..everywhere(name, proves, run)
+    }
+}
+
 /// All scenarios, in the order in which they are listed.
 pub const ALL: &[Scenario] = &[
+    everywhere(
+        "roundtrip",
+        "what goes in through any receiver comes back equal: from memory, the write-ahead log and the block store",
+        |env| Box::pin(roundtrip::run(env)),
+    ),
+    everywhere(
+        "restart",
+        "what was acknowledged before a stop of Tempo, of the Collector or of both is there after it",
+        |env| Box::pin(restart::run(env)),
+    ),
+    everywhere(
+        "outage",
+        "Tempo is away for 30 s at 2,000 spans/s and no acknowledged span is lost",
+        |env| Box::pin(outage::run(env)),
+    ),
+    everywhere(
+        "retention",
+        "old traces go, young ones stay, and the blocks leave the disk",
+        |env| Box::pin(retention::run(env)),
+    ),
     Scenario {
-        name: "roundtrip",
-        proves: "what goes in by any door comes back equal: from memory, the write-ahead log and the block store",
-        needs: Needs::Stack,
-        run: |env| Box::pin(roundtrip::run(env)),
+        local_tools: &["versitygw"],
+        ..everywhere(
+            "s3",
+            "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
+            |env| Box::pin(s3::run(env)),
+        )
+    },
+    everywhere(
+        "refusals",
+        "malformed input of ten classes is refused or harmless, and the good spans beside it are stored",
+        |env| Box::pin(refusals::run(env)),
+    ),
+    everywhere(
+        "rollout",
+        "a configuration that can't work is reported in the program's own words, not as a time-out",
+        |env| Box::pin(rollout::run(env)),
+    ),
+    everywhere(
+        "names",
+        "nothing depends on the default names, ports, release or namespace",
+        |env| Box::pin(names::run(env)),
+    ),
+    in_cluster(
+        "install",
+        "the documented commands, word for word, and every address and command that they promise",
+        |env| Box::pin(cluster::install::run(env)),
+    ),
+    in_cluster(
+        "security",
+        "from inside the running containers: no rights, a read-only root, no secret in sight",
+        |env| Box::pin(cluster::security::run(env)),
+    ),
+    Scenario {
+        // Two at the same time, each with a second Collector while it rolls.
+        stacks: 3,
+        ..in_cluster(
+            "upgrade",
+            "from the last charts to these under load, three ways and with both queue volumes: no span is lost that the README keeps",
+            |env| Box::pin(cluster::upgrade::run(env)),
+        )
     },
     Scenario {
-        name: "restart",
-        proves: "what was acknowledged before a stop of Tempo, of the Collector or of both is there after it",
-        needs: Needs::Stack,
-        run: |env| Box::pin(restart::run(env)),
+        // A second Collector while an upgrade rolls.
+        stacks: 2,
+        ..in_cluster(
+            "rollback",
+            "an upgrade that can't work comes back by itself, and one whose helm was killed by the documented command",
+            |env| Box::pin(cluster::rollback::run(env)),
+        )
     },
     Scenario {
-        name: "outage",
-        proves: "Tempo is away for 30 s at 2,000 spans/s and no acknowledged span is lost",
-        needs: Needs::Stack,
-        run: |env| Box::pin(outage::run(env)),
+        // Three releases side by side, and beside them the one of helm 3.
+        stacks: 4,
+        tools: &["helm3"],
+        ..in_cluster(
+            "lifecycle",
+            "the claim outlives the release and is taken up again, releases side by side don't mix, helm 3 and 4 both work",
+            |env| Box::pin(cluster::lifecycle::run(env)),
+        )
     },
+    in_cluster(
+        "helm-test",
+        "the chart's own test says yes to a stack that works, and to one that doesn't why",
+        |env| Box::pin(cluster::helm_test::run(env)),
+    ),
     Scenario {
-        name: "retention",
-        proves: "old traces go, young ones stay, and the blocks leave the disk",
-        needs: Needs::Stack,
-        run: |env| Box::pin(retention::run(env)),
+        // A second Collector while an upgrade rolls.
+        stacks: 2,
+        ..in_cluster(
+            "helm-cases",
+            "what goes wrong with charts elsewhere: drift, missing types, typing mistakes, odd texts, fixed names, aliases",
+            |env| Box::pin(cluster::helm_cases::run(env)),
+        )
     },
-    Scenario {
-        name: "s3",
-        proves: "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
-        needs: Needs::Stack,
-        run: |env| Box::pin(s3::run(env)),
-    },
-    Scenario {
-        name: "refusals",
-        proves: "malformed input of ten classes is refused or harmless, and the good spans beside it are stored",
-        needs: Needs::Stack,
-        run: |env| Box::pin(refusals::run(env)),
-    },
-    Scenario {
-        name: "rollout",
-        proves: "a configuration that can't work is reported in the program's own words, not as a time-out",
-        needs: Needs::Stack,
-        run: |env| Box::pin(rollout::run(env)),
-    },
-    Scenario {
-        name: "names",
-        proves: "nothing depends on the default names, ports, release or namespace",
-        needs: Needs::Stack,
-        run: |env| Box::pin(names::run(env)),
-    },
-    Scenario {
-        name: "install",
-        proves: "the documented commands, word for word, and every address and command that they promise",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::install::run(env)),
-    },
-    Scenario {
-        name: "security",
-        proves: "from inside the running containers: no rights, a read-only root, no secret in sight",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::security::run(env)),
-    },
-    Scenario {
-        name: "upgrade",
-        proves: "from the last charts to these under load, three ways and with both queue volumes: no span is lost that the README keeps",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::upgrade::run(env)),
-    },
-    Scenario {
-        name: "rollback",
-        proves: "an upgrade that can't work comes back by itself, and one whose helm was killed by the documented command",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::rollback::run(env)),
-    },
-    Scenario {
-        name: "lifecycle",
-        proves: "the claim outlives the release and is taken up again, releases side by side don't mix, helm 3 and 4 both work",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::lifecycle::run(env)),
-    },
-    Scenario {
-        name: "helm-test",
-        proves: "the chart's own test says yes to a stack that works, and to one that doesn't why",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::helm_test::run(env)),
-    },
-    Scenario {
-        name: "helm-cases",
-        proves: "what goes wrong with charts elsewhere: drift, missing types, typing mistakes, odd texts, fixed names, aliases",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::helm_cases::run(env)),
-    },
-    Scenario {
-        name: "faults",
-        proves: "five ways in which a start fails, and for each the one line that says why",
-        needs: Needs::Cluster,
-        run: |env| Box::pin(cluster::faults::run(env)),
-    },
+    in_cluster(
+        "faults",
+        "five ways in which a start fails, and for each the one line that says why",
+        |env| Box::pin(cluster::faults::run(env)),
+    ),
 ];
 
 /// An answer of the Collector that takes longer than this is none.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The discard port of this machine (RFC 863).
-const DISCARD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+/// Why what goes in over UDP is skipped.
+const NO_UDP_ROUTE: &str = "no route from here to a UDP port of the cluster";
 
 /// The two ends of a stack: where spans go in and where they are read back.
 struct Access {
@@ -196,11 +268,11 @@ impl Access {
     }
 }
 
-/// The Collector's doors of a stack.
+/// The Collector's receivers in a stack.
 fn doors(stack: &dyn Stack) -> Result<Doors> {
     let port = |name| stack.endpoints().get(Component::OtelCollector, name);
-    // Not every backend has a way to a UDP port: what is sent there is lost, as UDP may be.
-    let udp = |name| port(name).unwrap_or(DISCARD);
+    // Not every backend has a route to a UDP port.
+    let udp = |name| port(name).ok();
     Ok(Doors {
         otlp_grpc: port("otlp-grpc")?,
         otlp_http: port("otlp-http")?,
@@ -216,22 +288,32 @@ fn values(yaml: &str) -> Result<Value> {
     serde_yaml::from_str(yaml).context("parsing a scenario's values")
 }
 
-/// The scenarios of these names, in the order of the list; if no name is given all that run on the backend.
-pub fn select(names: &[String], backend: &str) -> Result<Vec<&'static Scenario>> {
-    if let Some(unknown) = names.iter().find(|name| !ALL.iter().any(|s| s.name == name.as_str())) {
-        let known = ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+/// Which scenarios to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Those of these names.
+    Names(Vec<String>),
+    /// Those of these sets that run on the backend.
+    Sets(Vec<Set>),
+    /// All that run on the backend.
+    All,
+}
+
+/// The scenarios of a choice, in the order of the list. An error if there is none.
+pub fn select(choice: &Choice, backend: &str) -> Result<Vec<&'static Scenario>> {
+    let chosen = |s: &&Scenario| match choice {
+        Choice::Names(names) => names.iter().any(|name| name == s.name),
+        Choice::Sets(sets) => sets.contains(&s.set) && s.runs_on(backend),
+        Choice::All => s.runs_on(backend),
+    };
+    let scenarios: Vec<&'static Scenario> = ALL.iter().filter(chosen).collect();
+    if scenarios.is_empty() {
         return Err(Failure::usage(
-            format!("no scenario named {unknown:?}"),
-            format!("scenarios: {known}"),
+            format!("none of the chosen scenarios runs on the {backend} backend"),
+            "`cargo xtask e2e --list --all --backend kind` shows each scenario with its set and its backends",
         ));
     }
-    Ok(ALL
-        .iter()
-        .filter(|s| match names {
-            [] => s.needs.backends().contains(&backend),
-            names => names.iter().any(|n| n == s.name),
-        })
-        .collect())
+    Ok(scenarios)
 }
 
 /// Bytes that wait in the Collector's sending queue.
@@ -270,22 +352,48 @@ fn judge_ledger(env: &Env, what: &str, ledger: &Ledger) -> Result<()> {
     let summary = ledger.summary();
     let text = serde_json::to_string_pretty(&(&summary, ledger.lost())).context("writing JSON")?;
     env.evidence(&format!("ledger {}.json", what.replace([':', '/'], "")), text);
-    // A ledger without an acknowledged span would prove nothing.
-    let ok = summary.lost == 0 && summary.acked > 0;
-    let detail = format!(
-        "of {} acknowledged ({} refused, {} unknown, {} duplicates)",
-        summary.acked, summary.refused, summary.unknown, summary.duplicates
-    );
     env.recorder.measure(
         format!("{what}: acknowledged spans lost"),
         summary.lost as f64,
         "spans",
-        ok,
-        detail,
+        summary.proves_no_loss(),
+        summary.to_string(),
     );
     Ok(())
 }
 
 fn mebibytes(bytes: f64) -> f64 {
     (bytes / 1024.0 / 1024.0 * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(choice: &Choice, backend: &str) -> Vec<&'static str> {
+        select(choice, backend).unwrap().iter().map(|s| s.name).collect()
+    }
+
+    #[test]
+    fn the_set_core_is_the_same_on_every_backend_and_holds_eight() {
+        let core = Choice::Sets(vec![Set::Core]);
+        for backend in ["local", "kind", "context"] {
+            assert_eq!(names(&core, backend).len(), 8);
+        }
+        assert_eq!(names(&Choice::All, "local"), names(&core, "local"));
+    }
+
+    #[test]
+    fn core_and_cluster_are_all_that_a_cluster_runs() {
+        let both = Choice::Sets(vec![Set::Core, Set::Cluster]);
+        assert_eq!(names(&both, "kind"), names(&Choice::All, "kind"));
+        assert_eq!(names(&Choice::All, "kind").len(), 16);
+        assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
+    }
+
+    #[test]
+    fn a_scenario_of_a_name_is_chosen_wherever_it_runs_and_in_the_order_of_the_list() {
+        let choice = Choice::Names(vec!["install".into(), "roundtrip".into()]);
+        assert_eq!(names(&choice, "local"), ["roundtrip", "install"]);
+    }
 }

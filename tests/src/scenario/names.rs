@@ -9,9 +9,9 @@ use serde_yaml::Value;
 use super::{Access, values};
 use crate::backend::{Component, StackSpec};
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::Corpus;
 use crate::model::door::Door;
-use crate::run::Env;
 
 const READY: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(20);

@@ -9,7 +9,9 @@ use crate::backend::Component;
 use crate::client::load::{Load, Plan};
 use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
-use crate::run::Env;
+use crate::env::Env;
+use crate::model::id::{SpanId, TraceId};
+use crate::model::outcome::Outcome;
 use crate::wait::{Look, wait_for};
 
 /// The load before the outage and after it.
@@ -79,6 +81,23 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     let read = read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
     env.recorder.say(format!("read back {read}"));
     judge_ledger(env, "outage", &ledger)?;
+    let unexpected = ledger.summary().unexpected;
+    env.recorder.check(
+        "no span came back that was not sent",
+        unexpected == 0,
+        format!("{unexpected} spans"),
+    );
+    // Had a span been lost, this would have said so.
+    let never = (TraceId([0xab; 16]), SpanId([1; 8]));
+    ledger.send_all(&[never]);
+    ledger.settle(&Outcome::Acked { rejected_spans: 0 }, [never]);
+    read_back(&access.tempo, &mut ledger, Duration::ZERO, &env.cancel).await?;
+    let lost = ledger.lost();
+    env.recorder.check(
+        "a span that was never sent counts as lost",
+        lost.iter().map(|l| (l.trace, l.span)).eq([never]),
+        format!("{lost:?}"),
+    );
     let scrape = Scrape::parse(&access.tempo.metrics().await?)?;
     let received = scrape.sum("tempo_distributor_spans_received_total", &[]);
     let discarded = scrape.sum("tempo_discarded_spans_total", &[]).unwrap_or(0.0);

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::{Access, doors, judge_ledger, mebibytes, values};
+use super::{Access, NO_UDP_ROUTE, doors, judge_ledger, mebibytes, values};
 use crate::backend::{Component, Stack};
 use crate::client::load::Plan;
 use crate::client::malformed::{self, Class, Input, PER_CLASS};
 use crate::client::readback::read_back;
+use crate::env::Env;
 use crate::model::corpus::now_unix_nano;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
-use crate::run::Env;
+use crate::report::Recorder;
 
 /// No answer within this is no answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -28,6 +29,28 @@ struct Tally {
     refused: u32,
     accepted: u32,
     wrong: Vec<String>,
+    /// Not sent: there is no route to their receiver.
+    skipped: u32,
+}
+
+impl Tally {
+    /// What was sent is checked, what couldn't be is skipped.
+    fn record(&self, recorder: &Recorder, class: Class) {
+        let wrong = u32::try_from(self.wrong.len()).unwrap_or(u32::MAX);
+        let sent = self.refused + self.accepted + wrong;
+        let detail = if wrong == 0 {
+            format!("{} refused, {} taken without harm", self.refused, self.accepted)
+        } else {
+            self.wrong.join("; ")
+        };
+        if sent > 0 {
+            recorder.check(format!("{sent} inputs of class {class}"), wrong == 0, detail);
+        }
+        if self.skipped > 0 {
+            let name = format!("{} inputs of class {class} over UDP", self.skipped);
+            recorder.skip(name, NO_UDP_ROUTE);
+        }
+    }
 }
 
 pub(super) async fn run(env: &Env) -> Result<()> {
@@ -41,27 +64,21 @@ pub(super) async fn run(env: &Env) -> Result<()> {
             let input = Input::new(class, number, env.seed, now_unix_nano()?)?;
             sent.one(stack.as_ref(), &input, &mut tally).await?;
         }
-        let detail = format!("{} refused, {} taken without harm", tally.refused, tally.accepted);
-        let detail = if tally.wrong.is_empty() {
-            detail
-        } else {
-            tally.wrong.join("; ")
-        };
-        env.recorder.check(
-            format!("{PER_CLASS} inputs of class {class}"),
-            tally.wrong.is_empty(),
-            detail,
-        );
+        tally.record(&env.recorder, class);
         alive(env, stack.as_ref(), class).await?;
     }
-    let Sent { mut ledger, late, .. } = sent;
+    let Sent {
+        mut ledger,
+        late,
+        requests: inputs,
+        ..
+    } = sent;
     // A busy machine may be late now and then; if it mostly were, nothing would have shared a batch.
-    let inputs = PER_CLASS * u32::try_from(Class::ALL.len())?;
     env.recorder.measure(
         "good spans that left later than 200 ms after their input",
         f64::from(late),
         "spans",
-        late < inputs / 2,
+        u64::from(late) < inputs / 2,
         format!("of {inputs}; the others shared a batch with it"),
     );
     let read = read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
@@ -108,7 +125,11 @@ impl<'a> Sent<'a> {
 
     /// One input, and at once a good span after it: soon enough to be in the same batch.
     async fn one(&mut self, stack: &dyn Stack, input: &Input, tally: &mut Tally) -> Result<()> {
-        let reply = input.send(&doors(stack)?, ANSWER).await;
+        let Some(to) = doors(stack)?.address(input.door) else {
+            tally.skipped += 1;
+            return Ok(());
+        };
+        let reply = input.send(to, ANSWER).await;
         let answered = std::time::Instant::now();
         match input.judge(&reply) {
             Ok(()) if reply.is_accepted() => tally.accepted += 1,
@@ -152,6 +173,12 @@ async fn alive(env: &Env, stack: &dyn Stack, class: Class) -> Result<()> {
 /// A packet that crashes this Collector whatever the chart does: the crash costs nothing that was
 /// acknowledged, and the Collector comes back by itself.
 async fn crash(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
+    let crashers = malformed::crashers();
+    let crasher = crashers.first().context("there is a packet that crashes")?;
+    let Some(to) = doors(stack)?.address(crasher.door) else {
+        env.recorder.skip("a crash by a crafted UDP packet", NO_UDP_ROUTE);
+        return Ok(());
+    };
     let plan = Plan::new(env.seed.wrapping_add(1));
     let mut ledger = Ledger::new(&plan.marker);
     // Without Tempo, so that what is acknowledged is in the Collector's queue alone.
@@ -162,22 +189,52 @@ async fn crash(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
         let outcome = access.sender.send(plan.door, &traces).await?;
         ledger.settle(&outcome, ids);
     }
-    for input in malformed::crashers().iter().take(1) {
-        input.send(&doors(stack)?, ANSWER).await;
-    }
+    crasher.send(to, ANSWER).await;
     stack.start_pod(Component::Tempo).await?;
     // The crash follows the packet, but not at once.
     tokio::time::sleep(BATCH).await;
     stack.wait_ready(READY).await?;
     let crashes = stack.crashes(Component::OtelCollector).await?;
     let known = "a known defect of Collector 0.155.0: its Jaeger UDP ports don't recover from a panic";
-    env.recorder.measure(
+    env.recorder.measured(
         "crashes of the Collector by a crafted UDP packet",
         f64::from(crashes),
         "crashes",
-        true,
         known,
     );
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
     judge_ledger(env, "after that crash", &ledger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Status;
+
+    #[test]
+    fn what_was_not_sent_is_skipped_and_never_counted_as_passed() {
+        let tally = Tally {
+            refused: 17,
+            skipped: 3,
+            ..Tally::default()
+        };
+        let recorder = Recorder::new("refusals", true);
+        tally.record(&recorder, Class::Cut);
+        let checks = recorder.finish().checks;
+        let seen: Vec<_> = checks.iter().map(|c| (c.name.as_str(), c.status)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("17 inputs of class cut", Status::Passed),
+                ("3 inputs of class cut over UDP", Status::Skipped)
+            ]
+        );
+        let none = Recorder::new("refusals", true);
+        let all_skipped = Tally {
+            skipped: 20,
+            ..Tally::default()
+        };
+        all_skipped.record(&none, Class::Cut);
+        assert_eq!(none.finish().status, Status::Skipped);
+    }
 }

@@ -11,8 +11,8 @@ use super::{Access, drained, judge_ledger, queue_bytes, values};
 use crate::backend::{Component, Stack};
 use crate::client::load::{Load, Plan};
 use crate::client::readback::read_back;
+use crate::env::Env;
 use crate::model::ledger::Ledger;
-use crate::run::Env;
 
 const READY: Duration = Duration::from_secs(60);
 /// The load between two stops.
@@ -46,9 +46,14 @@ async fn container_restarts(env: &Env) -> Result<()> {
             restart(stack.as_ref(), components.get(1))
         );
         let stops = [first?, second?].concat();
-        stack.wait_ready(READY).await?;
-        env.recorder
-            .check(format!("SIGTERM of {what} under load: back again"), true, stops);
+        let back = stack.wait_ready(READY).await;
+        let why = back.as_ref().err().map(|error| format!("{error:#}"));
+        env.recorder.check(
+            format!("SIGTERM of {what} under load: back again"),
+            back.is_ok(),
+            stops + &why.unwrap_or_default(),
+        );
+        back?;
     }
     tokio::time::sleep(PAUSE).await;
     let ledger = settle(env, &access, stack.as_ref(), load).await?;
@@ -133,11 +138,10 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
                 "of {} acknowledged while Tempo was away; the README says that they may go",
                 summary.acked
             );
-            env.recorder.measure(
+            env.recorder.measured(
                 format!("{what}: lost with the pod"),
                 summary.lost as f64,
                 "spans",
-                true,
                 detail,
             );
         }

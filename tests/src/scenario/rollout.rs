@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::values;
 use crate::backend::StackSpec;
-use crate::run::Env;
+use crate::env::Env;
 
 /// Longer than anything here may take: an error before it is no time-out.
 const READY: Duration = Duration::from_secs(60);
@@ -71,8 +71,11 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         broken(env, case).await?;
     }
     // The same stack without the mistakes: what was reported was the mistake and not the start.
-    let stack = env.ready_stack(values("{}")?).await?;
-    env.recorder.check("without a mistake it starts", true, "");
+    let stack = env.start(&StackSpec::new(values("{}")?)).await?;
+    let ready = stack.wait_ready(READY).await;
+    let detail = ready.as_ref().err().map(|error| format!("{error:#}"));
+    env.recorder
+        .check("without a mistake it starts", ready.is_ok(), detail.unwrap_or_default());
     env.finish(stack).await
 }
 

@@ -1,4 +1,4 @@
-//! `roundtrip`: what goes in by any door comes back equal, from memory, from the write-ahead log and
+//! `roundtrip`: what goes in through any receiver comes back equal, from memory, from the write-ahead log and
 //! from the block store.
 
 use std::time::{Duration, Instant};
@@ -8,17 +8,17 @@ use charts::manifest::{Manifest, lookup};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use serde_yaml::Value;
 
-use super::{Access, values};
+use super::{Access, NO_UDP_ROUTE, doors, values};
 use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::send::http_client;
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::compare::compare;
-use crate::model::corpus::{Corpus, SPAN_MARKER, Sample};
+use crate::model::corpus::{Corpus, RESOURCE_MARKER, SPAN_MARKER, Sample};
 use crate::model::door::Door;
 use crate::model::expect::expected;
 use crate::model::outcome::Outcome;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 /// How long a trace may take to be found, on a busy two-core machine.
@@ -46,9 +46,8 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     first(env, &access, &corpus).await?;
     let mut sent = Vec::new();
     for (n, door) in Door::ALL.into_iter().enumerate() {
-        if !reachable(stack.as_ref(), door) {
-            env.recorder
-                .skip(door.to_string(), "no way from here to a UDP port of the cluster");
+        if doors(stack.as_ref())?.address(door).is_none() {
+            env.recorder.skip(door.to_string(), NO_UDP_ROUTE);
             continue;
         }
         sent.extend(send(env, &access, &corpus, u32::try_from(n)?, door).await?);
@@ -56,6 +55,9 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     in_memory(env, &access, &sent).await;
     by_search(env, &access, &sent).await;
     tags(env, &access, &sent).await?;
+    let nobody = access.tempo.trace(corpus.sample(u32::MAX - 1).id).await?;
+    env.recorder
+        .check("a trace that nobody sent is not found", nobody.is_none(), "");
     cut(env, &access).await?;
     compared(env, &access, &sent, "write-ahead log").await?;
     in_the_store(env, stack.as_ref(), &access).await?;
@@ -67,16 +69,6 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         env.recorder.skip(*name, *reason);
     }
     env.finish(stack).await
-}
-
-/// Whether this machine has a way to the door.
-fn reachable(stack: &dyn Stack, door: Door) -> bool {
-    let port = match door {
-        Door::JaegerThriftCompactUdp => "jaeger-compact",
-        Door::JaegerThriftBinaryUdp => "jaeger-binary",
-        _ => return true,
-    };
-    stack.endpoints().get(Component::OtelCollector, port).is_ok()
 }
 
 /// The first trace of a fresh stack: the Collector may still be making its connection to Tempo, so it
@@ -179,30 +171,32 @@ fn report_times(env: &Env, name: &str, mut times: Vec<Duration>) {
             milliseconds(longest),
             times.len()
         );
-        env.recorder.measure(name, milliseconds(median), "ms", true, detail);
+        env.recorder.measured(name, milliseconds(median), "ms", detail);
     }
 }
 
 /// The tags and tag values that Grafana offers.
 async fn tags(env: &Env, access: &Access, sent: &[Sent]) -> Result<()> {
     let tags = access.tempo.tags().await?;
-    let listed = tags.values().flatten().any(|tag| tag == SPAN_MARKER);
-    env.recorder.check(
-        "tags list the span's attribute",
-        listed,
-        format!("{} scopes", tags.len()),
-    );
-    let values = access.tempo.tag_values(&format!("span.{SPAN_MARKER}")).await?;
-    let missing: Vec<&str> = sent
-        .iter()
-        .map(|s| s.sample.marker.as_str())
-        .filter(|marker| !values.iter().any(|value| value.value == *marker))
-        .collect();
-    env.recorder.check(
-        "tag values list every sample",
-        missing.is_empty(),
-        format!("missing: {missing:?}"),
-    );
+    for (scope, marker) in [("span", SPAN_MARKER), ("resource", RESOURCE_MARKER)] {
+        let listed = tags.get(scope).is_some_and(|tags| tags.iter().any(|tag| tag == marker));
+        env.recorder.check(
+            format!("tags list the attribute of the {scope}"),
+            listed,
+            format!("{} scopes", tags.len()),
+        );
+        let values = access.tempo.tag_values(&format!("{scope}.{marker}")).await?;
+        let missing: Vec<&str> = sent
+            .iter()
+            .map(|s| s.sample.marker.as_str())
+            .filter(|marker| !values.iter().any(|v| v.value == *marker && v.kind == "string"))
+            .collect();
+        env.recorder.check(
+            format!("tag values of the {scope} list every sample"),
+            missing.is_empty(),
+            format!("missing: {missing:?}"),
+        );
+    }
     Ok(())
 }
 

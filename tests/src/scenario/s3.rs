@@ -10,9 +10,9 @@ use super::{Access, values};
 use crate::backend::{Bucket, Component, ObjectStore, Stack, StackSpec};
 use crate::client::engine::{Engine, tempo_config};
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
     };
-    let server = env.backend.object_store(&bucket).await?;
+    let server = env.object_store(&bucket).await?;
     let good = example.values(server.as_ref(), &example.bucket)?;
     let sample = Corpus::from_now(env.seed)?.sample(0);
 
@@ -65,8 +65,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         &no_bucket,
         "no-such-bucket: The specified bucket does not exist",
     )
-    .await?;
-    server.shut_down().await
+    .await
 }
 
 /// `values-s3-example.yaml`, and the Secret that its head tells the user to make.

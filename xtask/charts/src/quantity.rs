@@ -20,6 +20,11 @@ const UNITS: [(&str, f64); 14] = [
 
 /// Bytes of a quantity such as `512Mi`, `1.5G`, `128974848` or `129e6`, rounded up as Kubernetes does.
 pub fn bytes(text: &str) -> Option<u64> {
+    number(text).map(|value| value.ceil() as u64)
+}
+
+/// A quantity as a number that isn't negative: bytes, or cores such as `250m`.
+pub fn number(text: &str) -> Option<f64> {
     let unit = UNITS.iter().find(|(suffix, _)| text.ends_with(suffix));
     let (number, factor) = match unit {
         Some((suffix, factor)) => (text.strip_suffix(suffix)?, *factor),
@@ -30,7 +35,7 @@ pub fn bytes(text: &str) -> Option<u64> {
         },
     };
     let value: f64 = number.parse().ok()?;
-    (value.is_finite() && value >= 0.0).then(|| (value * factor).ceil() as u64)
+    (value.is_finite() && value >= 0.0).then_some(value * factor)
 }
 
 /// Bytes of a GOMEMLIMIT such as `429496729` or `400MiB` (Go, package runtime).

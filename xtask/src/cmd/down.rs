@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 use kit::failure::Failure;
-use kit::step::Step;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -28,10 +27,12 @@ pub struct DownArgs {}
 /// Runs the command.
 pub fn run(ctx: &Ctx, _args: &DownArgs) -> Result<()> {
     let runs = runs_dir(ctx);
-    if ctx.args.dry_run {
-        let pid = Claim::owner(&runs)?;
-        let kill = pid.map(|pid| Step::new("stop the stack", "kill").arg(pid.to_string()));
-        return ctx.print_plan(kill.as_slice());
+    if ctx.runner.plans() {
+        // It starts no program: the signal is its own.
+        if let Some(pid) = Claim::owner(&runs)? {
+            ctx.say(format!("SIGTERM to pid {pid}"));
+        }
+        return ctx.print_planned();
     }
     let (stopped, claim) = stop(ctx, &runs)?;
     sweep(ctx, &runs)?;

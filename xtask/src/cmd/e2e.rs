@@ -9,24 +9,29 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use charts::render::{self, Helm};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use cluster::kind::DEFAULT_NAME;
 use kit::disk;
 use kit::failure::Failure;
 use serde::Serialize;
 use stack_tests::backend::Backend;
-use stack_tests::backend::cluster::{ClusterBackend, Setup};
+use stack_tests::backend::cluster::{ClusterBackend, Images, Setup, Target};
 use stack_tests::backend::local::LocalBackend;
+use stack_tests::env::Shared;
 use stack_tests::report::{self, Report};
-use stack_tests::run::{RunOptions, run as run_scenarios};
-use stack_tests::scenario::{self, Scenario};
+use stack_tests::run::{Kept, run as run_scenarios};
+use stack_tests::scenario::{self, Choice, Scenario, Set};
+use tokio::runtime::Runtime;
 
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
-use crate::local::{RUN_SPACE, plan, runs_dir, runtime, sweep};
+use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
 
-/// Runs the stack for real, sends traces through every door and reads them back.
+/// Runs the stack for real, sends traces to every receiver and reads them back.
 ///
+/// Without options it runs the set `core`: `--set` and `--all` run more, `--scenario` one by name.
 /// Real helm renders the umbrella chart. The local backend runs the rendered containers as processes
 /// of this machine: it needs neither root nor containers, chooses free ports and binds 127.0.0.1.
 /// What it can't prove it reports as skipped. Tools that are missing are built first.
@@ -38,6 +43,7 @@ use crate::local::{RUN_SPACE, plan, runs_dir, runtime, sweep};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask e2e\n  cargo xtask e2e --scenario roundtrip --scenario restart\n  \
+                  cargo xtask e2e --all --backend kind\n  \
                   cargo xtask e2e --report target/e2e.json --junit target/e2e.xml\n  cargo xtask e2e --scenario s3 --keep\n  \
                   cargo xtask e2e --backend context --context NAME --scenario install"
 )]
@@ -70,10 +76,16 @@ pub struct E2eArgs {
     images: Vec<String>,
     #[command(flatten)]
     programs: Programs,
-    /// Run only this scenario; may be given more than once.
-    #[arg(long = "scenario", value_name = "NAME")]
+    /// Run only this scenario, whatever its set; may be given more than once.
+    #[arg(long = "scenario", value_name = "NAME", value_parser = scenario_names(), hide_possible_values = true)]
     scenarios: Vec<String>,
-    /// List the scenarios and what each proves.
+    /// Run the scenarios of this set; may be given more than once [default: core].
+    #[arg(long = "set", value_name = "NAME", value_parser = set_names(), conflicts_with = "scenarios")]
+    sets: Vec<String>,
+    /// Run every scenario of the backend.
+    #[arg(long, conflicts_with_all = ["scenarios", "sets"])]
+    all: bool,
+    /// List the scenarios, with the set and the backends of each and what it proves.
     #[arg(long)]
     list: bool,
     /// How many scenarios run at the same time.
@@ -82,7 +94,7 @@ pub struct E2eArgs {
     /// What random inputs are made from; printed, so that a run can be repeated.
     #[arg(long, env = "XTASK_SEED")]
     seed: Option<u64>,
-    /// Leave the stacks up after their scenarios until Ctrl-C.
+    /// Leave stacks up after the run until Ctrl-C: the last one of each scenario, and those of failed checks.
     #[arg(long)]
     keep: bool,
     /// Write the report as JUnit XML.
@@ -113,40 +125,82 @@ impl BackendName {
         }
     }
 
-    /// The tools of this machine that its scenarios run.
-    fn tools(self) -> &'static [&'static str] {
-        match self {
-            BackendName::Local => &["helm", "otelcol", "tempo", "versitygw"],
-            BackendName::Kind | BackendName::Context => &["helm", "helm3"],
+    /// The programs of this machine that these scenarios run on it.
+    fn tools(self, scenarios: &[&'static Scenario]) -> Vec<&'static str> {
+        let mut tools = match self {
+            BackendName::Local => vec!["helm", "otelcol", "tempo"],
+            BackendName::Kind | BackendName::Context => vec!["helm"],
+        };
+        for scenario in scenarios.iter().filter(|s| s.runs_on(self.name())) {
+            tools.extend(scenario.tools);
+            if self == BackendName::Local {
+                tools.extend(scenario.local_tools);
+            }
         }
+        tools.sort_unstable();
+        tools.dedup();
+        tools
+    }
+
+    /// About how long a scenario takes on 2 cores, of which two run at a time, in seconds.
+    fn pace(self) -> usize {
+        match self {
+            BackendName::Local => 15,
+            BackendName::Kind | BackendName::Context => 40,
+        }
+    }
+}
+
+fn scenario_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(scenario::ALL.iter().map(|s| s.name))
+}
+
+fn set_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(Set::ALL.map(Set::name))
+}
+
+impl E2eArgs {
+    /// What the command line chooses; none if it leaves it open.
+    fn choice(&self) -> Option<Choice> {
+        if self.all {
+            return Some(Choice::All);
+        }
+        if !self.scenarios.is_empty() {
+            return Some(Choice::Names(self.scenarios.clone()));
+        }
+        let named = |set: &Set| self.sets.iter().any(|name| name == set.name());
+        let sets: Vec<Set> = Set::ALL.into_iter().filter(named).collect();
+        (!sets.is_empty()).then_some(Choice::Sets(sets))
     }
 }
 
 #[derive(Serialize)]
 struct Listed {
     name: &'static str,
+    set: Set,
     backends: &'static [&'static str],
     proves: &'static str,
 }
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
+    let choice = args.choice();
     if args.list {
-        let all = scenario::ALL.iter().map(|s| s.name.to_owned());
-        let names = if args.scenarios.is_empty() {
-            all.collect()
-        } else {
-            args.scenarios.clone()
+        let scenarios = match &choice {
+            Some(choice) => scenario::select(choice, args.backend.name())?,
+            None => scenario::ALL.iter().collect(),
         };
-        return list(ctx, &scenario::select(&names, args.backend.name())?);
+        return list(ctx, &scenarios);
     }
     if args.backend != BackendName::Local {
         args.programs.refuse(args.backend.name())?;
     }
     let ctx = &args.programs.given(ctx)?;
-    let scenarios = scenario::select(&args.scenarios, args.backend.name())?;
-    if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, scenarios.iter().map(|s| s.name), args.backend.tools())?);
+    let choice = choice.unwrap_or(Choice::Sets(vec![Set::Core]));
+    let scenarios = scenario::select(&choice, args.backend.name())?;
+    if ctx.runner.plans() {
+        prepare(ctx, args, &scenarios)?;
+        return ctx.print_planned();
     }
     for file in args.report.iter().chain(&args.junit) {
         report::make_way(file)?;
@@ -155,14 +209,15 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
     let seed = args
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
-    let report = match execute(ctx, args, scenarios.clone(), seed) {
-        Ok(report) => report,
+    let runtime = runtime()?;
+    let (report, kept) = match execute(ctx, args, &scenarios, seed, &runtime) {
+        Ok(ran) => ran,
         Err(error) => {
             // Whoever reads the files learns it as well.
             let names = scenarios.iter().map(|s| s.name);
             let report = Report::not_started(
                 args.backend.name(),
-                pins(ctx, args.backend)?,
+                pins(ctx, &args.backend.tools(&scenarios))?,
                 begun.elapsed(),
                 names,
                 &format!("{error:#}"),
@@ -177,25 +232,28 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         target::logs(ctx, args)?;
     }
     ctx.runner.cancel().check()?;
+    if !kept.is_empty() {
+        runtime.block_on(kept.hold(ctx.runner.cancel()));
+    }
     judge(&report, &ctx.artifacts("e2e"), seed)
 }
 
 /// Prepares the backend and runs the scenarios.
-fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u64) -> Result<Report> {
+fn execute(
+    ctx: &Ctx,
+    args: &E2eArgs,
+    scenarios: &[&'static Scenario],
+    seed: u64,
+    runtime: &Runtime,
+) -> Result<(Report, Kept)> {
     let runs = runs_dir(ctx);
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the end-to-end run")?;
-    // Before the scenarios, whose time a build would use up.
-    for tool in args.backend.tools() {
-        ctx.toolbox.get(tool)?;
-    }
-    let helm = ctx.helm()?;
-    let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
-    let runtime = runtime()?;
-    let backend: Arc<dyn Backend> = match args.backend {
-        BackendName::Local => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
-        BackendName::Kind | BackendName::Context => {
-            let (target, images) = target::find(ctx, args)?;
+    announce(ctx, args, scenarios)?;
+    let Prepared { helm, umbrella, target } = prepare(ctx, args, scenarios)?;
+    let backend: Arc<dyn Backend> = match target {
+        None => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
+        Some((target, images)) => {
             let setup = Setup {
                 name: args.backend.name(),
                 target,
@@ -204,6 +262,7 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
                 helm_version: ctx.toolbox.get("helm")?.version.to_string(),
                 umbrella,
                 runs,
+                own: args.backend == BackendName::Kind,
             };
             let (backend, swept) = runtime.block_on(ClusterBackend::connect(setup))?;
             for namespace in swept {
@@ -212,16 +271,9 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
             Arc::new(backend)
         }
     };
-    ctx.say(format!(
-        "{} scenarios on the {} backend, seed {seed}, {} at a time",
-        scenarios.len(),
-        backend.name(),
-        args.jobs
-    ));
-    let options = RunOptions {
+    ctx.say(format!("{} at a time, seed {seed}", args.jobs));
+    let shared = Arc::new(Shared {
         backend,
-        scenarios,
-        jobs: args.jobs.into(),
         seed,
         artifacts: ctx.artifacts("e2e"),
         keep: args.keep,
@@ -229,14 +281,79 @@ fn execute(ctx: &Ctx, args: &E2eArgs, scenarios: Vec<&'static Scenario>, seed: u
         cancel: ctx.runner.cancel().clone(),
         workspace: ctx.workspace.clone(),
         toolbox: ctx.toolbox.clone(),
-    };
-    runtime.block_on(run_scenarios(options))
+    });
+    runtime.block_on(run_scenarios(&shared, scenarios, args.jobs.into()))
 }
 
-/// The pinned version of each tool that a backend runs.
-fn pins(ctx: &Ctx, backend: BackendName) -> Result<BTreeMap<String, String>> {
+/// What is there before the first scenario.
+struct Prepared {
+    helm: Helm,
+    umbrella: render::Prepared,
+    /// The cluster, and what runs in it.
+    target: Option<(Target, Images)>,
+}
+
+/// Builds what is missing: the scenarios' time is not for that.
+fn prepare(ctx: &Ctx, args: &E2eArgs, scenarios: &[&'static Scenario]) -> Result<Prepared> {
+    for tool in args.backend.tools(scenarios) {
+        ctx.toolbox.get(tool)?;
+    }
+    let helm = ctx.helm()?;
+    let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
+    let target = match args.backend {
+        BackendName::Local => None,
+        BackendName::Kind | BackendName::Context => Some(target::find(ctx, args)?),
+    };
+    Ok(Prepared { helm, umbrella, target })
+}
+
+/// Says what will happen: which scenarios run, which programs are there and which are built first.
+fn announce(ctx: &Ctx, args: &E2eArgs, scenarios: &[&'static Scenario]) -> Result<()> {
+    let names: Vec<&str> = scenarios.iter().map(|s| s.name).collect();
+    let s = if names.len() == 1 { "" } else { "s" };
+    ctx.say(format!(
+        "{} scenario{s} on the {} backend, about {} min on 2 cores: {}",
+        names.len(),
+        args.backend.name(),
+        (names.len() * args.backend.pace()).div_ceil(60),
+        names.join(", ")
+    ));
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in args.backend.tools(scenarios) {
+        match ctx.toolbox.find(name)? {
+            Some(tool) => found.push(format!("{name} {}", tool.version)),
+            None => missing.push(format!("{name} (about {} min)", build_minutes(name))),
+        }
+    }
+    if missing.is_empty() {
+        ctx.say(format!("programs: {}", found.join(", ")));
+        return Ok(());
+    }
+    let found = if found.is_empty() {
+        "none".to_owned()
+    } else {
+        found.join(", ")
+    };
+    ctx.say(format!(
+        "programs: {found} found; to be built first, once, on 2 cores: {}",
+        missing.join(", ")
+    ));
+    Ok(())
+}
+
+/// How long a program takes to build on 2 cores with empty caches of Go, in minutes.
+fn build_minutes(name: &str) -> u32 {
+    match name {
+        "otelcol" => 4,
+        "tempo" => 2,
+        _ => 1,
+    }
+}
+
+/// The pinned version of each tool.
+fn pins(ctx: &Ctx, tools: &[&str]) -> Result<BTreeMap<String, String>> {
     let pin = |name: &&str| Ok(((*name).to_owned(), ctx.toolbox.tool(name)?.file.version.to_string()));
-    backend.tools().iter().map(pin).collect()
+    tools.iter().map(pin).collect()
 }
 
 fn write_reports(args: &E2eArgs, report: &Report) -> Result<()> {
@@ -274,13 +391,22 @@ fn list(ctx: &Ctx, scenarios: &[&'static Scenario]) -> Result<()> {
         .iter()
         .map(|s| Listed {
             name: s.name,
+            set: s.set,
             backends: s.needs.backends(),
             proves: s.proves,
         })
         .collect();
     let text = rows
         .iter()
-        .map(|row| format!("{:<10} {:<18} {}", row.name, row.backends.join(","), row.proves))
+        .map(|row| {
+            format!(
+                "{:<10} {:<7} {:<18} {}",
+                row.name,
+                row.set.name(),
+                row.backends.join(","),
+                row.proves
+            )
+        })
         .collect::<Vec<_>>()
         .join("\n");
     ctx.print(&rows, text)
@@ -291,12 +417,13 @@ fn summary(report: &Report) -> String {
     let mut text = String::from("\n");
     for scenario in &report.scenarios {
         let status = format!("{:?}", scenario.status).to_lowercase();
-        let checks = scenario.checks.len();
         // Writing to a String can't fail.
         let _ = writeln!(
             text,
-            "{:<10} {status:<8} {:>6.1} s  {checks} checks",
-            scenario.name, scenario.seconds
+            "{:<10} {status:<8} {:>6.1} s  {}",
+            scenario.name,
+            scenario.seconds,
+            scenario.counts()
         );
     }
     let versions = report
@@ -306,9 +433,10 @@ fn summary(report: &Report) -> String {
         .collect::<Vec<_>>();
     let _ = writeln!(
         text,
-        "{} backend, {}, {:.1} s",
+        "{} backend, {}, {}, {:.1} s",
         report.backend,
         versions.join(", "),
+        report.counts(),
         report.seconds
     );
     let _ = writeln!(text, "{}", report.summary());

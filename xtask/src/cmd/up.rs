@@ -19,7 +19,7 @@ use crate::ctx::Ctx;
 use crate::local::claim::Claim;
 use crate::local::endpoints::Shown;
 use crate::local::programs::Programs;
-use crate::local::{LOG, PURPOSE, RUN_SPACE, plan, running, runs_dir, runtime, sweep};
+use crate::local::{LOG, PURPOSE, RUN_SPACE, running, runs_dir, runtime, sweep};
 
 /// A start on a busy machine stays under this.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -55,8 +55,9 @@ pub fn run(ctx: &Ctx, args: &UpArgs) -> Result<()> {
     let ctx = &args.programs.given(ctx)?;
     let runs = runs_dir(ctx);
     let values = read_values(args.values.as_deref())?;
-    if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, [PURPOSE], &["helm", "otelcol", "tempo"])?);
+    if ctx.runner.plans() {
+        backend(ctx, &runs)?;
+        return ctx.print_planned();
     }
     if let Some((owner, shown)) = running(&runs)? {
         ctx.say(format!(

@@ -8,10 +8,7 @@ pub mod programs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use charts::project::planned_chart;
-use charts::render::RenderOptions;
 use kit::run_dir;
-use kit::step::Step;
 
 use crate::ctx::Ctx;
 use crate::local::endpoints::Shown;
@@ -57,20 +54,4 @@ pub fn running(runs: &Path) -> Result<Option<(i32, Shown)>> {
         }
     }
     Ok(None)
-}
-
-/// What would run before the programs do: missing tools are built and the umbrella is rendered for each
-/// of `names`, with TEMP for the temporary folder and the values on standard input.
-pub fn plan<'a>(ctx: &Ctx, names: impl IntoIterator<Item = &'a str>, tools: &[&str]) -> Result<Vec<Step>> {
-    let chart = ctx.workspace.chart("observability")?;
-    let helm = ctx.planned_helm(None)?;
-    let mut steps = ctx.planned_builds(tools)?;
-    let (folder, build) = planned_chart(&helm, &chart);
-    steps.extend(build);
-    for name in names {
-        let mut step = helm.template_step(&folder, &RenderOptions::documented(chart.name()));
-        step.name = format!("{name}: {}", step.name);
-        steps.push(step.args(["--values", "-"]));
-    }
-    Ok(steps)
 }

@@ -9,17 +9,21 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kit::failure::Failure;
+use kit::step::Cancel;
 use kube::Api;
 use kube::api::{AttachParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::pods;
+use crate::wait::{Look, wait_for};
 
 /// An image that is there starts sooner.
 const START: Duration = Duration::from_secs(60);
 /// Longer than any run: the container waits for commands.
 const ALIVE: &str = "86400";
+/// The last line of a listing that is complete.
+const END: &str = "--- end";
 /// What the names of our ephemeral containers begin with.
 const NAME: &str = "e2e";
 
@@ -73,6 +77,20 @@ async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A script that lists the files below a folder, none where the folder isn't there, and says when it is done:
+/// the listing of a script that broke off would look like one of an empty folder.
+pub fn listing(folder: &str) -> String {
+    format!("[ ! -d '{folder}' ] || find '{folder}' -type f || exit 1; echo '{END}'")
+}
+
+/// The lines of a [`listing`]. An error if it did not get to its end.
+pub fn listed(printed: &Printed) -> Result<Vec<String>> {
+    match printed.stdout.strip_suffix('\n').unwrap_or_default().strip_suffix(END) {
+        Some(list) => Ok(list.lines().map(str::to_owned).collect()),
+        None => bail!("listing files broke off: {}", printed.stderr.trim()),
+    }
+}
+
 /// The name of a helper that runs beside the container; made if there is none.
 async fn ensure(api: &Api<Pod>, pod: &str, container: &str, image: &str) -> Result<String> {
     let found = api.get(pod).await.with_context(|| format!("looking at pod {pod}"))?;
@@ -111,8 +129,8 @@ async fn ensure(api: &Api<Pod>, pod: &str, container: &str, image: &str) -> Resu
 }
 
 async fn running(api: &Api<Pod>, pod: &str, helper: &str, image: &str) -> Result<()> {
-    let begun = std::time::Instant::now();
-    loop {
+    let what = format!("helper {helper} of pod {pod}");
+    let waited = wait_for(&what, START, &Cancel::default(), || async {
         let found = api.get(pod).await.with_context(|| format!("looking at pod {pod}"))?;
         let mut helpers = found
             .status
@@ -120,21 +138,52 @@ async fn running(api: &Api<Pod>, pod: &str, helper: &str, image: &str) -> Result
             .flat_map(|s| s.ephemeral_container_statuses.iter().flatten());
         let status = helpers.find(|status| status.name == helper);
         if status.is_some_and(pods::runs) {
-            return Ok(());
+            return Ok(Look::Found(()));
         }
         let why = status.and_then(pods::waits).unwrap_or("not seen by the kubelet yet");
         if why.contains("Image") {
-            return Err(Failure::environment(
-                format!("the helper image {image} can't be had: {why}"),
+            return Ok(Look::Never(Failure::environment(
+                format!("the helper image {image} is unavailable: {why}"),
                 "name another busybox with --image helper=IMAGE, or load this one into the cluster",
-            ));
+            )));
         }
         if status.is_some_and(|s| s.state.as_ref().is_some_and(|s| s.terminated.is_some())) {
-            bail!("helper {helper} of pod {pod} ended at once");
+            return Ok(Look::Never(anyhow::anyhow!("{what} ended at once")));
         }
-        if begun.elapsed() > START {
-            bail!("helper {helper} of pod {pod} does not start: {why}");
+        Ok(Look::NotYet(why.to_owned()))
+    })
+    .await;
+    waited.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_broke_off_is_an_error_and_not_an_empty_folder() {
+        let printed = |stdout: &str| Printed {
+            stdout: stdout.into(),
+            success: Some(true),
+            ..Printed::default()
+        };
+        assert_eq!(listed(&printed("/a/1\n/a/2\n--- end\n")).unwrap(), ["/a/1", "/a/2"]);
+        assert!(listed(&printed("--- end\n")).unwrap().is_empty());
+        assert!(listed(&printed("")).is_err() && listed(&printed("/a/1\n")).is_err());
+    }
+
+    #[test]
+    fn a_listing_ends_for_a_folder_that_is_there_and_for_one_that_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        for (folder, files) in [(temp.path().to_path_buf(), 1), (temp.path().join("none"), 0)] {
+            let script = listing(&folder.display().to_string());
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            let printed = Printed {
+                stdout: String::from_utf8(output.stdout).unwrap(),
+                ..Printed::default()
+            };
+            assert_eq!(listed(&printed).unwrap().len(), files);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -77,6 +77,14 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// Whether the scheduler only waits for room, which comes when other pods go.
+    pub fn is_want_of_room(&self) -> bool {
+        self.stage == Stage::Scheduling
+            && ["Insufficient cpu", "Insufficient memory"]
+                .iter()
+                .any(|w| self.text.contains(w))
+    }
+
     fn new(stage: Stage, text: impl Into<String>, hopeless: bool) -> Cause {
         let text: String = text.into();
         Cause {
@@ -311,6 +319,22 @@ mod tests {
             "{}",
             cause.text
         );
+    }
+
+    #[test]
+    fn a_pod_without_room_waits_for_others_to_go_and_one_without_a_node_does_not() {
+        let unscheduled = |message: &str| {
+            judge(&facts(&format!(
+                "pods: [{{metadata: {{name: p}}, status: {{conditions: [{{type: PodScheduled, status: 'False', message: '{message}'}}]}}}}]"
+            )))
+        };
+        let full = unscheduled("0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate");
+        assert_eq!(
+            (full.stage, full.hopeless, full.is_want_of_room()),
+            (Stage::Scheduling, false, true)
+        );
+        assert!(unscheduled("0/1 nodes are available: 1 Insufficient memory.").is_want_of_room());
+        assert!(!unscheduled("0/1 nodes are available: 1 node(s) had untolerated taint").is_want_of_room());
     }
 
     #[test]

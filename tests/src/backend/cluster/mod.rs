@@ -12,6 +12,7 @@ mod judge;
 mod namespace;
 mod part;
 mod pods;
+mod room;
 mod shell;
 mod stack;
 mod store;
@@ -22,9 +23,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Namespace as ApiNamespace;
+use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Node, Pod};
 use kube::Api;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use rand::RngExt;
@@ -35,7 +36,9 @@ pub use self::image::{Image, Images};
 pub use self::inside::Printed;
 pub use self::judge::Stage;
 pub use self::namespace::Namespace;
+use self::namespace::Tenants;
 pub use self::part::{Kind as PartKind, Part};
+use self::room::Request;
 pub use self::shell::Shell;
 pub use self::stack::ClusterStack;
 use self::store::S3Pod;
@@ -51,6 +54,12 @@ const SUBCHART: &str = "tempo-stack";
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// The type that the Prometheus operator brings.
 const MONITORS: (&str, &str) = ("monitoring.coreos.com/v1", "ServiceMonitor");
+
+/// A proof sends little: so much of a node is enough for a stack, and a node of two cores holds several.
+const SMALL_REQUESTS: &str = "
+tempo: {resources: {requests: {cpu: 50m, memory: 128Mi}}}
+otelCollector: {resources: {requests: {cpu: 50m, memory: 64Mi}}}
+";
 
 /// What no cluster proves here, and why.
 const UNPROVEN: [(&str, &str); 2] = [
@@ -82,6 +91,8 @@ pub struct Setup {
     pub umbrella: Prepared,
     /// Where run folders are.
     pub runs: PathBuf,
+    /// Whether the cluster is ours: requests are then sized for the proof and not for a production.
+    pub own: bool,
 }
 
 /// Runs stacks in a cluster. Cheap to clone.
@@ -92,6 +103,11 @@ struct Inner {
     name: &'static str,
     connection: Connection,
     images: Images,
+    /// Values of chart `tempo-stack` that every stack of the run has.
+    values: Value,
+    /// What one stack asks for.
+    stack: Request,
+    tenants: Tenants,
     helm: Helm,
     umbrella: Prepared,
     runs: PathBuf,
@@ -113,13 +129,27 @@ impl ClusterBackend {
             helm_version,
             umbrella,
             runs,
+            own,
         } = setup;
+        let mut values = images.values();
+        if own {
+            merge(
+                &mut values,
+                serde_yaml::from_str(SMALL_REQUESTS).context("the requests")?,
+            );
+        }
         let connection = Connection::open(target, &helm).await?;
         helm.kube_version = connection.version().to_owned();
         let run = RunDir::create(&runs, name)?;
         let swept = namespace::sweep(&connection, &runs).await?;
         let monitors = connection.knows(MONITORS.0, MONITORS.1).await?;
-        let mut versions = images_of(&helm, &umbrella, &images).await?;
+        let parts = parts_of(&helm, &umbrella, &values).await?;
+        let image = |part: &Part| part.container.image.clone().unwrap_or_default();
+        let mut versions: BTreeMap<String, String> = parts
+            .iter()
+            .map(|part| (part.component.to_string(), image(part)))
+            .collect();
+        let stack = Request::of(parts.iter().map(|part| &part.container))?;
         versions.insert("helm".into(), helm_version);
         versions.insert("kubernetes".into(), connection.version().to_owned());
         let mut unproven = UNPROVEN.to_vec();
@@ -133,6 +163,9 @@ impl ClusterBackend {
             name,
             connection,
             images,
+            values,
+            stack,
+            tenants: Tenants::default(),
             helm,
             umbrella,
             runs,
@@ -154,6 +187,11 @@ impl ClusterBackend {
         &self.0.images
     }
 
+    /// Values of chart `tempo-stack` for every stack of this run: its images, and requests that fit our cluster.
+    pub fn run_values(&self) -> Value {
+        self.0.values.clone()
+    }
+
     /// The helm that installs.
     pub fn helm(&self) -> &Helm {
         &self.0.helm
@@ -162,6 +200,11 @@ impl ClusterBackend {
     /// The umbrella chart with its dependencies; the stack's chart is beside it.
     pub fn umbrella(&self) -> &Prepared {
         &self.0.umbrella
+    }
+
+    /// The namespaces of this run that hold stacks.
+    fn tenants(&self) -> &Tenants {
+        &self.0.tenants
     }
 
     /// The folder of this run.
@@ -176,9 +219,8 @@ impl ClusterBackend {
 
     /// Makes a namespace with a name of its own.
     pub async fn namespace(&self, prefix: &str) -> Result<Arc<Namespace>> {
-        Ok(Arc::new(
-            Namespace::create(self.connection(), prefix, self.folder()).await?,
-        ))
+        let made = Namespace::create(self.connection(), prefix, self.folder()).await?;
+        Ok(self.0.tenants.add(made))
     }
 
     /// Makes a namespace of exactly this name; none if one of that name is there.
@@ -193,7 +235,7 @@ impl ClusterBackend {
             return Ok(None);
         }
         let made = Namespace::create_named(self.connection(), name, self.folder()).await?;
-        Ok(Some(Arc::new(made)))
+        Ok(Some(self.0.tenants.add(made)))
     }
 
     /// A view of a release that a scenario installed itself.
@@ -236,7 +278,7 @@ impl ClusterBackend {
 
     /// What this cluster needs set, under what the scenario sets.
     fn values(&self, spec: &StackSpec) -> Value {
-        let mut stack = self.images().values();
+        let mut stack = self.run_values();
         stop_soon(&mut stack);
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
@@ -278,23 +320,16 @@ impl ClusterBackend {
     }
 }
 
-/// The image that each component runs with the default values.
-async fn images_of(helm: &Helm, umbrella: &Prepared, images: &Images) -> Result<BTreeMap<String, String>> {
+/// The workloads of a stack with these values.
+async fn parts_of(helm: &Helm, umbrella: &Prepared, stack: &Value) -> Result<Vec<Part>> {
     let mut values = Value::Mapping(Default::default());
-    set(&mut values, &[SUBCHART], images.values());
+    set(&mut values, &[SUBCHART], stack.clone());
     let options = RenderOptions::documented(&umbrella.name).values(values);
     let (renderer, chart) = (helm.clone(), umbrella.clone());
     let render = tokio::task::spawn_blocking(move || renderer.template(&chart, &options))
         .await
         .context("rendering")??;
-    let parts = Part::all(&render.manifests)?;
-    let image = |part: &Part| {
-        (
-            part.component.to_string(),
-            part.container.image.clone().unwrap_or_default(),
-        )
-    };
-    Ok(parts.iter().map(image).collect())
+    Part::all(&render.manifests)
 }
 
 #[async_trait]
@@ -341,6 +376,19 @@ impl Backend for ClusterBackend {
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
         let store = S3Pod::start(self.connection(), self.images(), bucket, self.folder()).await?;
         Ok(Box::new(store))
+    }
+
+    async fn room(&self) -> Result<Option<u32>> {
+        let own = namespace::of_run(self.connection(), self.folder()).await?;
+        let nodes: Api<Node> = self.connection().global();
+        let nodes = nodes.list(&ListParams::default()).await.context("listing nodes")?;
+        let pods: Api<Pod> = self.connection().global();
+        let pods = pods.list(&ListParams::default()).await.context("listing pods")?;
+        let others = pods.iter().filter(|pod| {
+            let namespace = pod.metadata.namespace.as_ref();
+            namespace.is_some_and(|name| !own.contains(name))
+        });
+        Ok(Some(room::stacks(&nodes.items, others, self.0.stack)?))
     }
 
     fn cluster(&self) -> Option<&ClusterBackend> {

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, PersistentVolume, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kit::run_dir;
+use kit::step::Cancel;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use rand::RngExt;
 
 use super::connection::Connection;
+use super::pods::PERIOD;
+use crate::wait::{Look, wait_every, wait_for};
 
 /// Marks what this harness made in a cluster.
 const LABEL: &str = "tempo-stack.e2e/owner";
@@ -77,22 +81,13 @@ impl Namespace {
     /// Waits for the account `default`: until it is there, admission refuses pods that name none.
     async fn has_account(&self) -> Result<()> {
         let accounts: Api<ServiceAccount> = self.connection.api(&self.name);
-        let begun = Instant::now();
-        while accounts
-            .get_opt("default")
-            .await
-            .context("looking for an account")?
-            .is_none()
-        {
-            if begun.elapsed() > ACCOUNT {
-                bail!(
-                    "namespace {} has no ServiceAccount default after {ACCOUNT:?}",
-                    self.name
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+        let what = format!("ServiceAccount default of namespace {}", self.name);
+        let waited = wait_for(&what, ACCOUNT, &Cancel::default(), || async {
+            let account = accounts.get_opt("default").await.context("looking for an account")?;
+            Ok(account.map_or(Look::NotYet("not there".into()), |_| Look::Found(())))
+        })
+        .await;
+        waited.map(drop)
     }
 
     /// Its name.
@@ -105,13 +100,14 @@ impl Namespace {
         if self.removed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let begun = Instant::now();
         // What this can't do, the namespace's own removal does, only later.
-        let _ = self.stop_pods(begun).await;
+        let _ = self.stop_pods().await;
         ask_to_remove(self.connection.client(), &self.name).await?;
         let namespaces: Api<ApiNamespace> = self.connection.global();
         let volumes: Api<PersistentVolume> = self.connection.global();
-        loop {
+        let what = format!("the end of namespace {}", self.name);
+        // Also after Ctrl-C: what is removed is waited for.
+        let waited = wait_every(PERIOD, &what, GONE, &Cancel::default(), || async {
             let there = namespaces
                 .get_opt(&self.name)
                 .await
@@ -119,27 +115,19 @@ impl Namespace {
             let left = volumes.list(&ListParams::default()).await.context("listing volumes")?;
             let left = left.iter().filter(|volume| self.holds(volume)).count();
             if there.is_none() && left == 0 {
-                return Ok(());
+                return Ok(Look::Found(()));
             }
-            if begun.elapsed() > GONE {
-                let why = there
-                    .and_then(|n| n.status)
-                    .and_then(|s| s.conditions)
-                    .unwrap_or_default();
-                let why: Vec<String> = why.into_iter().filter_map(|c| c.message).collect();
-                bail!(
-                    "namespace {} is not gone after {GONE:?} ({left} volumes left): {}",
-                    self.name,
-                    why.join("; ")
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
+            let why = there.and_then(|n| n.status).and_then(|s| s.conditions);
+            let why: Vec<String> = why.into_iter().flatten().filter_map(|c| c.message).collect();
+            Ok(Look::NotYet(format!("{left} volumes left: {}", why.join("; "))))
+        })
+        .await;
+        waited.map(drop)
     }
 
     /// Stops all pods and waits for their end: a namespace that is removed with pods in it is looked at again
     /// only after half of the longest grace period among them.
-    async fn stop_pods(&self, begun: Instant) -> Result<()> {
+    async fn stop_pods(&self) -> Result<()> {
         let (background, all) = (DeleteParams::background(), ListParams::default());
         let pods: Api<Pod> = self.connection.api(&self.name);
         // Before the workloads, whose removal would give each pod all of its time: a kubelet that has begun to
@@ -152,15 +140,17 @@ impl Namespace {
         removed.context("removing Deployments")?;
         let removed = sets.delete_collection(&background, &all).await;
         removed.context("removing StatefulSets")?;
-        while begun.elapsed() < GONE {
-            if pods.list(&all).await.context("listing pods")?.items.is_empty() {
-                break;
+        let waited = wait_every(PERIOD, "the end of the pods", GONE, &Cancel::default(), || async {
+            let left = pods.list(&all).await.context("listing pods")?.items.len();
+            if left == 0 {
+                return Ok(Look::Found(()));
             }
             // What the workloads made in between.
             pods.delete_collection(&soon, &all).await.context("removing pods")?;
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        Ok(())
+            Ok(Look::NotYet(format!("{left} pods")))
+        })
+        .await;
+        waited.map(drop)
     }
 
     fn holds(&self, volume: &PersistentVolume) -> bool {
@@ -226,6 +216,41 @@ fn host() -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// The namespaces that the run of a folder has in the cluster.
+pub async fn of_run(connection: &Connection, folder: &Path) -> Result<Vec<String>> {
+    let namespaces: Api<ApiNamespace> = connection.global();
+    let ours = ListParams::default().labels(LABEL);
+    let all = namespaces.list(&ours).await.context("listing namespaces")?;
+    let run = annotations(folder);
+    let of_run = all.items.into_iter().map(|n| n.metadata).filter(|metadata| {
+        let found = metadata.annotations.as_ref();
+        found.is_some_and(|found| run.iter().all(|(key, value)| found.get(key) == Some(value)))
+    });
+    Ok(of_run.filter_map(|metadata| metadata.name).collect())
+}
+
+/// The namespaces of a run that hold stacks. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Tenants(Arc<Mutex<Vec<Weak<Namespace>>>>);
+
+impl Tenants {
+    /// Adds a namespace for as long as somebody holds it.
+    pub fn add(&self, namespace: Namespace) -> Arc<Namespace> {
+        let namespace = Arc::new(namespace);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&namespace));
+        namespace
+    }
+
+    /// Whether another namespace than that of this name holds stacks.
+    pub fn any_but(&self, name: &str) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alive = all.iter().filter_map(Weak::upgrade);
+        alive.any(|other| other.name != name && !other.removed.load(Ordering::SeqCst))
+    }
 }
 
 /// Removes the namespaces of runs of this machine that were killed. `runs` holds the folders of runs.

@@ -1,8 +1,21 @@
 //! What the status of a pod says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kit::failure::Failure;
+use kit::step::Cancel;
+use kube::Api;
+
+use super::judge::{Facts, judge};
+use crate::wait::{Look, wait_every};
+
+/// Between two looks at the cluster.
+pub const PERIOD: Duration = Duration::from_millis(250);
+/// A pod of this harness starts within this on a busy node.
+const READY: Duration = Duration::from_secs(60);
 
 /// A label selector of these labels.
 pub fn selector(labels: &BTreeMap<String, String>) -> String {
@@ -50,6 +63,30 @@ pub fn ends(status: &ContainerStatus) -> u32 {
     let ended =
         status.state.as_ref().is_some_and(|s| s.terminated.is_some()) || waits(status) == Some("CrashLoopBackOff");
     u32::try_from(status.restart_count).unwrap_or(0) + u32::from(ended)
+}
+
+/// Waits until a pod that this harness made of the image that `--image` names so is ready.
+pub async fn until_ready(pods: &Api<Pod>, name: &str, what: &str, image: &str) -> Result<()> {
+    let remedy = || format!("name an image that the cluster can pull: --image {image}=IMAGE");
+    let unready = |why: String| Failure::environment(format!("{what} is not ready: {why}"), remedy());
+    let waited = wait_every(PERIOD, what, READY, &Cancel::default(), || async {
+        let pod = pods.get(name).await.with_context(|| format!("looking at {what}"))?;
+        if is_ready(&pod) {
+            return Ok(Look::Found(()));
+        }
+        let cause = judge(&Facts {
+            pods: vec![pod],
+            ..Facts::default()
+        });
+        let why = format!("{}: {}", cause.stage, cause.text);
+        Ok(if cause.hopeless {
+            Look::Never(anyhow::anyhow!(why))
+        } else {
+            Look::NotYet(why)
+        })
+    })
+    .await;
+    waited.map(drop).map_err(|error| unready(format!("{error:#}")))
 }
 
 /// Why the container waits, in Kubernetes' word.

@@ -1,11 +1,9 @@
 //! A pod with a shell: how the stack looks from inside the cluster.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
-use kit::failure::Failure;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -13,11 +11,9 @@ use serde_json::json;
 use super::connection::Connection;
 use super::image::Image;
 use super::inside::{self, Printed};
-use super::judge::{Facts, judge};
 use super::namespace::Namespace;
 use super::pods;
 
-const READY: Duration = Duration::from_secs(60);
 const NAME: &str = "client";
 
 /// A pod of the helper image that waits for commands.
@@ -49,23 +45,8 @@ impl Shell {
         pods.create(&PostParams::default(), &pod)
             .await
             .context("making the client")?;
-        let begun = Instant::now();
-        loop {
-            let pod = pods.get(NAME).await.context("looking at the client")?;
-            if pods::is_ready(&pod) {
-                return Ok(Shell { pods, namespace });
-            }
-            let cause = judge(&Facts {
-                pods: vec![pod],
-                ..Facts::default()
-            });
-            if cause.hopeless || begun.elapsed() > READY {
-                let what = format!("the client is not ready: {}: {}", cause.stage, cause.text);
-                let remedy = "name an image that the cluster can have: --image helper=IMAGE";
-                return Err(Failure::environment(what, remedy));
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
+        pods::until_ready(&pods, NAME, "the client", "helper").await?;
+        Ok(Shell { pods, namespace })
     }
 
     /// Runs a script.

@@ -20,14 +20,14 @@ use tokio::sync::Mutex;
 use super::connection::Connection;
 use super::forward::Forwards;
 use super::judge::{Cause, Facts, judge};
-use super::namespace::Namespace;
+use super::namespace::{Namespace, Tenants};
 use super::part::Part;
+use super::pods::PERIOD;
 use super::{ClusterBackend, bundle, inside, pods};
 use crate::backend::{Component, Endpoints, Memory, Stack, Stop, peak_memory};
 use crate::diagnostics;
+use crate::wait::{Look, wait_every};
 
-/// Between two looks at the cluster.
-const LOOK: Duration = Duration::from_millis(250);
 /// What a cluster takes beyond a pod's grace period to remove it.
 const REMOVED: Duration = Duration::from_secs(60);
 /// How soon the kubelet tells of a container that ended.
@@ -38,6 +38,7 @@ pub struct ClusterStack {
     connection: Connection,
     helper: String,
     cancel: Cancel,
+    tenants: Tenants,
     namespace: Arc<Namespace>,
     release: String,
     render: Render,
@@ -87,6 +88,7 @@ impl ClusterStack {
             connection: backend.connection().clone(),
             helper: backend.images().helper.to_string(),
             cancel: backend.cancel().clone(),
+            tenants: backend.tenants().clone(),
             folder: backend.folder().to_path_buf(),
             namespace,
             release: release.to_owned(),
@@ -264,23 +266,28 @@ impl Stack for ClusterStack {
 
     async fn wait_ready(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
+        // What is waited for the room that other scenarios take is no fault of this one.
+        let mut crowded = Duration::ZERO;
         for part in &self.parts {
             loop {
                 self.cancel.check()?;
-                let cause = match self.look(part).await {
+                let looked = Instant::now();
+                let late = begun.elapsed().saturating_sub(crowded) > timeout;
+                match self.look(part).await {
                     Ok(None) => break,
-                    Ok(Some(cause)) => cause,
-                    // The API server may be late now and then.
-                    Err(_) if begun.elapsed() < timeout => {
-                        tokio::time::sleep(LOOK).await;
+                    Ok(Some(cause)) if cause.is_want_of_room() && self.tenants.any_but(self.namespace.name()) => {
+                        tokio::time::sleep(PERIOD).await;
+                        crowded += looked.elapsed();
                         continue;
                     }
-                    Err(error) => return Err(error),
-                };
-                if cause.hopeless || begun.elapsed() > timeout {
-                    return Err(self.not_ready(part, &cause, begun.elapsed()).await);
+                    Ok(Some(cause)) if cause.hopeless || late => {
+                        return Err(self.not_ready(part, &cause, begun.elapsed()).await);
+                    }
+                    // The API server may be late now and then.
+                    Err(error) if late => return Err(error),
+                    Ok(Some(_)) | Err(_) => {}
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(PERIOD).await;
             }
         }
         Ok(())
@@ -307,17 +314,18 @@ impl Stack for ClusterStack {
         inside::beside(&api, &name, &container, &self.helper, &script).await?;
         let elapsed = begun.elapsed();
         self.forwards.reset(component);
-        loop {
+        let what = format!("the kubelet's word that container {container} of pod {name} ended");
+        wait_every(PERIOD, &what, TOLD, &self.cancel, || async {
             let now = api.get(&name).await.with_context(|| format!("looking at pod {name}"))?;
             let status = pods::status(&now, &container);
-            if status.is_some_and(|s| s.container_id != before || !pods::runs(s)) {
-                break;
-            }
-            if begun.elapsed() > elapsed + TOLD {
-                bail!("the kubelet does not tell that container {container} of pod {name} ended");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+            let ended = status.is_some_and(|s| s.container_id != before || !pods::runs(s));
+            Ok(if ended {
+                Look::Found(())
+            } else {
+                Look::NotYet("it runs".into())
+            })
+        })
+        .await?;
         Ok(Stop {
             elapsed,
             killed: elapsed >= Duration::from_secs(u64::try_from(grace).unwrap_or(0)),
@@ -331,13 +339,16 @@ impl Stack for ClusterStack {
         let begun = Instant::now();
         part.scale(&self.connection, namespace, 0).await?;
         let grace = Duration::from_secs(u64::try_from(part.grace).unwrap_or(0));
-        while !part.pods(&self.connection, namespace).await?.is_empty() {
-            self.cancel.check()?;
-            if begun.elapsed() > grace + REMOVED {
-                bail!("the pod of {component} is not gone {REMOVED:?} after its grace period");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        let what = format!("the end of the pod of {component} after its grace period");
+        wait_every(PERIOD, &what, grace + REMOVED, &self.cancel, || async {
+            let left = part.pods(&self.connection, namespace).await?.len();
+            Ok(if left == 0 {
+                Look::Found(())
+            } else {
+                Look::NotYet(format!("{left} pods"))
+            })
+        })
+        .await?;
         self.forwards.reset(component);
         Ok(Stop {
             elapsed: begun.elapsed(),
@@ -381,13 +392,9 @@ impl Stack for ClusterStack {
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
         let root = format!("/proc/1/root{}/", folder.trim_end_matches('/'));
-        // A folder that isn't there yet has no files.
-        let found = self
-            .beside(component, &format!("find '{root}' -type f 2>/dev/null"))
-            .await?;
-        let mut files: Vec<String> = found
-            .stdout
-            .lines()
+        let found = self.beside(component, &inside::listing(&root)).await?;
+        let mut files: Vec<String> = inside::listed(&found)?
+            .iter()
             .filter_map(|line| line.strip_prefix(&root).map(str::to_owned))
             .collect();
         files.sort();

@@ -1,12 +1,10 @@
 //! An S3 server as a pod of the cluster, in a namespace of its own.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kit::failure::Failure;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -14,13 +12,11 @@ use serde_json::json;
 use super::connection::Connection;
 use super::image::Images;
 use super::inside;
-use super::judge::{Facts, judge};
 use super::namespace::Namespace;
 use super::pods;
 use crate::backend::{Bucket, ObjectStore};
 
 const PORT: u16 = 7070;
-const READY: Duration = Duration::from_secs(60);
 const NAME: &str = "s3";
 
 /// versitygw on an emptyDir.
@@ -88,32 +84,8 @@ impl S3Pod {
             connection: connection.clone(),
             namespace,
         };
-        server.wait_ready().await?;
+        pods::until_ready(&pods, NAME, "the S3 server", "versitygw").await?;
         Ok(server)
-    }
-
-    async fn wait_ready(&self) -> Result<()> {
-        let pods: Api<Pod> = self.connection.api(self.namespace.name());
-        let begun = Instant::now();
-        loop {
-            let pod = pods.get(NAME).await.context("looking at the S3 server")?;
-            if pods::is_ready(&pod) {
-                return Ok(());
-            }
-            let facts = Facts {
-                pods: vec![pod],
-                ..Facts::default()
-            };
-            let cause = judge(&facts);
-            if cause.hopeless || begun.elapsed() > READY {
-                let what = format!("the S3 server is not ready: {}: {}", cause.stage, cause.text);
-                return Err(Failure::environment(
-                    what,
-                    "name an image that the cluster can have: --image versitygw=IMAGE",
-                ));
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
     }
 }
 
@@ -125,8 +97,8 @@ impl ObjectStore for S3Pod {
 
     async fn objects(&self) -> Result<Vec<String>> {
         let pods: Api<Pod> = self.connection.api(self.namespace.name());
-        let printed = inside::exec(&pods, NAME, "look", &["/bin/find", "/data/root", "-type", "f"]).await?;
-        Ok(printed.stdout.lines().map(str::to_owned).collect())
+        let script = inside::listing("/data/root");
+        inside::listed(&inside::exec(&pods, NAME, "look", &["/bin/sh", "-c", &script]).await?)
     }
 
     async fn shut_down(&self) -> Result<()> {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Container;
 use regex::Regex;
 use serde_yaml::Value;
 
-use super::plan::{Plan, PodPlan, VolumeSource, bytes};
+use super::objects::{Objects, Pod, VolumeSource, bytes};
 
 /// The address that stands in for every pod's own.
 const POD_IP: &str = "127.0.0.1";
@@ -42,25 +42,25 @@ pub struct Folders {
 
 impl Folders {
     /// What goes with the pod.
-    pub fn pod(&self, pod: &PodPlan) -> PathBuf {
+    pub fn pod(&self, pod: &Pod) -> PathBuf {
         self.run.join("pods").join(&pod.name)
     }
 
     /// The folder of a volume.
-    pub fn volume(&self, pod: &PodPlan, volume: &str) -> Result<PathBuf> {
-        let plan = pod
+    pub fn volume(&self, pod: &Pod, volume: &str) -> Result<PathBuf> {
+        let found = pod
             .volumes
             .iter()
             .find(|v| v.name == volume)
             .with_context(|| format!("pod {} has no volume {volume}", pod.name))?;
-        Ok(match &plan.source {
+        Ok(match &found.source {
             VolumeSource::Claim(claim) => self.run.join("claims").join(claim),
             _ => self.pod(pod).join("volumes").join(volume),
         })
     }
 
     /// The folder that a path inside a container is in.
-    pub fn host_path(&self, pod: &PodPlan, container: &Container, path: &str) -> Result<PathBuf> {
+    pub fn host_path(&self, pod: &Pod, container: &Container, path: &str) -> Result<PathBuf> {
         for (mount, host) in self.mounts(pod, container)? {
             if path == mount {
                 return Ok(host);
@@ -73,7 +73,7 @@ impl Folders {
     }
 
     /// Mount paths and the folders behind them, longest path first so that nested mounts win.
-    fn mounts(&self, pod: &PodPlan, container: &Container) -> Result<Vec<(String, PathBuf)>> {
+    fn mounts(&self, pod: &Pod, container: &Container) -> Result<Vec<(String, PathBuf)>> {
         let mut mounts = Vec::new();
         for mount in container.volume_mounts.iter().flatten() {
             let mut host = self.volume(pod, &mount.name)?;
@@ -90,7 +90,7 @@ impl Folders {
 /// Writes a pod's volumes and works out how to run one of its containers.
 pub struct Materialiser<'a> {
     /// What was rendered.
-    pub plan: &'a Plan,
+    pub objects: &'a Objects,
     /// Where things go.
     pub folders: &'a Folders,
     /// The release's namespace.
@@ -99,7 +99,7 @@ pub struct Materialiser<'a> {
 
 impl Materialiser<'_> {
     /// Makes the folders of the pod's volumes and writes what ConfigMaps and Secrets hold.
-    pub fn write_volumes(&self, pod: &PodPlan) -> Result<()> {
+    pub fn write_volumes(&self, pod: &Pod) -> Result<()> {
         for volume in &pod.volumes {
             let dir = self.folders.volume(pod, &volume.name)?;
             fs_err::create_dir_all(&dir)?;
@@ -110,18 +110,25 @@ impl Materialiser<'_> {
                 let Some(volume) = pod.volumes.iter().find(|v| v.name == mount.name) else {
                     continue;
                 };
-                let (kind, name, data) = match &volume.source {
-                    VolumeSource::ConfigMap(name) => ("ConfigMap", name, self.plan.config_maps.get(name)),
-                    VolumeSource::Secret(name) => ("Secret", name, self.plan.secrets.get(name)),
+                let (kind, keys, all) = match &volume.source {
+                    VolumeSource::ConfigMap(keys) => ("ConfigMap", keys, &self.objects.config_maps),
+                    VolumeSource::Secret(keys) => ("Secret", keys, &self.objects.secrets),
                     _ => continue,
                 };
-                let data =
-                    data.with_context(|| format!("pod {} mounts {kind} {name}, which does not exist", pod.name))?;
+                let name = &keys.object;
+                let Some(data) = present(all, kind, name, keys.optional)
+                    .with_context(|| format!("pod {} mounts volume {}", pod.name, volume.name))?
+                else {
+                    continue;
+                };
                 let dir = self.folders.volume(pod, &mount.name)?;
-                for (key, text) in data {
-                    let file = dir.join(key);
+                for (path, key, text) in keys.files(data).with_context(|| format!("volume {}", volume.name))? {
+                    let file = dir.join(path);
+                    if let Some(folder) = file.parent() {
+                        fs_err::create_dir_all(folder)?;
+                    }
                     let text = world
-                        .document(key, text)
+                        .document(path, text)
                         .with_context(|| format!("{kind} {name}, key {key}"))?;
                     fs_err::write(&file, text)?;
                 }
@@ -131,7 +138,7 @@ impl Materialiser<'_> {
     }
 
     /// The container's arguments and environment on this machine.
-    pub fn invocation(&self, pod: &PodPlan, container: &Container) -> Result<Invocation> {
+    pub fn invocation(&self, pod: &Pod, container: &Container) -> Result<Invocation> {
         let mut world = self.world(pod, container)?;
         let env = self.environment(pod, container, &mut world)?;
         let args = container
@@ -151,7 +158,7 @@ impl Materialiser<'_> {
     /// A URL with its Service name replaced.
     pub fn reach(&self, url: &str) -> Result<String> {
         World {
-            plan: self.plan,
+            objects: self.objects,
             namespace: self.namespace,
             mounts: Vec::new(),
             replacements: Vec::new(),
@@ -159,29 +166,30 @@ impl Materialiser<'_> {
         .services(url)
     }
 
-    fn world<'a>(&'a self, pod: &PodPlan, container: &Container) -> Result<World<'a>> {
+    fn world<'a>(&'a self, pod: &Pod, container: &Container) -> Result<World<'a>> {
         let mounts = self.folders.mounts(pod, container)?;
         Ok(World {
-            plan: self.plan,
+            objects: self.objects,
             namespace: self.namespace,
             mounts,
             replacements: Vec::new(),
         })
     }
 
-    fn environment(
-        &self,
-        pod: &PodPlan,
-        container: &Container,
-        world: &mut World<'_>,
-    ) -> Result<BTreeMap<String, String>> {
+    fn environment(&self, pod: &Pod, container: &Container, world: &mut World<'_>) -> Result<BTreeMap<String, String>> {
         let mut env = BTreeMap::new();
         for source in container.env_from.iter().flatten() {
             let prefix = source.prefix.clone().unwrap_or_default();
+            let (config_maps, secrets) = (&self.objects.config_maps, &self.objects.secrets);
             let data = if let Some(reference) = &source.config_map_ref {
-                self.plan.config_maps.get(&reference.name)
+                present(
+                    config_maps,
+                    "ConfigMap",
+                    &reference.name,
+                    reference.optional == Some(true),
+                )?
             } else if let Some(reference) = &source.secret_ref {
-                self.plan.secrets.get(&reference.name)
+                present(secrets, "Secret", &reference.name, reference.optional == Some(true))?
             } else {
                 None
             };
@@ -199,9 +207,9 @@ impl Materialiser<'_> {
                     } else if let Some(resource) = &from.resource_field_ref {
                         resource_field(container, &resource.resource)?
                     } else if let Some(key) = &from.secret_key_ref {
-                        entry(&self.plan.secrets, "Secret", &key.name, &key.key)?
+                        entry(&self.objects.secrets, "Secret", &key.name, &key.key)?
                     } else if let Some(key) = &from.config_map_key_ref {
-                        entry(&self.plan.config_maps, "ConfigMap", &key.name, &key.key)?
+                        entry(&self.objects.config_maps, "ConfigMap", &key.name, &key.key)?
                     } else {
                         bail!(
                             "the local backend doesn't know the source of variable {}",
@@ -217,7 +225,7 @@ impl Materialiser<'_> {
         Ok(env)
     }
 
-    fn field(&self, pod: &PodPlan, path: &str) -> Result<String> {
+    fn field(&self, pod: &Pod, path: &str) -> Result<String> {
         Ok(match path {
             "metadata.name" => pod.name.clone(),
             "metadata.namespace" => self.namespace.to_owned(),
@@ -239,7 +247,17 @@ fn resource_field(container: &Container, resource: &str) -> Result<String> {
     Ok(bytes(quantity)?.to_string())
 }
 
-fn entry(all: &BTreeMap<String, BTreeMap<String, String>>, kind: &str, name: &str, key: &str) -> Result<String> {
+type Named = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What an object holds; none if it is missing and may be.
+fn present<'a>(all: &'a Named, kind: &str, name: &str, optional: bool) -> Result<Option<&'a BTreeMap<String, String>>> {
+    match all.get(name) {
+        None if !optional => bail!("{kind} {name} does not exist"),
+        found => Ok(found),
+    }
+}
+
+fn entry(all: &Named, kind: &str, name: &str, key: &str) -> Result<String> {
     all.get(name)
         .with_context(|| format!("{kind} {name} does not exist"))?
         .get(key)
@@ -261,7 +279,7 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
 
 /// What a container sees, and what stands in for it here.
 struct World<'a> {
-    plan: &'a Plan,
+    objects: &'a Objects,
     namespace: &'a str,
     mounts: Vec<(String, PathBuf)>,
     replacements: Vec<String>,
@@ -358,7 +376,7 @@ impl World<'_> {
     fn service_port(&self, host: &str, port: &str) -> Result<Option<u16>> {
         let mut parts = host.splitn(3, '.');
         let (name, namespace, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-        let Some(service) = self.plan.services.iter().find(|s| s.name == name) else {
+        let Some(service) = self.objects.services.iter().find(|s| s.name == name) else {
             return Ok(None);
         };
         let own = service.namespace.as_deref().unwrap_or(self.namespace);
@@ -426,19 +444,19 @@ spec:
       - {name: data, persistentVolumeClaim: {claimName: data}}
 "#;
 
-    fn world(render: &str, test: impl FnOnce(&Materialiser<'_>, &PodPlan)) {
+    fn world(render: &str, test: impl FnOnce(&Materialiser<'_>, &Pod)) {
         let temp = tempfile::tempdir().unwrap();
-        let plan = Plan::read(&parse_all(render).unwrap()).unwrap();
+        let objects = Objects::read(&parse_all(render).unwrap()).unwrap();
         let folders = Folders {
             run: temp.path().to_path_buf(),
         };
         test(
             &Materialiser {
-                plan: &plan,
+                objects: &objects,
                 folders: &folders,
                 namespace: "observability",
             },
-            &plan.pods[0],
+            &objects.pods[0],
         );
     }
 
@@ -508,8 +526,53 @@ spec:
     }
 
     #[test]
+    fn an_object_that_is_missing_is_an_error_unless_it_is_optional() {
+        let env_from = |reference: &str| {
+            RENDER.replace(
+                "        env:\n",
+                &format!("        envFrom: [{{{reference}}}]\n        env:\n"),
+            )
+        };
+        for kind in ["configMapRef", "secretRef"] {
+            world(&env_from(&format!("{kind}: {{name: none}}")), |made, pod| {
+                let error = made.invocation(pod, &pod.containers[0]).unwrap_err();
+                assert!(format!("{error:#}").contains("none does not exist"), "{error:#}");
+            });
+            world(
+                &env_from(&format!("{kind}: {{name: none, optional: true}}")),
+                |made, pod| {
+                    made.invocation(pod, &pod.containers[0]).unwrap();
+                },
+            );
+        }
+        let volume =
+            |more: &str| RENDER.replace("configMap: {name: conf}", &format!("configMap: {{name: none{more}}}"));
+        world(&volume(""), |made, pod| assert!(made.write_volumes(pod).is_err()));
+        world(&volume(", optional: true"), |made, pod| {
+            made.write_volumes(pod).unwrap()
+        });
+    }
+
+    #[test]
+    fn a_volume_with_items_holds_these_keys_under_their_paths_and_no_others() {
+        let items = |key: &str| {
+            let volume = format!("configMap: {{name: conf, items: [{{key: {key}, path: sub/other.yaml}}]}}");
+            RENDER.replace("configMap: {name: conf}", &volume)
+        };
+        world(&items("tempo.yaml"), |made, pod| {
+            made.write_volumes(pod).unwrap();
+            let dir = made.folders.volume(pod, "config").unwrap();
+            assert!(dir.join("sub/other.yaml").is_file() && !dir.join("notes.txt").exists());
+        });
+        world(&items("none"), |made, pod| {
+            let error = made.write_volumes(pod).unwrap_err();
+            assert!(format!("{error:#}").contains("conf has no key none"), "{error:#}");
+        });
+    }
+
+    #[test]
     fn a_service_that_leads_nowhere_is_an_error() {
         let broken = RENDER.replace("targetPort: http", "targetPort: metrics");
-        assert!(Plan::read(&parse_all(&broken).unwrap()).is_err());
+        assert!(Objects::read(&parse_all(&broken).unwrap()).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! readiness alone says whether a start worked: Tempo may exit with 0 when a module failed.
 
 mod materialise;
-mod plan;
+mod objects;
 mod process;
 mod s3;
 
@@ -27,7 +27,7 @@ use serde_yaml::Value;
 use tokio::sync::Mutex;
 
 use self::materialise::{Folders, Materialiser};
-use self::plan::{Plan, PodPlan};
+use self::objects::{Objects, Pod};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
 use super::{
@@ -231,7 +231,7 @@ impl Backend for LocalBackend {
 pub struct LocalStack {
     backend: LocalBackend,
     render: Render,
-    plan: Plan,
+    objects: Objects,
     endpoints: Endpoints,
     namespace: String,
     folders: Folders,
@@ -241,7 +241,7 @@ pub struct LocalStack {
 }
 
 struct RunningPod {
-    plan: PodPlan,
+    pod: Pod,
     containers: Vec<Arc<Supervised>>,
     /// Crashes of the pods of this component that are gone.
     past_crashes: u32,
@@ -255,9 +255,9 @@ impl LocalStack {
             .context("rendering")??;
         let mut manifests = render.manifests.clone();
         manifests.extend(parse_all(&spec.objects).context("reading the objects beside the release")?);
-        let plan = Plan::read(&manifests)?;
+        let objects = Objects::read(&manifests)?;
         if !spec.free_ports {
-            require_free(&endpoints(&plan))?;
+            require_free(&endpoints(&objects))?;
         }
         let run = RunDir::create(&backend.runs, backend.purpose)?;
         let folders = Folders {
@@ -265,30 +265,30 @@ impl LocalStack {
         };
         std::fs::write(run.path().join("manifests.yaml"), &render.text).context("keeping the rendered manifests")?;
         let stack = LocalStack {
-            endpoints: endpoints(&plan),
+            endpoints: endpoints(&objects),
             namespace: spec.namespace.clone(),
             pods: Mutex::default(),
             backend,
             render,
-            plan,
+            objects,
             folders,
             run,
         };
-        for pod in &stack.plan.pods {
+        for pod in &stack.objects.pods {
             stack.start_pod(pod.component).await?;
         }
         Ok(stack)
     }
 
-    fn pod_plan(&self, component: Component) -> Result<&PodPlan> {
-        self.plan
+    fn pod_of(&self, component: Component) -> Result<&Pod> {
+        self.objects
             .pod(component)
             .with_context(|| format!("this stack has no {component}"))
     }
 
-    fn process(&self, pod: &PodPlan, container: &Container) -> Result<ProcessSpec> {
+    fn process(&self, pod: &Pod, container: &Container) -> Result<ProcessSpec> {
         let made = Materialiser {
-            plan: &self.plan,
+            objects: &self.objects,
             folders: &self.folders,
             namespace: &self.namespace,
         };
@@ -317,7 +317,7 @@ impl LocalStack {
     async fn unready(&self) -> Option<(Component, Container, Status)> {
         let pods = self.pods.lock().await;
         pods.iter().find_map(|(component, pod)| {
-            pod.plan
+            pod.pod
                 .containers
                 .iter()
                 .zip(&pod.containers)
@@ -360,7 +360,7 @@ impl Stack for LocalStack {
 
     fn reach(&self, url: &str) -> Result<String> {
         Materialiser {
-            plan: &self.plan,
+            objects: &self.objects,
             folders: &self.folders,
             namespace: &self.namespace,
         }
@@ -408,23 +408,23 @@ impl Stack for LocalStack {
                 killed: longest.killed || stop.killed,
             };
         }
-        let dir = self.folders.pod(&pod.plan);
+        let dir = self.folders.pod(&pod.pod);
         fs_err::remove_dir_all(&dir)?;
         Ok(longest)
     }
 
     async fn start_pod(&self, component: Component) -> Result<()> {
-        let plan = self.pod_plan(component)?.clone();
+        let wanted = self.pod_of(component)?.clone();
         let made = Materialiser {
-            plan: &self.plan,
+            objects: &self.objects,
             folders: &self.folders,
             namespace: &self.namespace,
         };
-        made.write_volumes(&plan)?;
-        let specs = plan
+        made.write_volumes(&wanted)?;
+        let specs = wanted
             .containers
             .iter()
-            .map(|c| self.process(&plan, c))
+            .map(|c| self.process(&wanted, c))
             .collect::<Result<Vec<_>>>()?;
         let mut pods = self.pods.lock().await;
         let past_crashes = match pods.get(&component) {
@@ -439,7 +439,7 @@ impl Stack for LocalStack {
         pods.insert(
             component,
             RunningPod {
-                plan,
+                pod: wanted,
                 containers,
                 past_crashes,
             },
@@ -449,7 +449,7 @@ impl Stack for LocalStack {
 
     async fn memory(&self, component: Component) -> Result<Memory> {
         let limit = self
-            .pod_plan(component)?
+            .pod_of(component)?
             .containers
             .first()
             .and_then(|c| c.resources.as_ref()?.limits.as_ref()?.get("memory"))
@@ -465,7 +465,7 @@ impl Stack for LocalStack {
         let status = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
         Ok(Memory {
             peak: peak_memory(&status)?,
-            limit: plan::bytes(limit)?,
+            limit: objects::bytes(limit)?,
         })
     }
 
@@ -479,7 +479,7 @@ impl Stack for LocalStack {
 
     async fn logs(&self, component: Component) -> Result<String> {
         let mut text = String::new();
-        for container in &self.pod_plan(component)?.containers {
+        for container in &self.pod_of(component)?.containers {
             let log = self.log(container);
             text.push_str(&fs_err::read_to_string(&log)?);
         }
@@ -487,7 +487,7 @@ impl Stack for LocalStack {
     }
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
-        let pod = self.pod_plan(component)?;
+        let pod = self.pod_of(component)?;
         let container = pod
             .containers
             .first()
@@ -510,7 +510,7 @@ impl Stack for LocalStack {
 
     async fn configs(&self) -> Result<BTreeMap<String, String>> {
         let mut configs = BTreeMap::new();
-        for (name, data) in &self.plan.config_maps {
+        for (name, data) in &self.objects.config_maps {
             for (key, text) in data {
                 configs.insert(format!("{name}.{key}"), text.clone());
             }
@@ -527,10 +527,12 @@ impl Stack for LocalStack {
 }
 
 /// Every Service port as an address of this machine.
-fn endpoints(plan: &Plan) -> Endpoints {
+fn endpoints(objects: &Objects) -> Endpoints {
     let mut endpoints = Endpoints::default();
-    for service in &plan.services {
-        let Some(pod) = plan.pod_behind(service) else { continue };
+    for service in &objects.services {
+        let Some(pod) = objects.pod_behind(service) else {
+            continue;
+        };
         for port in &service.ports {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.target));
             endpoints.0.insert((pod.component, port.name.clone()), address);

@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::backend::Stop;
@@ -111,7 +111,7 @@ impl Probe {
     }
 
     /// How long it may fail before it counts as failed.
-    fn patience(&self) -> Duration {
+    fn startup_timeout(&self) -> Duration {
         self.period * self.failures
     }
 
@@ -257,7 +257,7 @@ enum Watched {
 enum End {
     Exited(String),
     Again,
-    Unwanted,
+    Dropped,
 }
 
 impl Supervisor {
@@ -276,7 +276,7 @@ impl Supervisor {
                     }
                 }
                 End::Again => {}
-                End::Unwanted => return,
+                End::Dropped => return,
             }
         }
     }
@@ -352,8 +352,10 @@ impl Supervisor {
     }
 
     async fn watch(&mut self, child: &mut Child) -> End {
-        let (verdicts, mut said) = mpsc::channel(8);
-        let prober = tokio::spawn(probe(self.spec.probes.clone(), verdicts));
+        let (sender, mut verdicts) = mpsc::channel(8);
+        // Ends with this watch, however that ends.
+        let mut prober = JoinSet::new();
+        prober.spawn(probe(self.spec.probes.clone(), sender));
         let end = loop {
             tokio::select! {
                 ended = child.wait() => break Watched::Exited(match ended {
@@ -363,9 +365,9 @@ impl Supervisor {
                 order = self.inbox.recv() => match order {
                     Some(order) => break Watched::Ordered(order),
                     // The handle is gone: dropping the child kills it.
-                    None => return End::Unwanted,
+                    None => return End::Dropped,
                 },
-                Some(verdict) = said.recv() => match verdict {
+                Some(verdict) = verdicts.recv() => match verdict {
                     Verdict::Ready(result) => self.status.send_modify(|status| {
                         status.ready = result.is_ok();
                         status.why = result.err().unwrap_or_default();
@@ -377,14 +379,14 @@ impl Supervisor {
                 },
             }
         };
-        prober.abort();
+        drop(prober);
         match end {
             Watched::Exited(how) => End::Exited(how),
             Watched::Ordered(order) => {
                 let stop = self.stop(child).await;
                 let (reply, again) = match order {
                     Order::Restart(reply) => (reply, End::Again),
-                    Order::Stop(reply) => (reply, End::Unwanted),
+                    Order::Stop(reply) => (reply, End::Dropped),
                 };
                 // The one who asked may have gone meanwhile.
                 let _ = reply.send(stop);
@@ -424,7 +426,7 @@ async fn probe(probes: Probes, verdicts: mpsc::Sender<Verdict>) {
         let begun = Instant::now();
         loop {
             let Err(why) = startup.ask(&client).await else { break };
-            if begun.elapsed() > startup.patience() {
+            if begun.elapsed() > startup.startup_timeout() {
                 let _ = verdicts
                     .send(Verdict::Dead(format!("startup probe failed: {why}")))
                     .await;
@@ -542,6 +544,30 @@ mod tests {
             sleep(Duration::from_millis(10)).await;
         }
         assert!(container.stop().await.unwrap().killed);
+    }
+
+    #[tokio::test]
+    async fn the_probes_of_a_container_end_with_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut spec = spec(temp.path(), "exec sleep 600", Duration::from_secs(5));
+        spec.probes.readiness = Some(Probe {
+            target: Target::Tcp(listener.local_addr().unwrap().port()),
+            period: Duration::from_millis(10),
+            timeout: Duration::from_secs(1),
+            failures: 1,
+            delay: Duration::ZERO,
+        });
+        let container = Supervised::start(spec);
+        until(&container, |s| s.ready).await;
+        listener.accept().await.unwrap();
+        drop(container);
+        // What was asked before the end may still wait to be accepted; then it is silent.
+        let mut asked = 0;
+        while timeout(Duration::from_millis(200), listener.accept()).await.is_ok() {
+            asked += 1;
+            assert!(asked < 500, "the probes go on");
+        }
     }
 
     #[tokio::test]

@@ -78,15 +78,20 @@ impl Jaeger {
             }
             Door::JaegerThriftCompactUdp => {
                 let packet = thrift::compact_packet(&batch)?;
-                send_packet(self.doors.jaeger_thrift_compact, &packet).await
+                send_packet(self.udp(door)?, &packet).await
             }
             Door::JaegerThriftBinaryUdp => {
                 let packet = thrift::binary_packet(&batch)?;
-                send_packet(self.doors.jaeger_thrift_binary, &packet).await
+                send_packet(self.udp(door)?, &packet).await
             }
             _ => bail!("{door} is not a door of Jaeger"),
         };
         Ok(answer.unwrap_or_else(|outcome| outcome))
+    }
+
+    fn udp(&self, door: Door) -> Result<SocketAddr> {
+        let address = self.doors.address(door);
+        address.with_context(|| format!("this machine has no route to {door}"))
     }
 }
 

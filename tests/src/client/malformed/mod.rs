@@ -9,12 +9,13 @@ mod make;
 mod wire;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Serialize, Serializer};
 
-use crate::model::door::{Door, Doors};
+use crate::model::door::Door;
 use crate::model::id::{SpanId, TraceId};
 
 pub use wire::Reply;
@@ -148,9 +149,9 @@ impl Input {
         make::input(class, number, seed, now)
     }
 
-    /// Sends it and waits for what comes back, at most for `timeout`.
-    pub async fn send(&self, doors: &Doors, timeout: Duration) -> Reply {
-        wire::send(doors.address(self.door), &self.wire, timeout).await
+    /// Sends it to the address of its receiver and waits for what comes back, at most for `timeout`.
+    pub async fn send(&self, to: SocketAddr, timeout: Duration) -> Reply {
+        wire::send(to, &self.wire, timeout).await
     }
 
     /// Whether that answer is right; if not, why.

@@ -9,7 +9,7 @@ use charts::workspace::Chart;
 use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
 
-use crate::run::Env;
+use crate::env::Env;
 
 /// The files of a chart that decide what is installed.
 const CHARTS: [&str; 6] = [

@@ -9,7 +9,7 @@ use super::super::values;
 use super::{Lab, READY};
 use crate::backend::cluster::Stage;
 use crate::backend::{Stack, StackSpec};
-use crate::run::Env;
+use crate::env::Env;
 
 /// A probe that fails goes on failing: this long is waited for it.
 const PROBED: Duration = Duration::from_secs(25);

@@ -19,9 +19,9 @@ use kube::discovery::ApiResource;
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::{Lab, READY, deliver, quick_values};
+use super::{Lab, READY, delivers, quick_values};
 use crate::backend::Stack;
-use crate::run::Env;
+use crate::env::Env;
 
 const RELEASE: &str = "tempo-stack";
 /// The labels that may select pods: none of them changes between versions.
@@ -68,9 +68,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     odd_texts(env, &lab, &values).await?;
     rendered(env, &lab, &values).await?;
     aliases(env, &lab).await?;
-    deliver(env, stack.as_ref(), 0).await?;
-    env.recorder
-        .check("after all of it a trace goes in and is found", true, "");
+    delivers(env, stack.as_ref(), 0, "after all of it").await;
     for (case, place) in ELSEWHERE {
         env.recorder.skip(case, format!("shown by {place}"));
     }

@@ -9,7 +9,7 @@ use serde_yaml::Value;
 
 use super::{Lab, documented_command, quick_values};
 use crate::backend::{Component, Stack};
-use crate::run::Env;
+use crate::env::Env;
 
 const RELEASE: &str = "tempo-stack";
 /// How long the test of a broken stack tries, in seconds.

@@ -15,12 +15,12 @@ use kube::api::ListParams;
 use regex::Regex;
 use serde_yaml::Value;
 
-use super::{DOCUMENTED, Lab, READY, cluster, deliver, documented_command, stack_values};
+use super::{DOCUMENTED, Lab, READY, cluster, delivers, documented_command, stack_values};
 use crate::backend::cluster::{ClusterStack, Shell};
 use crate::backend::{Bucket, Component, Stack};
 use crate::client::tempo::Client;
+use crate::env::Env;
 use crate::ports::is_free;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 const ACCESS_KEY: &str = "e2e-access-key";
@@ -49,7 +49,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     };
     let shell = cluster(env)?.shell().await?;
     plain(env, &lab, &command, &readme, &shell).await?;
-    lab.close().await?;
+    lab.remove().await?;
 
     let command = documented_command(
         &readme,
@@ -103,10 +103,8 @@ async fn ready(env: &Env, lab: &Lab<'_>, what: &str, release: &str, begun: Insta
     stack.wait_ready(READY).await?;
     let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     env.recorder
-        .measure(format!("{what}: from the command to ready"), seconds, "s", true, "");
-    deliver(env, stack.as_ref(), 0).await?;
-    env.recorder
-        .check(format!("{what}: a trace goes in and is found"), true, "");
+        .measured(format!("{what}: from the command to ready"), seconds, "s", "");
+    delivers(env, stack.as_ref(), 0, what).await;
     Ok(stack)
 }
 
@@ -269,7 +267,7 @@ async fn bucket(env: &Env, command: &[String]) -> Result<()> {
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
     };
-    let store = env.backend.object_store(&bucket).await?;
+    let store = env.object_store(&bucket).await?;
     let secret = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: tempo-s3}}\nstringData: {{AWS_ACCESS_KEY_ID: {ACCESS_KEY}, AWS_SECRET_ACCESS_KEY: {SECRET_KEY}}}\n"
     );
@@ -298,8 +296,8 @@ async fn bucket(env: &Env, command: &[String]) -> Result<()> {
         .map_or_else(|e| format!("{e:#}"), |s| format!("{} objects", s.value));
     env.recorder
         .check(format!("{what}: blocks are in it"), stored.is_ok(), detail);
-    env.finish(stack).await?;
-    store.shut_down().await
+    // The umbrella takes the documented namespace after it.
+    env.remove(stack).await
 }
 
 /// The documented installation of the umbrella.

@@ -16,8 +16,8 @@ use kube::discovery::ApiResource;
 
 use super::super::Access;
 use super::{Lab, cluster, deliver, documented_command, found, quick_values};
+use crate::env::Env;
 use crate::model::corpus::Sample;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 const RELEASE: &str = "tempo-stack";
@@ -186,8 +186,11 @@ async fn both_helms(env: &Env) -> Result<()> {
     };
     let change = ["--set", "tempo.logLevel=warn"];
     lab.run(third(&["install", RELEASE, "./tempo-stack"])?).await?;
-    let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 20).await?;
-    env.recorder.check("helm 3 installs", true, "");
+    let ready = lab.ready(RELEASE).await;
+    let detail = ready.as_ref().err().map(|error| format!("{error:#}"));
+    env.recorder
+        .check("helm 3 installs", ready.is_ok(), detail.unwrap_or_default());
+    let sample = deliver(env, ready?.as_ref(), 20).await?;
     lab.run(third(&["upgrade", RELEASE, "./tempo-stack", change[0], change[1]])?)
         .await?;
     again(env, &lab, RELEASE, "an upgrade by helm 3", &sample).await?;

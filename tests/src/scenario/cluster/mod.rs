@@ -23,9 +23,9 @@ use super::Access;
 use crate::backend::cluster::{ClusterBackend, ClusterStack, Namespace};
 use crate::backend::{Stack, stop_soon};
 use crate::client::tempo::span_count;
+use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
-use crate::run::Env;
 
 /// A start in a busy cluster.
 const READY: Duration = Duration::from_secs(90);
@@ -53,8 +53,16 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Removes the namespace, once evidence is gathered where a check failed.
+    /// The scenario is done with the namespace: it goes, unless `--keep` leaves its stacks up.
     async fn close(&self) -> Result<()> {
+        if self.env.keeps_in(self.namespace.name()) {
+            return Ok(());
+        }
+        self.remove().await
+    }
+
+    /// Removes the namespace, once evidence is gathered where a check failed.
+    async fn remove(&self) -> Result<()> {
         self.env.release(self.namespace.name()).await?;
         self.namespace.remove().await
     }
@@ -126,14 +134,14 @@ fn cluster(env: &Env) -> Result<&ClusterBackend> {
     env.backend.cluster().context("this scenario needs a cluster")
 }
 
-/// The values of chart `tempo-stack` that a scenario sets, over the images of this run.
+/// The values of chart `tempo-stack` that a scenario sets, over those of this run.
 fn stack_values(env: &Env, yaml: &str) -> Result<Value> {
-    let mut values = cluster(env)?.images().values();
+    let mut values = cluster(env)?.run_values();
     charts::render::merge(&mut values, super::values(yaml)?);
     Ok(values)
 }
 
-/// Values of chart `tempo-stack` for pods that stop soon, over the images of this run.
+/// Values of chart `tempo-stack` for pods that stop soon, over those of this run.
 fn quick_values(env: &Env) -> Result<Value> {
     let mut values = stack_values(env, "{}")?;
     stop_soon(&mut values);
@@ -148,6 +156,17 @@ async fn deliver(env: &Env, stack: &dyn Stack, n: u32) -> Result<Sample> {
     anyhow::ensure!(outcome.is_acked(), "a sample was not taken: {outcome}");
     found(env, stack, &sample).await?;
     Ok(sample)
+}
+
+/// Checks that a trace goes in and is found.
+async fn delivers(env: &Env, stack: &dyn Stack, n: u32, what: &str) {
+    let delivered = deliver(env, stack, n).await;
+    let detail = delivered.as_ref().err().map(|error| format!("{error:#}"));
+    env.recorder.check(
+        format!("{what}: a trace goes in and is found"),
+        delivered.is_ok(),
+        detail.unwrap_or_default(),
+    );
 }
 
 /// Waits until Tempo answers with a sample.

@@ -10,8 +10,8 @@ use tokio::process::Command;
 
 use super::{Lab, READY, deliver, documented, found, quick_values};
 use crate::backend::{Component, Stack};
+use crate::env::Env;
 use crate::model::corpus::Sample;
-use crate::run::Env;
 use crate::wait::{Look, wait_for};
 
 const RELEASE: &str = "tempo-stack";

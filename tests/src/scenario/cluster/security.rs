@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use super::{Lab, deliver, stack_values};
 use crate::backend::cluster::ClusterStack;
 use crate::backend::{Bucket, Component, Stack};
-use crate::run::Env;
+use crate::env::Env;
 
 /// The user and group of every process (values.yaml, `podSecurityContext`).
 const USER: &str = "10001";
@@ -29,7 +29,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
     };
-    let store = env.backend.object_store(&bucket).await?;
+    let store = env.object_store(&bucket).await?;
     let lab = Lab::open(env, "security").await?;
     let values = stack_values(
         env,
@@ -49,8 +49,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
         file_system(env, &stack, component).await?;
     }
     secret(env, &lab, &stack).await?;
-    env.finish(stack).await?;
-    store.shut_down().await
+    env.finish(stack).await
 }
 
 /// What the kernel says of the program's process (proc(5), /proc/pid/status).

@@ -18,9 +18,9 @@ use crate::backend::cluster::{ClusterStack, PartKind};
 use crate::backend::{Component, Stack};
 use crate::client::load::{Load, Plan};
 use crate::client::readback::read_back;
+use crate::env::Env;
 use crate::model::corpus::Sample;
 use crate::model::ledger::Ledger;
-use crate::run::Env;
 
 const RELEASE: &str = "tempo-stack";
 /// The load before an upgrade and after it.
@@ -150,11 +150,10 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
     let patience = if keeps_all { READ } else { PAUSE * 5 };
     read_back(&access.tempo, &mut ledger, patience, &env.cancel).await?;
     let gap = f64::from(ledger.longest_gap_ms());
-    env.recorder.measure(
+    env.recorder.measured(
         format!("{what}: longest time without an acknowledgement"),
         gap,
         "ms",
-        true,
         "",
     );
     if keeps_all {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use charts::manifest::Manifest;
 use charts::quantity;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, PodTemplateSpec, Secret, Service, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, KeyToPath, PodTemplateSpec, Secret, Service, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -18,11 +18,11 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 /// All that the local backend reads of a render.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct Objects {
     /// The pods to run, one for each workload with a replica.
-    pub pods: Vec<PodPlan>,
+    pub pods: Vec<Pod>,
     /// The Services.
-    pub services: Vec<ServicePlan>,
+    pub services: Vec<PodService>,
     /// ConfigMaps by name.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets by name.
@@ -31,7 +31,7 @@ pub struct Plan {
 
 /// One pod.
 #[derive(Debug, Clone)]
-pub struct PodPlan {
+pub struct Pod {
     /// The pod's name: the workload's with `-0`.
     pub name: String,
     /// The component label.
@@ -41,14 +41,14 @@ pub struct PodPlan {
     /// Its containers.
     pub containers: Vec<Container>,
     /// Its volumes.
-    pub volumes: Vec<VolumePlan>,
+    pub volumes: Vec<PodVolume>,
     /// From SIGTERM to SIGKILL.
     pub grace: Duration,
 }
 
 /// One volume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumePlan {
+pub struct PodVolume {
     /// Its name.
     pub name: String,
     /// What it holds.
@@ -63,14 +63,54 @@ pub enum VolumeSource {
     /// Stays with the release.
     Claim(String),
     /// The keys of a ConfigMap as files.
-    ConfigMap(String),
+    ConfigMap(Keys),
     /// The keys of a Secret as files.
-    Secret(String),
+    Secret(Keys),
+}
+
+/// The keys of an object that a volume holds as files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The object's name.
+    pub object: String,
+    /// Key and file of each; every key under its own name if there are none.
+    items: Vec<(String, String)>,
+    /// Whether the object and its keys may be missing.
+    pub optional: bool,
+}
+
+impl Keys {
+    fn new(object: String, items: Option<Vec<KeyToPath>>, optional: Option<bool>) -> Keys {
+        Keys {
+            object,
+            items: items.into_iter().flatten().map(|item| (item.key, item.path)).collect(),
+            optional: optional.unwrap_or(false),
+        }
+    }
+
+    /// The files of an object that holds this data: path, key and text.
+    pub fn files<'a>(&'a self, data: &'a BTreeMap<String, String>) -> Result<Vec<(&'a str, &'a str, &'a str)>> {
+        if self.items.is_empty() {
+            return Ok(data
+                .iter()
+                .map(|(key, text)| (key.as_str(), key.as_str(), text.as_str()))
+                .collect());
+        }
+        let mut files = Vec::new();
+        for (key, path) in &self.items {
+            match data.get(key) {
+                Some(text) => files.push((path.as_str(), key.as_str(), text.as_str())),
+                None if self.optional => {}
+                None => bail!("{} has no key {key}", self.object),
+            }
+        }
+        Ok(files)
+    }
 }
 
 /// One Service.
 #[derive(Debug, Clone)]
-pub struct ServicePlan {
+pub struct PodService {
     /// Its name.
     pub name: String,
     /// Its namespace, where the render writes it.
@@ -78,12 +118,12 @@ pub struct ServicePlan {
     /// Which pods it leads to.
     pub selector: BTreeMap<String, String>,
     /// Its ports.
-    pub ports: Vec<PortPlan>,
+    pub ports: Vec<PodPort>,
 }
 
 /// One port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortPlan {
+pub struct PodPort {
     /// The port's name.
     pub name: String,
     /// The Service's port.
@@ -94,10 +134,10 @@ pub struct PortPlan {
     target_name: Option<String>,
 }
 
-impl Plan {
+impl Objects {
     /// Reads the render. Whatever would run in a cluster but can't here is an error, not left out.
-    pub fn read(manifests: &[Manifest]) -> Result<Plan> {
-        let mut plan = Plan {
+    pub fn read(manifests: &[Manifest]) -> Result<Objects> {
+        let mut objects = Objects {
             pods: vec![],
             services: vec![],
             config_maps: BTreeMap::new(),
@@ -108,23 +148,26 @@ impl Plan {
             match manifest.kind.as_str() {
                 "Deployment" => {
                     let spec = manifest.parse::<Deployment>()?.spec;
-                    plan.add_pod(manifest, spec.replicas, spec.template, vec![])
+                    objects
+                        .add_pod(manifest, spec.replicas, spec.template, vec![])
                         .with_context(at)?;
                 }
                 "StatefulSet" => {
                     let spec = manifest.parse::<StatefulSet>()?.spec;
                     let claims = spec.volume_claim_templates.unwrap_or_default();
                     let claims = claims.into_iter().filter_map(|c| c.metadata.name).collect();
-                    plan.add_pod(manifest, spec.replicas, spec.template, claims)
+                    objects
+                        .add_pod(manifest, spec.replicas, spec.template, claims)
                         .with_context(at)?;
                 }
-                "Service" => plan.services.push(ServicePlan::read(manifest).with_context(at)?),
+                "Service" => objects.services.push(PodService::read(manifest).with_context(at)?),
                 "ConfigMap" => {
                     let data = manifest.parse::<ConfigMap>()?.data.unwrap_or_default();
-                    plan.config_maps.insert(manifest.name.clone(), data);
+                    objects.config_maps.insert(manifest.name.clone(), data);
                 }
                 "Secret" => {
-                    plan.secrets
+                    objects
+                        .secrets
                         .insert(manifest.name.clone(), secret_data(&manifest.parse()?).with_context(at)?);
                 }
                 "DaemonSet" | "Job" | "CronJob" | "Pod" | "ReplicaSet" => {
@@ -136,8 +179,8 @@ impl Plan {
                 _ => {}
             }
         }
-        plan.resolve_targets()?;
-        Ok(plan)
+        objects.resolve_targets()?;
+        Ok(objects)
     }
 
     fn add_pod(
@@ -159,18 +202,18 @@ impl Plan {
         if !spec.init_containers.unwrap_or_default().is_empty() {
             bail!("its pods have init containers, which the local backend doesn't run");
         }
-        let mut volumes: Vec<VolumePlan> = spec
+        let mut volumes: Vec<PodVolume> = spec
             .volumes
             .unwrap_or_default()
             .into_iter()
-            .map(VolumePlan::read)
+            .map(PodVolume::read)
             .collect::<Result<_>>()?;
         let name = format!("{}-0", manifest.name);
-        volumes.extend(claims.into_iter().map(|claim| VolumePlan {
+        volumes.extend(claims.into_iter().map(|claim| PodVolume {
             source: VolumeSource::Claim(format!("{claim}-{name}")),
             name: claim,
         }));
-        self.pods.push(PodPlan {
+        self.pods.push(Pod {
             name,
             component,
             labels,
@@ -184,14 +227,14 @@ impl Plan {
     }
 
     /// The pod behind a Service.
-    pub fn pod_behind(&self, service: &ServicePlan) -> Option<&PodPlan> {
+    pub fn pod_behind(&self, service: &PodService) -> Option<&Pod> {
         self.pods.iter().find(|pod| {
             !service.selector.is_empty() && service.selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v))
         })
     }
 
     /// The pod of a component.
-    pub fn pod(&self, component: Component) -> Option<&PodPlan> {
+    pub fn pod(&self, component: Component) -> Option<&Pod> {
         self.pods.iter().find(|pod| pod.component == component)
     }
 
@@ -225,26 +268,27 @@ impl Plan {
     }
 }
 
-impl VolumePlan {
-    fn read(volume: Volume) -> Result<VolumePlan> {
+impl PodVolume {
+    fn read(volume: Volume) -> Result<PodVolume> {
         let name = volume.name;
         let source = if volume.empty_dir.is_some() {
             VolumeSource::EmptyDir
         } else if let Some(claim) = volume.persistent_volume_claim {
             VolumeSource::Claim(claim.claim_name)
         } else if let Some(map) = volume.config_map {
-            VolumeSource::ConfigMap(map.name)
+            VolumeSource::ConfigMap(Keys::new(map.name, map.items, map.optional))
         } else if let Some(secret) = volume.secret {
-            VolumeSource::Secret(secret.secret_name.context("a Secret volume without a Secret")?)
+            let name = secret.secret_name.context("a Secret volume without a Secret")?;
+            VolumeSource::Secret(Keys::new(name, secret.items, secret.optional))
         } else {
             bail!("the local backend doesn't know the source of volume {name}");
         };
-        Ok(VolumePlan { name, source })
+        Ok(PodVolume { name, source })
     }
 }
 
-impl ServicePlan {
-    fn read(manifest: &Manifest) -> Result<ServicePlan> {
+impl PodService {
+    fn read(manifest: &Manifest) -> Result<PodService> {
         let service: Service = manifest.parse()?;
         let spec = service.spec.unwrap_or_default();
         let ports = spec
@@ -257,7 +301,7 @@ impl ServicePlan {
                     Some(IntOrString::String(name)) => (port.port, Some(name)),
                     None => (port.port, None),
                 };
-                Ok(PortPlan {
+                Ok(PodPort {
                     name: port.name.unwrap_or_default(),
                     port: u16::try_from(port.port).context("a port above 65535")?,
                     target: u16::try_from(target).context("a port above 65535")?,
@@ -265,7 +309,7 @@ impl ServicePlan {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(ServicePlan {
+        Ok(PodService {
             name: manifest.name.clone(),
             namespace: service.metadata.namespace,
             selector: spec.selector.unwrap_or_default(),
