@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use charts::program::image_tag;
+use charts::image::Image;
 use charts::tools::Toolbox;
 use charts::workspace::Workspace;
 use kit::step::Cancel;
@@ -94,7 +94,7 @@ impl Env {
         let versions = self.backend.versions();
         let version = versions.get("tempo").context("the backend names no version of Tempo")?;
         // A cluster names the image.
-        let version = image_tag(version).unwrap_or(version);
+        let version = Image::parse(version).tag.unwrap_or(version);
         let version = Version::parse(version).with_context(|| format!("Tempo's version {version:?}"))?;
         Ok(Engine::of(&version))
     }

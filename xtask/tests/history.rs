@@ -67,6 +67,11 @@ const CASES: &[Case] = &[
         |r| r.change("charts/tree/ci/off-values.yaml", "feat: a"),
         "tree - -",
     ),
+    (
+        "a file whose name is not ASCII",
+        |r| r.change("charts/tree/größe.yaml", "feat: a"),
+        "tree minor 0.2.0",
+    ),
     ("outside the charts", |r| r.change("README.md", "feat!: a"), ""),
     (
         "a revert takes its commit back",
@@ -198,7 +203,20 @@ fn an_unknown_commit_is_a_usage_error_and_no_checkout_one_of_the_environment() {
     let repo = Repo::released();
     assert!(expect(&repo.xtask(&["changed", "--since", "nowhere"]), 2).contains("no commit \"nowhere\""));
     std::fs::remove_dir_all(repo.dir.join(".git")).unwrap();
-    assert!(expect(&repo.xtask(&["changed"]), 4).contains("no git checkout"));
+    assert!(expect(&repo.xtask(&["changed"]), 4).contains("not in a git checkout"));
+}
+
+#[test]
+fn charts_that_depend_on_each_other_are_named() {
+    let repo = Repo::released();
+    let dependency = "dependencies: [{name: tree, version: 0.1.0, repository: 'file://../tree'}]\n";
+    let chart = repo.read("charts/leaf/Chart.yaml") + dependency;
+    repo.sample.write("charts/leaf/Chart.yaml", &chart);
+    let shown = expect(&repo.xtask(&["changed"]), 1);
+    assert!(
+        shown.contains("charts depend on each other: leaf -> tree -> leaf"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn a_published_chart_is_pulled_and_verified_by_helm_and_publishing_twice_changes
     ]);
     assert_eq!(
         verdicts(&checks[0]["checks"]),
-        "digest+ signature+ cosign? provenance+ lint+ render+ rebuild+"
+        "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild+"
     );
     let all = repo.json(&["release", "verify", "--all", "--to", &address, "--keyring", &ring]);
     assert_eq!(all.as_array().unwrap().len(), 2);
@@ -180,6 +180,7 @@ fn clones_that_push_at_the_same_time_lose_no_entry_and_a_commit_of_others_is_not
         repo.commit(&format!("feat: {n}"));
         expect(&repo.xtask(&["package", "--out", &format!("d{n}")]), 0);
         clone_site(&repo, &format!("s{n}"));
+        repo.sample.write(&format!("s{n}/stray"), "not to be published\n");
     }
     let index = |n: usize| {
         let (site, dist) = (format!("s{n}"), format!("d{n}"));
@@ -202,11 +203,17 @@ fn clones_that_push_at_the_same_time_lose_no_entry_and_a_commit_of_others_is_not
         ["leaf 0.5.0", "leaf 0.4.0", "leaf 0.3.0", "leaf 0.2.0", "leaf 0.1.0"]
     );
     assert!(expect(&index(3), 0).contains("nothing to do"));
+    assert!(!repo.dir.join("seen/stray").exists());
+
+    std::fs::write(repo.dir.join("s1/page"), "mine\n").unwrap();
+    repo.git(&["-C", "s1", "add", "page"]);
+    assert!(expect(&index(1), 2).contains("has a change that is not committed: page"));
+    assert_eq!(repo.read("s1/page"), "mine\n");
 
     repo.git(&["-C", "s3", "commit", "-q", "--allow-empty", "-m", "by hand"]);
     assert!(expect(&index(3), 2).contains("has a commit that was never pushed: by hand"));
     repo.git(&["-C", "s2", "branch", "--unset-upstream"]);
-    assert!(expect(&index(2), 2).contains("no git checkout whose branch has an upstream"));
+    assert!(expect(&index(2), 2).contains("not a git checkout whose branch has an upstream"));
 }
 
 #[test]
@@ -341,7 +348,7 @@ const BAD_INPUTS: &[BadInput] = &[
         "empty index",
         |r| write_index(r, ""),
         1,
-        "site/index.yaml is no chart index",
+        "site/index.yaml is not a chart index",
     ),
     (
         "index cut off",
@@ -350,13 +357,13 @@ const BAD_INPUTS: &[BadInput] = &[
             write_index(r, &text[..text.len() / 2]);
         },
         1,
-        "site/index.yaml is no chart index",
+        "site/index.yaml is not a chart index",
     ),
     (
         "an error page instead of the index",
         |r| write_index(r, "<html>\n<body>404: not here</body>\n"),
         1,
-        "site/index.yaml is no chart index",
+        "site/index.yaml is not a chart index",
     ),
     (
         "index that can't be read",
@@ -393,7 +400,7 @@ fn each_bad_input_has_its_own_message_and_no_file_is_written() {
     }
     let repo = packaged();
     let shown = expect(&repo.xtask(&["release", "index", "site", "--url", "oci://x"]), 2);
-    assert!(shown.contains("no address of a web server") && !repo.dir.join("site").exists());
+    assert!(shown.contains("not the address of a web server") && !repo.dir.join("site").exists());
 }
 
 /// A name, what happens after 0.1.0 was published, the exit code, and the plan's lines.
@@ -608,24 +615,35 @@ fn verify_finds_what_was_tampered_with() {
         (
             "nothing",
             |_| {},
-            "digest+ signature+ cosign? provenance+ lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild+",
         ),
         (
             "another archive",
             |r| {
                 std::fs::copy(r.dir.join("other/tree-0.1.0.tgz"), r.dir.join("site/tree-0.1.0.tgz")).unwrap();
             },
-            "digest- signature- cosign? provenance- lint+ render+ rebuild-",
+            "identity+ digest- signature- cosign? provenance- lint+ render+ rebuild-",
         ),
         (
             "no statement",
             |r| std::fs::remove_file(r.dir.join("site/tree-0.1.0.tgz.intoto.json")).unwrap(),
-            "digest+ signature+ cosign? provenance- lint+ render+ rebuild-",
+            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild-",
         ),
         (
             "no signature",
             |r| std::fs::remove_file(r.dir.join("site/tree-0.1.0.tgz.prov")).unwrap(),
-            "digest+ signature- cosign? provenance+ lint+ render+ rebuild+",
+            "identity+ digest+ signature- cosign? provenance- lint+ render+ rebuild+",
+        ),
+        (
+            "another commit in the statement, and no tag to tell",
+            |r| {
+                let from = r.git(&["rev-parse", "HEAD"]);
+                r.git(&["tag", "-d", "tree-0.1.0"]);
+                r.commit("chore: on");
+                r.sample
+                    .edit("site/tree-0.1.0.tgz.intoto.json", &from, &r.git(&["rev-parse", "HEAD"]));
+            },
+            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
         ),
         (
             "the tag moved",
@@ -633,7 +651,7 @@ fn verify_finds_what_was_tampered_with() {
                 r.commit("chore: on");
                 r.git(&["tag", "-f", "tree-0.1.0"]);
             },
-            "digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
         ),
         (
             "an archive that the commit does not make",
@@ -646,7 +664,7 @@ fn verify_finds_what_was_tampered_with() {
                 let text = std::fs::read_to_string(&index).unwrap();
                 std::fs::write(&index, text.replace(&digest("dist"), &digest("other"))).unwrap();
             },
-            "digest+ signature+ cosign? provenance+ lint+ render+ rebuild-",
+            "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild-",
         ),
     ];
     let prepared = Repo::publishable(URL);
@@ -656,11 +674,11 @@ fn verify_finds_what_was_tampered_with() {
     expect(&prepared.xtask(&sign), 0);
     expect(&prepared.xtask(&INDEX), 0);
     prepared.git(&["tag", "tree-0.1.0"]);
-    // As somebody would who holds the key and packages what no commit has.
+    // As somebody would who holds the key and packages what no commit has, unseen by git.
+    prepared.git(&["update-index", "--assume-unchanged", LEAF]);
     prepared.sample.edit(LEAF, "hello", "bye");
     expect(&prepared.xtask(&[&sign[..], &["--out", "other"]].concat()), 0);
-    let lie = "sed -i 's/\"uncommittedChanges\": true/\"uncommittedChanges\": false/' other/*.json";
-    expect(&prepared.command("sh").args(["-c", lie]).output().unwrap(), 0);
+    prepared.git(&["update-index", "--no-assume-unchanged", LEAF]);
     prepared.git(&["checkout", "-q", "charts"]);
     for (name, happens, wanted) in cases {
         let repo = prepared.copy();
@@ -672,6 +690,31 @@ fn verify_finds_what_was_tampered_with() {
         assert!(checks.is_array(), "{name}: {checks}");
         assert_eq!(verdicts(&checks[0]["checks"]), *wanted, "{name}: {checks:#}");
     }
+}
+
+#[test]
+fn an_older_release_under_a_newer_name_does_not_verify() {
+    let repo = published();
+    let rename = "rm index.yaml && cp tree-0.1.0.tgz tree-0.2.0.tgz && \
+                  sed s/tree-0.1.0/tree-0.2.0/ tree-0.1.0.tgz.intoto.json > tree-0.2.0.tgz.intoto.json";
+    let mut shell = repo.command("sh");
+    expect(
+        &shell
+            .args(["-c", rename])
+            .current_dir(repo.dir.join("site"))
+            .output()
+            .unwrap(),
+        0,
+    );
+    let verify = |file: &str| repo.xtask(&["--format", "json", "release", "verify", file]);
+    let output = verify("site/tree-0.2.0.tgz");
+    expect(&output, 1);
+    let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        verdicts(&checks[0]["checks"]),
+        "identity- digest? signature? cosign? provenance+ lint+ render+ rebuild+"
+    );
+    assert!(expect(&verify("site/tree.tgz"), 2).contains("names no version of a chart"));
 }
 
 #[test]
@@ -718,7 +761,7 @@ fn a_dry_run_shows_commands_and_writes_nothing() {
     let repo = packaged();
     for (args, wanted) in [
         (&INDEX[..], "helm repo index"),
-        (&["release", "plan", "--to", "site"], "helm package leaf"),
+        (&["release", "plan", "--to", "dist"], "helm package leaf"),
         (
             &["release", "push", "--to", "oci://127.0.0.1:9/charts", "--tag"],
             "git tag leaf-0.1.0",

@@ -14,12 +14,11 @@ mod repo;
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod sample;
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keys::USUAL;
-use registry::{Door, Options, PASSWORD, Registry, USER, tool};
+use keys::{Home, Recipe, USUAL};
+use registry::{Options, PASSWORD, Proxy, Registry, USER, tool};
 use repo::{Repo, expect, text, verify};
 
 const SECURE: Options = Options {
@@ -36,114 +35,48 @@ fn helm_3_accepts_what_was_signed_and_refuses_what_was_changed_since() {
     verify::accepts_and_refuses(&tool("helm3"));
 }
 
-/// gpg with a home of its own.
-fn gpg(home: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new("gpg");
-    command
-        .arg("--homedir")
-        .arg(home)
-        .args(["--batch", "--pinentry-mode", "loopback"])
-        .args(args);
-    command.output().expect("gpg must be installed: apt-get install gnupg")
-}
-
-fn gpg_home(repo: &Repo, algorithm: &str, passphrase: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    // A socket's path must be short.
-    let home = repo.dir.join("g");
-    std::fs::create_dir(&home).unwrap();
-    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let user = "test <test@example.com>";
-    expect(
-        &gpg(
-            &home,
-            &[
-                "--passphrase",
-                passphrase,
-                "--quick-gen-key",
-                user,
-                algorithm,
-                "sign",
-                "never",
-            ],
-        ),
-        0,
-    );
-    home
-}
-
 #[test]
 fn keys_that_gpg_made_sign_from_its_home_and_both_helms_accept_them() {
     for algorithm in ["rsa2048", "ed25519"] {
         let repo = Repo::unreleased();
-        let home = gpg_home(&repo, algorithm, PASSWORD);
+        let home = Home::new(repo.dir.join("g"));
+        home.generate(&Recipe {
+            algorithm,
+            passphrase: PASSWORD,
+            ..USUAL
+        });
         let ring = repo.dir.join("ring.gpg");
-        expect(&gpg(&home, &["--output", &ring.display().to_string(), "--export"]), 0);
-        let mut sign = repo.command(env!("CARGO_BIN_EXE_xtask"));
-        sign.args(["-v", "package", "--sign", "--gnupg-home", "g"])
-            .env("XTASK_PASSPHRASE", PASSWORD);
-        let shown = expect(&sign.output().unwrap(), 0);
+        home.gpg("", &["--output", &ring.display().to_string(), "--export"]);
+        let sign = |passphrase: &str| {
+            let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+            command.args(["-v", "package", "--sign", "--gnupg-home", "g"]);
+            command.env("XTASK_PASSPHRASE", passphrase).output().unwrap()
+        };
+        let shown = expect(&sign(PASSWORD), 0);
         assert!(!shown.contains(PASSWORD), "{shown}");
         for helm in [sample::helm().program, tool("helm3")] {
             expect(&verify::run(&helm, &repo.dir.join("dist/tree-0.1.0.tgz"), &ring), 0);
         }
-        let mut wrong = repo.command(env!("CARGO_BIN_EXE_xtask"));
-        // gpg's agent remembers a passphrase.
-        expect(
-            &Command::new("gpgconf")
-                .arg("--homedir")
-                .arg(&home)
-                .args(["--kill", "gpg-agent"])
-                .output()
-                .unwrap(),
-            0,
-        );
-        wrong
-            .args(["package", "--sign", "--gnupg-home", "g"])
-            .env("XTASK_PASSPHRASE", "wrong");
-        let shown = expect(&wrong.output().unwrap(), 1);
-        assert!(shown.contains("gpg") && shown.contains("passphrase"), "{shown}");
-        let _ = Command::new("gpgconf")
-            .arg("--homedir")
-            .arg(&home)
-            .args(["--kill", "all"])
-            .output();
+        home.forget();
+        let shown = expect(&sign("wrong"), 2);
+        assert!(shown.contains("the passphrase of the key g is wrong"), "{shown}");
     }
 }
 
 #[test]
 fn an_expired_key_is_refused_with_its_date() {
     let repo = Repo::unreleased();
-    let home = gpg_home(&repo, "ed25519", "");
-    let user = "old <old@example.com>";
-    let old = [
-        "--faked-system-time",
-        "1600000000!",
-        "--passphrase",
+    let home = Home::new(repo.dir.join("g"));
+    let past = ["--faked-system-time", "1600000000!"];
+    home.gpg(
         "",
-        "--quick-gen-key",
-        user,
-        "ed25519",
-        "sign",
-        "1d",
-    ];
-    expect(&gpg(&home, &old), 0);
-    let key = repo.dir.join("old.asc").display().to_string();
-    expect(
-        &gpg(
-            &home,
-            &["--armor", "--output", &key, "--export-secret-keys", "old@example.com"],
-        ),
-        0,
+        &[&past[..], &["--quick-generate-key", "old", "ed25519", "sign", "1d"]].concat(),
     );
+    let key = repo.dir.join("old.asc").display().to_string();
+    home.gpg("", &["--armor", "--output", &key, "--export-secret-keys", "old"]);
     let shown = expect(&repo.xtask(&["package", "--sign", "--key-file", "old.asc"]), 2);
     assert!(shown.contains("expired at 2020-09-14"), "{shown}");
     assert!(!repo.dir.join("dist").exists());
-    let _ = Command::new("gpgconf")
-        .arg("--homedir")
-        .arg(&home)
-        .args(["--kill", "all"])
-        .output();
 }
 
 /// A cosign key pair in the repository's folder.
@@ -181,6 +114,19 @@ fn cosign_signs_an_archive_and_refuses_it_after_a_flipped_byte() {
         command.output().unwrap()
     };
     expect(&check(&repo), 0);
+    let verify = ["release", "verify", "dist/tree-0.1.0.tgz", "--cosign-pub", "cosign.pub"];
+    let shown = expect(&repo.xtask(&verify), 0);
+    assert!(
+        shown.contains("passed   cosign") && shown.contains("passed   provenance"),
+        "{shown}"
+    );
+    let statement = "dist/tree-0.1.0.tgz.intoto.json";
+    repo.sample.write(statement, &(repo.read(statement) + "\n"));
+    let shown = expect(&repo.xtask(&verify), 1);
+    assert!(
+        shown.contains("FAILED   provenance  cosign's signature does not cover the statement"),
+        "{shown}"
+    );
     let mut bytes = std::fs::read(&archive).unwrap();
     bytes[99] ^= 1;
     std::fs::write(&archive, bytes).unwrap();
@@ -306,7 +252,7 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
     expect(&output, 0);
     let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = &reports[0]["checks"];
-    assert_eq!(checks.as_array().unwrap().len(), 7);
+    assert_eq!(checks.as_array().unwrap().len(), 8);
     for check in checks.as_array().unwrap() {
         assert_eq!(check["verdict"], "passed", "{check}");
     }
@@ -341,6 +287,31 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
 }
 
 #[test]
+fn what_a_planned_push_shows_is_what_runs() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &OPEN);
+    let to = format!("oci://{}/x", registry.host);
+    let repo = Repo::publishable(&to);
+    cosign_keys(&repo);
+    repo.commit("chore: keys");
+    expect(&repo.xtask(&["package"]), 0);
+    let push = [
+        "release",
+        "push",
+        "--to",
+        &to,
+        "--plain-http",
+        "--tag",
+        "--cosign-key",
+        "cosign.key",
+    ];
+    let plan = repo.planned_is_run(&push, &[("COSIGN_PASSWORD", PASSWORD)]);
+    for part in ["helm push tree", "oras attach", "cosign sign", "git tag tree-0.1.0"] {
+        assert!(plan.contains(part), "{part} is not in {plan}");
+    }
+}
+
+#[test]
 fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice() {
     let (mut steps, mut finished) = (0, false);
     let prepared = Repo::publishable("oci://charts.example.com/x");
@@ -349,8 +320,8 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
     while !finished {
         let temp = tempfile::tempdir().unwrap();
         let registry = Registry::start(temp.path(), &OPEN);
-        let door = Door::to(&registry);
-        let to = format!("oci://{}/x", door.host);
+        let proxy = Proxy::to(&registry);
+        let to = format!("oci://{}/x", proxy.host);
         let push = [
             "release",
             "push",
@@ -364,7 +335,7 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
         for tag in prepared.git(&["tag"]).lines() {
             prepared.git(&["tag", "-d", tag]);
         }
-        door.let_through(steps);
+        proxy.let_through(steps);
         let mut child = prepared
             .command(env!("CARGO_BIN_EXE_xtask"))
             .args(push)
@@ -374,7 +345,7 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
             .unwrap();
         // At the first request that may not write any more, the process dies as by a power cut.
         loop {
-            if door.is_shut() {
+            if proxy.is_shut() {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 break;
@@ -386,7 +357,7 @@ fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        door.let_through(usize::MAX);
+        proxy.let_through(usize::MAX);
         let output = prepared.xtask(&[&["--format", "json"][..], &push].concat());
         expect(&output, 0);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -545,9 +516,9 @@ fn each_way_a_registry_can_fail_has_its_own_message() {
         &repo.xtask(&["release", "push", "--to", &silent, "--plain-http", "--timeout", "1"]),
         4,
     );
-    assert!(shown.contains("gave no answer in 1 s"), "{shown}");
+    assert!(shown.contains("took longer than 1 s"), "{shown}");
     let shown = expect(&repo.xtask(&["release", "push", "--to", "https://x"]), 2);
-    assert!(shown.contains("https://x is no address of a registry"), "{shown}");
+    assert!(shown.contains("https://x is not the address of a registry"), "{shown}");
 }
 
 #[test]
@@ -593,7 +564,7 @@ fn what_must_not_be_published_is_refused_before_anything_is_pushed() {
     expect(&repo.xtask(&["package"]), 0);
     expect(&repo.xtask(&push), 0);
     let tags = registry.tags("x/leaf");
-    // Whoever published it without its papers, or was killed and went on to another commit, hears of it.
+    // Whoever published it without its attachments, or was killed and went on to another commit, hears of it.
     let bare = Registry::start(&temp.path().join("bare"), &OPEN);
     let mut helm = repo.command(&sample::helm().program.to_string_lossy());
     helm.args([

@@ -27,8 +27,8 @@ use crate::model::ledger::Ledger;
 
 /// What to send, and how fast.
 #[derive(Debug, Clone, Serialize)]
-pub struct Plan {
-    /// Through which door.
+pub struct Batches {
+    /// Through which receiver.
     pub door: Door,
     /// Spans per second.
     pub rate: u32,
@@ -44,11 +44,11 @@ pub struct Plan {
     pub marker: String,
 }
 
-impl Plan {
+impl Batches {
     /// 2,000 spans per second over OTLP gRPC, in traces of 2 and requests of 100 spans, at most 64 of
     /// them unanswered.
-    pub fn new(seed: u64) -> Plan {
-        Plan {
+    pub fn new(seed: u64) -> Batches {
+        Batches {
             door: Door::OtlpGrpc,
             rate: 2_000,
             spans_per_trace: 2,
@@ -143,14 +143,14 @@ pub struct Load {
 
 impl Load {
     /// Starts sending; it goes on until [`Load::stop`], or until the user asks to stop.
-    pub fn start(sender: Sender, plan: Plan, cancel: Cancel) -> Load {
-        let ledger = Arc::new(Mutex::new(Ledger::new(plan.marker.as_str())));
+    pub fn start(sender: Sender, batches: Batches, cancel: Cancel) -> Load {
+        let ledger = Arc::new(Mutex::new(Ledger::new(batches.marker.as_str())));
         let stop = Arc::new(AtomicBool::new(false));
         let run = Run {
             ledger: Arc::clone(&ledger),
             stop: Arc::clone(&stop),
             sender,
-            plan,
+            batches,
             cancel,
         };
         Load {
@@ -184,15 +184,15 @@ struct Run {
     ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
     sender: Sender,
-    plan: Plan,
+    batches: Batches,
     cancel: Cancel,
 }
 
 impl Run {
     async fn run(self) -> Result<Pace> {
-        let room = Arc::new(Semaphore::new(self.plan.max_in_flight));
+        let room = Arc::new(Semaphore::new(self.batches.max_in_flight));
         let mut answers = JoinSet::new();
-        let mut ticks = tokio::time::interval(self.plan.interval());
+        let mut ticks = tokio::time::interval(self.batches.interval());
         // A late tick doesn't move the ones after it.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let started = Instant::now();
@@ -204,7 +204,7 @@ impl Run {
             while let Some(answer) = answers.try_join_next() {
                 slowest = slowest.max(answer.context("a request ended badly")??);
             }
-            let spans = u64::from(self.plan.spans_per_request());
+            let spans = u64::from(self.batches.spans_per_request());
             match Arc::clone(&room).try_acquire_owned() {
                 Ok(permit) => {
                     sent += spans;
@@ -235,9 +235,9 @@ impl Run {
         n: u64,
         permit: OwnedSemaphorePermit,
     ) -> Result<impl Future<Output = Result<Duration>> + Send + use<>> {
-        let (traces, ids) = self.plan.request(n, now_unix_nano()?);
+        let (traces, ids) = self.batches.request(n, now_unix_nano()?);
         lock(&self.ledger).send_all(&ids);
-        let (sender, ledger, door) = (self.sender.clone(), Arc::clone(&self.ledger), self.plan.door);
+        let (sender, ledger, door) = (self.sender.clone(), Arc::clone(&self.ledger), self.batches.door);
         Ok(async move {
             let started = Instant::now();
             let outcome = sender.send(door, &traces).await?;
@@ -255,9 +255,9 @@ mod tests {
 
     #[test]
     fn a_request_has_whole_traces_and_no_id_twice() {
-        let plan = Plan::new(1);
-        let (first, mut ids) = plan.request(0, 1_790_000_000_000_000_000);
-        let (_, more) = plan.request(1, 1_790_000_000_000_000_000);
+        let batches = Batches::new(1);
+        let (first, mut ids) = batches.request(0, 1_790_000_000_000_000_000);
+        let (_, more) = batches.request(1, 1_790_000_000_000_000_000);
         assert_eq!(crate::client::tempo::span_count(&first), 100);
         ids.extend(more);
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 200);
@@ -269,10 +269,10 @@ mod tests {
 
     #[test]
     fn the_interval_makes_the_rate() {
-        assert_eq!(Plan::new(1).interval(), Duration::from_millis(50));
-        let fast = Plan {
+        assert_eq!(Batches::new(1).interval(), Duration::from_millis(50));
+        let fast = Batches {
             rate: 100_000,
-            ..Plan::new(1)
+            ..Batches::new(1)
         };
         assert_eq!(fast.interval(), Duration::from_millis(1));
     }

@@ -41,7 +41,7 @@ impl Otlp {
         })
     }
 
-    /// Sends one request. An error if the door isn't one of OTLP's or the request can't be encoded.
+    /// Sends one request. An error if the receiver isn't one of OTLP's or the request can't be encoded.
     ///
     /// `TracesData` and `ExportTraceServiceRequest` are the same bytes and the same JSON.
     pub async fn send(&self, door: Door, traces: &TracesData) -> Result<Outcome> {
@@ -54,7 +54,7 @@ impl Otlp {
                 self.post(PROTOBUF, Some("gzip"), body).await?
             }
             Door::OtlpHttpJson => self.post(JSON, None, json(traces)?).await?,
-            _ => anyhow::bail!("{door} is not a door of OTLP"),
+            _ => anyhow::bail!("{door} is not a receiver of OTLP"),
         };
         Ok(answer.map_or_else(|outcome| outcome, |response| acked(&response)))
     }

@@ -1,4 +1,4 @@
-//! Sending spans through any door.
+//! Sending spans through any receiver.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::client::otlp::Otlp;
 use crate::model::door::{Door, Doors, Family};
 use crate::model::outcome::Outcome;
 
-/// Sends spans through the Collector's doors, over connections that are kept and made again when
+/// Sends spans through the Collector's receivers, over connections that are kept and made again when
 /// they break. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sender {
@@ -29,7 +29,7 @@ impl Sender {
         })
     }
 
-    /// Sends all spans through one door.
+    /// Sends all spans through one receiver.
     ///
     /// What the receiver says, or doesn't, is the outcome; an error is a mistake of the sender.
     pub async fn send(&self, door: Door, traces: &TracesData) -> Result<Outcome> {

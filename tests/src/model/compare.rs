@@ -1,6 +1,6 @@
 //! What was sent against what came back.
 //!
-//! [`expected`](crate::model::expect::expected) says what a door carries of a trace; [`compare`] then asks
+//! [`expected`](crate::model::expect::expected) says what a receiver carries of a trace; [`compare`] then asks
 //! for equality, except for the order of things that have none in OTLP: resources, scopes, spans and
 //! attributes.
 

@@ -87,7 +87,7 @@ impl Corpus {
 
 impl Sample {
     /// Queries by a span attribute, by a resource attribute and by status, each of which finds this
-    /// sample and no other. All of them hold for every door.
+    /// sample and no other. All of them hold for every receiver.
     pub fn queries(&self) -> Vec<Query> {
         let marker = &self.marker;
         let query = |by, condition: &str| Query {

@@ -1,4 +1,4 @@
-//! The Collector's entry doors, and what each of them carries.
+//! The Collector's receivers, and what each of them carries.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub enum Door {
 /// Doors that carry the same things: a column of the table in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// All doors that speak OTLP.
+    /// All receivers that speak OTLP.
     Otlp,
     /// Jaeger's api_v2.
     JaegerGrpc,
@@ -43,7 +43,7 @@ pub enum Family {
     JaegerThriftUdp,
 }
 
-/// Something that a span has and a door may or may not carry: a row of the table in the README.
+/// Something that a span has and a receiver may or may not carry: a row of the table in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
     /// Trace id, span id and parent, with leading zeros.
@@ -86,7 +86,7 @@ pub enum Feature {
     Acknowledgement,
 }
 
-/// What becomes of a feature on its way through a door into Tempo.
+/// What becomes of a feature on its way through a receiver into Tempo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
     /// It comes back as it was sent.
@@ -98,7 +98,7 @@ pub enum Carried {
 }
 
 impl Door {
-    /// Every door, OTLP first.
+    /// Every receiver, OTLP first.
     pub const ALL: [Door; 9] = [
         Door::OtlpGrpc,
         Door::OtlpGrpcGzip,
@@ -111,7 +111,7 @@ impl Door {
         Door::JaegerThriftBinaryUdp,
     ];
 
-    /// The doors that carry every field.
+    /// The receivers that carry every field.
     pub const OTLP: [Door; 5] = [
         Door::OtlpGrpc,
         Door::OtlpGrpcGzip,
@@ -135,7 +135,7 @@ impl Door {
         }
     }
 
-    /// The doors that carry the same things as this one.
+    /// The receivers that carry the same things as this one.
     pub fn family(self) -> Family {
         match self {
             Door::JaegerGrpc => Family::JaegerGrpc,
@@ -150,7 +150,7 @@ impl Door {
         self.carries(Feature::Acknowledgement) == Carried::Whole
     }
 
-    /// What this door does to a feature.
+    /// What this receiver does to a feature.
     pub fn carries(self, feature: Feature) -> Carried {
         self.family().carries(feature)
     }
@@ -169,8 +169,8 @@ impl FromStr for Door {
         Door::ALL.into_iter().find(|door| door.name() == text).ok_or_else(|| {
             let names: Vec<_> = Door::ALL.iter().map(|door| door.name()).collect();
             Failure::usage(
-                format!("no door named {text:?}"),
-                format!("doors: {}", names.join(", ")),
+                format!("no receiver named {text:?}"),
+                format!("receivers: {}", names.join(", ")),
             )
         })
     }
@@ -201,7 +201,7 @@ impl Family {
         }
     }
 
-    /// What these doors do to a feature: measured with Collector 0.155.0 and Tempo 2.9.0 by
+    /// What these receivers do to a feature: measured with Collector 0.155.0 and Tempo 2.9.0 by
     /// scenario `roundtrip`, for spans that are encoded as the OpenTelemetry specification tells exporters
     /// to Jaeger (specification/trace/sdk_exporters/jaeger.md).
     pub fn carries(self, feature: Feature) -> Carried {
@@ -275,7 +275,7 @@ impl Feature {
     }
 }
 
-/// The table of what each family of doors carries, in Markdown, for the README.
+/// The table of what each family of receivers carries, in Markdown, for the README.
 pub fn markdown_table() -> String {
     let mut table = String::from("| What is sent |");
     for family in Family::ALL {

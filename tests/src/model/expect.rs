@@ -1,4 +1,4 @@
-//! What should come back of a trace that goes in through a door.
+//! What should come back of a trace that goes in through a receiver.
 //!
 //! Written from the table of [`Feature`]s alone, not from the encoders: an encoder that forgets
 //! something makes a difference.
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::model::corpus::{attribute, text};
 use crate::model::door::{Carried, Door, Feature};
 
-/// What a door delivers of a trace, for [`compare`](crate::model::compare::compare).
+/// What a receiver delivers of a trace, for [`compare`](crate::model::compare::compare).
 pub fn expected(door: Door, sent: &TracesData) -> TracesData {
     let lost = |feature| door.carries(feature) != Carried::Whole;
     let mut traces = sent.clone();

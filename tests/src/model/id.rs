@@ -57,9 +57,9 @@ impl FromStr for SpanId {
 fn number(text: &str, digits: usize, what: &str) -> Result<u128> {
     // from_str_radix alone would take a sign.
     if text.is_empty() || text.len() > digits || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        bail!("{text:?} is no {what} id of up to {digits} hexadecimal digits");
+        bail!("{text:?} is not a {what} id of up to {digits} hexadecimal digits");
     }
-    u128::from_str_radix(text, 16).with_context(|| format!("{text:?} is no {what} id"))
+    u128::from_str_radix(text, 16).with_context(|| format!("{text:?} is not a {what} id"))
 }
 
 impl fmt::Display for TraceId {

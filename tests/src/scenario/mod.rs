@@ -180,7 +180,7 @@ pub const ALL: &[Scenario] = &[
     ),
     everywhere(
         "rollout",
-        "a configuration that can't work is reported in the program's own words, not as a time-out",
+        "a configuration that can't work is reported in the program's own words, not as a timeout",
         |env| Box::pin(rollout::run(env)),
     ),
     everywhere(

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Access, judge_ledger, mebibytes, queue_bytes, values};
 use crate::backend::Component;
-use crate::client::load::{Load, Plan};
+use crate::client::load::{Batches, Load};
 use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
 use crate::env::Env;
@@ -27,7 +27,7 @@ const READ: Duration = Duration::from_secs(180);
 pub(super) async fn run(env: &Env) -> Result<()> {
     let stack = env.ready_stack(values("{}")?).await?;
     let access = Access::new(stack.as_ref())?;
-    let load = Load::start(access.sender.clone(), Plan::new(env.seed), env.cancel.clone());
+    let load = Load::start(access.sender.clone(), Batches::new(env.seed), env.cancel.clone());
     tokio::time::sleep(CALM).await;
 
     stack.stop_pod(Component::Tempo).await?;

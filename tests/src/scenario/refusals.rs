@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::{Access, NO_UDP_ROUTE, doors, judge_ledger, mebibytes, values};
 use crate::backend::{Component, Stack};
-use crate::client::load::Plan;
+use crate::client::load::Batches;
 use crate::client::malformed::{self, Class, Input, PER_CLASS};
 use crate::client::readback::read_back;
 use crate::env::Env;
@@ -99,7 +99,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 struct Sent<'a> {
     env: &'a Env,
     access: &'a Access,
-    plan: Plan,
+    batches: Batches,
     ledger: Ledger,
     requests: u64,
     late: u32,
@@ -107,16 +107,16 @@ struct Sent<'a> {
 
 impl<'a> Sent<'a> {
     fn new(env: &'a Env, access: &'a Access, marker: String) -> Sent<'a> {
-        let plan = Plan {
+        let batches = Batches {
             traces_per_request: 1,
             marker,
-            ..Plan::new(env.seed)
+            ..Batches::new(env.seed)
         };
-        let ledger = Ledger::new(&plan.marker);
+        let ledger = Ledger::new(&batches.marker);
         Sent {
             env,
             access,
-            plan,
+            batches,
             ledger,
             requests: 0,
             late: 0,
@@ -141,10 +141,10 @@ impl<'a> Sent<'a> {
             self.ledger
                 .settle(&Outcome::Acked { rejected_spans: 0 }, input.neighbours.iter().copied());
         }
-        let (traces, ids) = self.plan.request(self.requests, now_unix_nano()?);
+        let (traces, ids) = self.batches.request(self.requests, now_unix_nano()?);
         self.requests += 1;
         self.ledger.send_all(&ids);
-        let outcome = self.access.sender.send(self.plan.door, &traces).await?;
+        let outcome = self.access.sender.send(self.batches.door, &traces).await?;
         self.late += u32::from(answered.elapsed() > BATCH);
         if !outcome.is_acked() {
             self.env
@@ -179,14 +179,14 @@ async fn crash(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
         env.recorder.skip("a crash by a crafted UDP packet", NO_UDP_ROUTE);
         return Ok(());
     };
-    let plan = Plan::new(env.seed.wrapping_add(1));
-    let mut ledger = Ledger::new(&plan.marker);
+    let batches = Batches::new(env.seed.wrapping_add(1));
+    let mut ledger = Ledger::new(&batches.marker);
     // Without Tempo, so that what is acknowledged is in the Collector's queue alone.
     stack.stop_pod(Component::Tempo).await?;
     for n in 0..10 {
-        let (traces, ids) = plan.request(n, now_unix_nano()?);
+        let (traces, ids) = batches.request(n, now_unix_nano()?);
         ledger.send_all(&ids);
-        let outcome = access.sender.send(plan.door, &traces).await?;
+        let outcome = access.sender.send(batches.door, &traces).await?;
         ledger.settle(&outcome, ids);
     }
     crasher.send(to, ANSWER).await;

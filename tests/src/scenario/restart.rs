@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::{Access, drained, judge_ledger, queue_bytes, values};
 use crate::backend::{Component, Stack};
-use crate::client::load::{Load, Plan};
+use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
 use crate::env::Env;
 use crate::model::ledger::Ledger;
@@ -124,12 +124,12 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
         &delivered,
     )?;
     // What may be lost is not waited for as long.
-    let patience = if promise == Promise::NothingGoes {
+    let deadline = if promise == Promise::NothingGoes {
         READ
     } else {
         PAUSE * 3
     };
-    read_back(&access.tempo, &mut waiting, patience, &env.cancel).await?;
+    read_back(&access.tempo, &mut waiting, deadline, &env.cancel).await?;
     match promise {
         Promise::NothingGoes => judge_ledger(env, &format!("{what}: the backlog, its pod replaced"), &waiting)?,
         Promise::BacklogMayGo => {
@@ -150,11 +150,11 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
 }
 
 fn start(env: &Env, access: &Access, n: u64) -> Load {
-    let plan = Plan {
+    let batches = Batches {
         rate: RATE,
-        ..Plan::new(env.seed.wrapping_add(n))
+        ..Batches::new(env.seed.wrapping_add(n))
     };
-    Load::start(access.sender.clone(), plan, env.cancel.clone())
+    Load::start(access.sender.clone(), batches, env.cancel.clone())
 }
 
 /// Stops the load, waits for the queue and reads all back.

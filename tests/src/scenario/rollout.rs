@@ -9,7 +9,7 @@ use super::values;
 use crate::backend::StackSpec;
 use crate::env::Env;
 
-/// Longer than anything here may take: an error before it is no time-out.
+/// Longer than anything here may take: an error before it is no timeout.
 const READY: Duration = Duration::from_secs(60);
 
 /// A way to break the configuration, and what the program is expected to say.

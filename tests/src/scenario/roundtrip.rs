@@ -84,7 +84,7 @@ async fn first(env: &Env, access: &Access, corpus: &Corpus) -> Result<()> {
     Ok(())
 }
 
-/// Sends one sample; none if the door did not take it, which is a failed check.
+/// Sends one sample; none if the receiver did not take it, which is a failed check.
 async fn send(env: &Env, access: &Access, corpus: &Corpus, n: u32, door: Door) -> Result<Option<Sent>> {
     let mut sample = corpus.sample(n);
     let outcome = access.sender.send(door, &sample.traces).await?;
@@ -94,7 +94,7 @@ async fn send(env: &Env, access: &Access, corpus: &Corpus, n: u32, door: Door) -
         ref other => door.acknowledges() && other.is_acked(),
     };
     env.recorder.check(format!("{door}: taken"), taken, outcome.to_string());
-    // From here on only what the door carries is expected back.
+    // From here on only what the receiver carries is expected back.
     sample.traces = expected(door, &sample.traces);
     let spans = span_count(&sample.traces);
     Ok(taken.then_some(Sent {

@@ -7,6 +7,7 @@
 pub mod cases;
 pub mod generated;
 pub mod golden;
+pub mod image;
 pub mod kubernetes;
 pub mod manifest;
 pub mod program;

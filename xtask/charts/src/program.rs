@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use semver::Version;
 use serde_yaml::Value;
 
+use crate::image::Image;
 use crate::manifest::{Manifest, lookup};
 use crate::workload::{PodContainer, Workload, config_map_data};
 
@@ -158,19 +159,16 @@ fn program<'a>(
 
 fn version(workload: &Workload, container: &PodContainer) -> Option<Version> {
     let label = workload.pod_labels().remove(VERSION_LABEL);
-    let tag = container.spec.image.as_deref().and_then(image_tag);
+    let tag = container
+        .spec
+        .image
+        .as_deref()
+        .and_then(|image| Image::parse(image).tag);
     label
         .as_deref()
         .into_iter()
         .chain(tag)
         .find_map(|text| Version::parse(text.trim_start_matches('v')).ok())
-}
-
-/// The tag of an image reference; a port of the registry is not one.
-pub fn image_tag(image: &str) -> Option<&str> {
-    let without_digest = image.split('@').next().unwrap_or(image);
-    let name = without_digest.rsplit('/').next().unwrap_or(without_digest);
-    name.split_once(':').map(|(_, tag)| tag).filter(|tag| !tag.is_empty())
 }
 
 /// The port of a listener such as `0.0.0.0:4317` or `[::]:4317`.
@@ -181,14 +179,6 @@ pub fn listener_port(endpoint: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_registry_port_is_not_a_tag() {
-        assert_eq!(image_tag("registry:5000/grafana/tempo"), None);
-        assert_eq!(image_tag("registry:5000/grafana/tempo:2.9.0"), Some("2.9.0"));
-        assert_eq!(image_tag("grafana/tempo:2.9.0@sha256:00"), Some("2.9.0"));
-        assert_eq!(image_tag("grafana/tempo@sha256:00"), None);
-    }
 
     #[test]
     fn a_listener_may_be_in_brackets() {

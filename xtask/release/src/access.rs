@@ -1,9 +1,9 @@
-//! How a registry or a web server is reached: credentials, certificates, patience.
+//! How a registry or a web server is reached: credentials, certificates, timeout.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
@@ -13,6 +13,9 @@ use kit::whole_file::{self, Mode};
 use serde_json::{Value, json};
 
 use crate::package::secret;
+
+/// What to do after most failures.
+pub const AGAIN: &str = "run the same command again: what is done already is not done twice";
 
 /// Options of the commands that talk to a registry or a web server.
 #[derive(Debug, Clone, Args)]
@@ -25,38 +28,30 @@ pub struct Access {
     password_file: Option<PathBuf>,
     /// The certificates of the authorities that vouch for the server, in PEM, instead of the system's.
     #[arg(long, value_name = "FILE", env = "XTASK_CA_FILE")]
-    pub ca_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
     /// Talk HTTP without TLS to the registry.
     #[arg(long)]
-    pub plain_http: bool,
-    /// How long one answer may take, in seconds.
+    plain_http: bool,
+    /// How long one request may take, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, env = "XTASK_REGISTRY_TIMEOUT")]
     timeout: u64,
-}
-
-/// Who logs in.
-#[derive(Clone)]
-pub struct Login {
-    /// The name.
-    pub username: String,
-    /// The password; never printed.
-    pub password: String,
 }
 
 /// Where helm and cosign find the credentials.
 const HELM_CONFIG: &str = "HELM_REGISTRY_CONFIG";
 const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// The file in the folder that `DOCKER_CONFIG` names.
+const LOGIN: &str = "config.json";
 
 impl Access {
-    /// How long one answer may take.
-    pub fn timeout(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 
-    /// Who logs in at this host; none for nobody.
-    pub fn login(&self, host: &str) -> Result<Option<Login>> {
-        let Some(username) = self.username.clone() else {
-            return stored(host);
+    /// Name and password, `name:password`; none where no name was given.
+    fn login(&self) -> Result<Option<String>> {
+        let Some(username) = &self.username else {
+            return Ok(None);
         };
         let password = secret(self.password_file.as_deref(), "XTASK_REGISTRY_PASSWORD")?.ok_or_else(|| {
             Failure::usage(
@@ -64,96 +59,91 @@ impl Access {
                 "give it with --password-file or XTASK_REGISTRY_PASSWORD",
             )
         })?;
-        Ok(Some(Login { username, password }))
+        Ok(Some(format!("{username}:{password}")))
     }
 
-    /// The certificates of `--ca-file`.
-    pub fn certificates(&self) -> Result<Option<Vec<u8>>> {
+    /// The file of `--ca-file`, which a step may open in any folder; it must be readable.
+    pub fn certificates(&self) -> Result<Option<PathBuf>> {
         let Some(file) = &self.ca_file else { return Ok(None) };
-        let bytes = std::fs::read(file).map_err(|error| {
+        let readable = fs_err::File::open(file).and_then(|_| std::path::absolute(file));
+        readable.map(Some).map_err(|error| {
             Failure::usage(
-                format!("the certificates {} can't be read: {error}", file.display()),
+                format!("the certificates {} can't be read: {}", file.display(), error.kind()),
                 "name a PEM file with --ca-file",
             )
-        })?;
-        Ok(Some(bytes))
+        })
     }
 
     /// Writes the given credentials where only this user can read them, for programs that take no
     /// secret but in their arguments. Nothing is written where none are given.
     pub fn write_login(&self, host: &str, dir: &Path) -> Result<()> {
-        let Some(login) = self.login(host)?.filter(|_| self.username.is_some()) else {
-            return Ok(());
-        };
-        let token = STANDARD.encode(format!("{}:{}", login.username, login.password));
-        let config = json!({"auths": {host: {"auth": token}}});
-        let file = dir.join("config.json");
-        whole_file::write(&file, config.to_string(), Mode::Owner)
+        self.certificates()?;
+        let Some(login) = self.login()? else { return Ok(()) };
+        let config = json!({"auths": {host: {"auth": STANDARD.encode(login)}}});
+        whole_file::write(&dir.join(LOGIN), config.to_string(), Mode::Owner)
     }
 
     /// A helm step with the credentials that [`Access::write_login`] wrote.
-    pub fn helm(&self, step: Step, dir: &Path) -> Step {
-        let mut step = step.timeout(self.timeout());
+    pub fn helm(&self, mut step: Step, dir: &Path) -> Step {
         if self.username.is_some() {
-            step = step.env(HELM_CONFIG, dir.join("config.json").to_string_lossy());
+            step = step.env(HELM_CONFIG, dir.join(LOGIN).to_string_lossy());
         }
-        if self.plain_http {
-            step = step.arg("--plain-http");
-        }
-        match &self.ca_file {
-            Some(file) => step.arg("--ca-file").path_arg(file),
-            None => step,
-        }
+        self.reach(step, "--plain-http", "--ca-file")
     }
 
     /// A cosign step with the credentials that [`Access::write_login`] wrote.
-    pub fn cosign(&self, step: Step, dir: &Path) -> Step {
-        let mut step = step.timeout(self.timeout());
+    pub fn cosign(&self, mut step: Step, dir: &Path) -> Step {
         if self.username.is_some() {
             step = step.env(DOCKER_CONFIG, dir.to_string_lossy());
         }
-        if self.plain_http {
-            step = step.arg("--allow-http-registry");
+        self.reach(step, "--allow-http-registry", "--registry-cacert")
+    }
+
+    /// An oras step with the credentials that [`Access::write_login`] wrote, else with those that
+    /// `helm registry login` left for the host; it finds those of `docker login` itself.
+    pub fn oras(&self, mut step: Step, host: &str, dir: &Path) -> Step {
+        let written = self.username.is_some().then(|| dir.join(LOGIN));
+        if let Some(file) = written.or_else(|| helm_login(host)) {
+            step = step.arg("--registry-config").path_arg(&file);
         }
-        match &self.ca_file {
-            Some(file) => step.arg("--registry-cacert").path_arg(file),
+        self.reach(step, "--plain-http", "--ca-file")
+    }
+
+    /// A curl step, with the credentials where they are for its host. They go through standard input:
+    /// others can read arguments.
+    pub fn curl(&self, mut step: Step, ours: bool) -> Result<Step> {
+        if let Some(login) = self.login()?.filter(|_| ours) {
+            let login = login.replace('\\', "\\\\").replace('"', "\\\"");
+            step = step.args(["--config", "-"]).stdin(format!("user = \"{login}\"\n"));
+        }
+        let https = Access {
+            plain_http: false,
+            ..self.clone()
+        };
+        Ok(https.reach(step, "", "--cacert"))
+    }
+
+    fn reach(&self, mut step: Step, plain_http: &str, ca_file: &str) -> Step {
+        step = step.timeout(self.timeout());
+        if self.plain_http {
+            step = step.arg(plain_http);
+        }
+        match self.ca_file.as_ref().and_then(|file| std::path::absolute(file).ok()) {
+            Some(file) => step.arg(ca_file).path_arg(&file),
             None => step,
         }
     }
 }
 
-/// The credentials that `helm registry login` or `docker login` left for a host.
-fn stored(host: &str) -> Result<Option<Login>> {
+/// The file of `helm registry login`, if it has credentials for a host.
+fn helm_login(host: &str) -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let home = var("HOME").unwrap_or_default();
-    let helm = var("HELM_CONFIG_HOME")
-        .or_else(|| var("XDG_CONFIG_HOME").map(|dir| dir.join("helm")))
-        .unwrap_or_else(|| home.join(".config/helm"));
-    let files = [
-        var(HELM_CONFIG).unwrap_or_else(|| helm.join("registry/config.json")),
-        var(DOCKER_CONFIG)
-            .unwrap_or_else(|| home.join(".docker"))
-            .join("config.json"),
-    ];
-    for file in files {
-        let Ok(text) = std::fs::read_to_string(&file) else {
-            continue;
-        };
-        let config: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
-        // What a credential helper keeps, only helm and cosign can ask it for.
-        let Some(token) = config["auths"][host]["auth"].as_str() else {
-            continue;
-        };
-        let plain = STANDARD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some((username, password)) = plain.as_deref().and_then(|plain| plain.split_once(':')) {
-            return Ok(Some(Login {
-                username: username.to_owned(),
-                password: password.to_owned(),
-            }));
-        }
-    }
-    Ok(None)
+    let file = var(HELM_CONFIG).or_else(|| {
+        let helm = var("HELM_CONFIG_HOME")
+            .or_else(|| var("XDG_CONFIG_HOME").map(|dir| dir.join("helm")))
+            .or_else(|| var("HOME").map(|home| home.join(".config/helm")))?;
+        Some(helm.join("registry/config.json"))
+    })?;
+    let config: Value = serde_json::from_str(&std::fs::read_to_string(&file).ok()?).ok()?;
+    config["auths"].get(host).map(|_| file)
 }

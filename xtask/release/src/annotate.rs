@@ -10,7 +10,7 @@ use charts::workspace::Chart;
 use serde_yaml::{Mapping, Value};
 
 use super::lock;
-use super::sbom::Image;
+use super::sbom::Container;
 
 /// Whether a dependency is taken from this workspace.
 pub fn is_local(repository: &str) -> bool {
@@ -49,15 +49,15 @@ fn repoint(document: &mut Value, url: &str) {
 
 /// Writes Artifact Hub's annotations into the copy in `dir`: those that follow from the chart and the
 /// settings. What the chart says itself stays (artifacthub.io/docs/topics/annotations/helm).
-pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Image], publication: &Publication) -> Result<()> {
+pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Container], publication: &Publication) -> Result<()> {
     let file = dir.join("Chart.yaml");
     let mut document = read(&file)?;
-    let map = document.as_mapping_mut().context("Chart.yaml is no mapping")?;
+    let map = document.as_mapping_mut().context("Chart.yaml is not a mapping")?;
     let annotations = map.entry("annotations".into()).or_insert(Value::Null);
     if annotations.is_null() {
         *annotations = Value::Mapping(Mapping::new());
     }
-    let annotations = annotations.as_mapping_mut().context("annotations is no mapping")?;
+    let annotations = annotations.as_mapping_mut().context("annotations is not a mapping")?;
     for (key, value) in wanted(chart, images, publication)? {
         annotations
             .entry(format!("artifacthub.io/{key}").into())
@@ -67,7 +67,7 @@ pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Image], publication: &P
 }
 
 /// The keys, without their prefix, and their texts.
-fn wanted(chart: &Chart, images: &[Image], publication: &Publication) -> Result<Vec<(&'static str, String)>> {
+fn wanted(chart: &Chart, images: &[Container], publication: &Publication) -> Result<Vec<(&'static str, String)>> {
     let changes = chart.metadata.annotations.get("artifacthub.io/changes");
     let security = changes.is_some_and(|changes| changes.contains("kind: security"));
     let mut wanted = vec![
@@ -76,7 +76,7 @@ fn wanted(chart: &Chart, images: &[Image], publication: &Publication) -> Result<
     ];
     if !images.is_empty() {
         let quote = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let entry = |i: &Image| format!("- name: {}\n  image: {}\n", quote(&i.container), quote(&i.reference));
+        let entry = |c: &Container| format!("- name: {}\n  image: {}\n", quote(&c.name), quote(&c.image));
         wanted.push(("images", images.iter().map(entry).collect()));
     }
     if !publication.maintainers.is_empty() {

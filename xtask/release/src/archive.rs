@@ -1,13 +1,13 @@
 //! A packaged chart, looked into.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use charts::workspace::Chart;
 use flate2::read::GzDecoder;
+use kit::key::hexadecimal;
 use semver::Version;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
@@ -108,11 +108,6 @@ pub fn content(file: &Path) -> Result<String> {
     Ok(hexadecimal(&hash.finalize()))
 }
 
-/// Bytes as text.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What is wrong with the archive of a chart whose files are all to be dated `epoch` (seconds since 1970).
 pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Vec<String> {
     let mut problems = Vec::new();
@@ -124,7 +119,7 @@ pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Vec<String> {
             problems.push(format!("{path} would be unpacked outside {root}"));
         }
         if entry.kind != EntryType::Regular || entry.mode != MODE {
-            problems.push(format!("{path} is no plain file with mode {MODE:o}"));
+            problems.push(format!("{path} is not a plain file with mode {MODE:o}"));
         }
         if entry.modified != epoch {
             problems.push(format!("{path} is dated {}, not {epoch}", entry.modified));
@@ -163,10 +158,7 @@ fn expected(chart: &Chart) -> Vec<String> {
 
 /// Size in bytes and SHA-256 in hexadecimal digits.
 pub fn fingerprint(file: &Path) -> Result<(u64, String)> {
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .with_context(|| format!("reading {}", file.display()))?;
+    let bytes = fs_err::read(file)?;
     Ok((bytes.len() as u64, hexadecimal(&Sha256::digest(&bytes))))
 }
 
@@ -227,7 +219,7 @@ mod tests {
                 kind: EntryType::Symlink,
                 ..entry("c/x")
             })
-            .contains("no plain file")
+            .contains("not a plain file")
         );
         assert_eq!(problems(&chart, &whole[..1], 7), ["c/templates/deep/a.yaml is missing"]);
     }

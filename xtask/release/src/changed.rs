@@ -62,11 +62,38 @@ pub struct History<'a> {
 impl<'a> History<'a> {
     /// Reads the charts as they are in the working tree.
     pub fn read(workspace: &'a Workspace, git: Git) -> Result<History<'a>> {
-        Ok(History {
+        let history = History {
             workspace,
             charts: workspace.charts()?,
             git,
-        })
+        };
+        let mut path = Vec::new();
+        history
+            .charts
+            .iter()
+            .try_for_each(|chart| history.no_circle(chart, &mut path))?;
+        Ok(history)
+    }
+
+    /// Fails if a chart depends on itself through the charts in `path`.
+    fn no_circle<'b>(&'b self, chart: &'b Chart, path: &mut Vec<&'b str>) -> Result<()> {
+        if let Some(at) = path.iter().position(|name| *name == chart.name()) {
+            return Err(Failure::findings(
+                format!(
+                    "charts depend on each other: {} -> {}",
+                    path[at..].join(" -> "),
+                    chart.name()
+                ),
+                "remove one of these dependencies from its Chart.yaml",
+            ));
+        }
+        path.push(chart.name());
+        for dependency in local_dependencies(chart) {
+            let other = self.charts.iter().find(|c| folder(c) == dependency);
+            other.map_or(Ok(()), |other| self.no_circle(other, path))?;
+        }
+        path.pop();
+        Ok(())
     }
 
     /// The charts, dependencies before those that need them.
@@ -272,7 +299,7 @@ fn folder(chart: &Chart) -> String {
 }
 
 /// The folders, beside the chart's own, that its dependencies come from.
-pub fn local_dependencies(chart: &Chart) -> Vec<String> {
+fn local_dependencies(chart: &Chart) -> Vec<String> {
     let folders = chart.metadata.dependencies.iter();
     folders
         .filter_map(|d| d.repository.strip_prefix("file://../"))

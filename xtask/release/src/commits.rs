@@ -79,18 +79,16 @@ pub fn changes(commits: &[Commit]) -> Vec<Change> {
         .collect()
 }
 
-/// The ids in `This reverts commit <id>.` and `Refs: <id>` of a conventional `revert:`.
+/// The ids in `This reverts commit <id>.` and `Refs: <id>, <id>` of a conventional `revert:`.
 fn reverts(message: &str) -> Vec<String> {
     let is_revert = message.starts_with("revert") || message.starts_with("Revert ");
-    let ids = message.lines().filter_map(|line| {
-        let rest = line
-            .split_once("This reverts commit ")
-            .map(|(_, rest)| rest)
-            .or_else(|| line.strip_prefix("Refs: ").filter(|_| is_revert))?;
-        let id: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
-        (id.len() >= 7).then_some(id)
+    let ids = message.lines().flat_map(|line| {
+        let reverted = line.split_once("This reverts commit ").map(|(_, rest)| (rest, 1));
+        let listed = line.strip_prefix("Refs: ").filter(|_| is_revert);
+        let (rest, most) = reverted.or(listed.map(|rest| (rest, usize::MAX))).unwrap_or_default();
+        rest.split(|c: char| !c.is_ascii_hexdigit()).take(most)
     });
-    ids.collect()
+    ids.filter(|id| id.len() >= 7).map(str::to_owned).collect()
 }
 
 fn change(commit: &Commit) -> Change {
@@ -186,6 +184,9 @@ mod tests {
         assert_eq!(changes(&[revert.clone(), feat.clone()]), []);
         let left = changes(&[again, revert.clone(), feat]);
         assert_eq!(left.iter().map(|c| c.level).collect::<Vec<_>>(), [Level::Minor]);
+        let (one, two) = (commit("d", "fix: y"), commit("e", "feat: z"));
+        let both = commit("f", &format!("revert: y and z\n\nRefs: {}, {:.10}", one.id, two.id));
+        assert_eq!(changes(&[both, two, one]), []);
         // What it reverts was released: that is news.
         assert_eq!(changes(&[revert]).len(), 1);
     }

@@ -9,9 +9,12 @@ use serde_yaml::Value;
 
 use super::annotate::is_local;
 use super::git::Git;
-use super::packer::{BUNDLE, SBOM, STATEMENT, SUMS};
+use super::packer::{BUNDLE, SBOM, STATEMENT, STATEMENT_BUNDLE, SUMS};
 use super::provenance::{self, Claim};
 use crate::archive;
+
+/// The ends of what is published with an archive.
+pub const COMPANIONS: [&str; 5] = [".prov", SBOM, STATEMENT, BUNDLE, STATEMENT_BUNDLE];
 
 /// A packaged chart, with what lies beside it.
 #[derive(Debug, Clone)]
@@ -49,10 +52,10 @@ impl Candidate {
         file.is_file().then_some(file)
     }
 
-    /// All that is published with the archive.
-    pub fn companions(&self) -> Vec<PathBuf> {
-        let ends = [".prov", SBOM, STATEMENT, BUNDLE];
-        ends.iter().filter_map(|end| self.beside(end)).collect()
+    /// The archive, and all that is published with it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let beside = COMPANIONS.iter().filter_map(|end| self.beside(end));
+        [self.archive.clone()].into_iter().chain(beside).collect()
     }
 
     /// Reads an archive and its statement.

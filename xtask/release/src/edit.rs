@@ -19,7 +19,7 @@ pub enum At<'a> {
 }
 
 /// Sets the text value at `path`. An error, with the reason, if the text is not one plain YAML document
-/// (anchors, aliases, duplicate keys), if the value is not there or is no text on one line, or if the
+/// (anchors, aliases, duplicate keys), if the value is not there or is not a text on one line, or if the
 /// proof fails.
 pub fn set_scalar(text: &str, path: &[At], new: &str) -> Result<String> {
     let tree = Node::parse(text)?;
@@ -27,7 +27,7 @@ pub fn set_scalar(text: &str, path: &[At], new: &str) -> Result<String> {
         .find(path)
         .with_context(|| format!("{} is not there", shown(path)))?;
     let Kind::Scalar(old, style) = &place.kind else {
-        bail!("{} holds no text", shown(path));
+        bail!("{} is not a text", shown(path));
     };
     if old == new {
         return Ok(text.to_owned());
@@ -256,7 +256,7 @@ impl Node {
                 let mut children: Vec<(String, Range<usize>, Node)> = Vec::new();
                 while let Some(key) = Node::next(events)? {
                     let Kind::Scalar(name, _) = key.kind else {
-                        bail!("a key is no text");
+                        bail!("a key is not a text");
                     };
                     if children.iter().any(|(other, ..)| *other == name) {
                         bail!("the key {name:?} is there twice");
@@ -346,7 +346,7 @@ mod tests {
             ("a: &v 0.1.0\nversion: *v\n", "anchor"),
             ("version: 0.1.0\nversion: 0.1.0\n", "twice"),
             ("version: >-\n  0.1.0\n", "several lines"),
-            ("version: [0.1.0]\n", "no text"),
+            ("version: [0.1.0]\n", "not a text"),
             ("name: c\n", "not there"),
             ("version: 0.1.0\n---\nversion: 0.1.0\n", "second document"),
             ("version: [\n", "not valid YAML"),

@@ -34,7 +34,7 @@ impl Git {
         let output = git.try_run(&["rev-parse", "--is-shallow-repository"])?;
         if !output.success() {
             return Err(Failure::environment(
-                format!("{} is in no git checkout: {}", root.display(), output.tail()),
+                format!("{} is not in a git checkout: {}", root.display(), output.tail()),
                 "run it in a clone: what changed, and when, is known from git only",
             ));
         }
@@ -146,7 +146,16 @@ impl Git {
         let format = format!("--format={RECORD}%H{FIELD}%B{FIELD}");
         let range = base.map_or_else(|| until.to_owned(), |base| format!("{base}..{until}"));
         // -m --first-parent would list a merge's files, too; a merge that only joins is left out by git.
-        let mut args = vec!["log", &format, "--name-only", "--no-renames", "--relative", "-c"];
+        let mut args = vec![
+            "log",
+            "--no-show-signature",
+            "-z",
+            &format,
+            "--name-only",
+            "--no-renames",
+            "--relative",
+            "-c",
+        ];
         args.extend([range.as_str(), "--"]);
         args.extend(dirs.iter().map(String::as_str));
         let text = self.run(&args)?;
@@ -179,6 +188,13 @@ impl Git {
         self.resolve(&format!("refs/tags/{chart}-{version}"))
     }
 
+    /// When the commit that is checked out was made, in seconds since 1970.
+    pub fn time(&self) -> Result<u64> {
+        let text = self.run(&["log", "-1", "--no-show-signature", "--format=%ct", "HEAD"])?;
+        let seconds = text.trim().parse();
+        seconds.with_context(|| format!("git printed {text:?}"))
+    }
+
     /// Whether files below the folders differ from the last commit, or are unknown to git.
     pub fn dirty(&self, dirs: &[&str]) -> Result<bool> {
         let mut args = vec!["status", "--porcelain", "--"];
@@ -200,6 +216,6 @@ fn commit(record: &str) -> Result<Commit> {
     Ok(Commit {
         id: field()?.trim().to_owned(),
         message: field()?.trim().to_owned(),
-        files: split(field()?, '\n'),
+        files: split(field()?.trim_start_matches(['\0', '\n']), '\0'),
     })
 }

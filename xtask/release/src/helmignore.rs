@@ -2,10 +2,21 @@
 
 use std::path::Path;
 
+use regex::Regex;
+
 /// The patterns of a chart's .helmignore.
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
-    patterns: Vec<String>,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    regex: Regex,
+    /// It means folders only.
+    folder: bool,
+    /// It means the whole path, not the name alone.
+    whole: bool,
 }
 
 impl Ignore {
@@ -23,7 +34,7 @@ impl Ignore {
         let lines = text.lines().map(str::trim);
         let patterns = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         Ignore {
-            patterns: patterns.map(str::to_owned).collect(),
+            patterns: patterns.filter_map(Pattern::parse).collect(),
         }
     }
 
@@ -31,36 +42,27 @@ impl Ignore {
     pub fn leaves_out(&self, file: &str) -> bool {
         let parts: Vec<&str> = file.split('/').collect();
         self.patterns.iter().any(|pattern| {
-            let (pattern, folder_only) = match pattern.strip_suffix('/') {
-                Some(folder) => (folder, true),
-                None => (pattern.as_str(), false),
+            let depths = 1..=(parts.len() - usize::from(pattern.folder));
+            let text = |n: usize| match pattern.whole {
+                true => parts[..n].join("/"),
+                false => parts[n - 1].to_owned(),
             };
-            let depths = 1..=(parts.len() - usize::from(folder_only));
-            match pattern.strip_prefix('/').or(pattern.contains('/').then_some(pattern)) {
-                Some(whole) => depths.clone().any(|n| glob(whole, &parts[..n].join("/"))),
-                None => depths.clone().any(|n| glob(pattern, parts[n - 1])),
-            }
+            depths.into_iter().any(|n| pattern.regex.is_match(&text(n)))
         })
     }
 }
 
-/// `*` stands for any characters but `/`, `?` for one.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    match (pattern.next(), text.clone().next()) {
-        (None, None) => true,
-        (Some('*'), next) => {
-            glob(pattern.as_str(), text.as_str())
-                || next.is_some_and(|c| {
-                    text.next();
-                    c != '/' && glob(&format!("*{}", pattern.as_str()), text.as_str())
-                })
-        }
-        (Some(p), Some(c)) if p == c || (p == '?' && c != '/') => {
-            text.next();
-            glob(pattern.as_str(), text.as_str())
-        }
-        _ => false,
+impl Pattern {
+    /// `*` stands for any characters but `/`, `?` for one.
+    fn parse(text: &str) -> Option<Pattern> {
+        let name = text.trim_end_matches('/');
+        let escaped = regex::escape(name.trim_start_matches('/'));
+        let regex = escaped.replace(r"\*", "[^/]*").replace(r"\?", "[^/]");
+        Some(Pattern {
+            regex: Regex::new(&format!("^{regex}$")).ok()?,
+            folder: text.ends_with('/'),
+            whole: name.contains('/'),
+        })
     }
 }
 

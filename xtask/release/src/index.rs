@@ -73,7 +73,7 @@ impl Index {
     pub fn parse(text: &str, shown: &str) -> Result<Index> {
         let corrupt = |why: String| {
             Failure::findings(
-                format!("{shown} is no chart index: {why}"),
+                format!("{shown} is not a chart index: {why}"),
                 "restore it from its last good version; nothing was changed, because a new one would lose its entries",
             )
         };
@@ -99,10 +99,10 @@ impl Index {
             .into_iter()
             .flatten()
         {
-            let chart = chart.as_str().context("a chart's name is no text")?;
+            let chart = chart.as_str().context("a chart's name is not a text")?;
             let versions = versions
                 .as_sequence()
-                .with_context(|| format!("the versions of {chart} are no list"))?;
+                .with_context(|| format!("the versions of {chart} are not a list"))?;
             for version in versions {
                 found.push(Entry::read(chart, version)?);
             }
@@ -129,7 +129,7 @@ impl Index {
         let list = entries
             .entry(entry.chart.as_str().into())
             .or_insert_with(|| Value::Sequence(Vec::new()));
-        let list = list.as_sequence_mut().context("the versions are no list")?;
+        let list = list.as_sequence_mut().context("the versions are not a list")?;
         let higher = |value: &&Value| Entry::read(&entry.chart, value).is_ok_and(|other| other.version > entry.version);
         let at = list.iter().take_while(higher).count();
         list.insert(at, entry.value.clone());
@@ -279,16 +279,16 @@ mod tests {
     #[test]
     fn what_is_no_index_is_refused() {
         for (text, reason) in [
-            ("", "is no chart index"),
+            ("", "is not a chart index"),
             ("apiVersion: v2\nentries: {}\n", "apiVersion is not v1"),
             ("apiVersion: v1\n", "no entries"),
-            ("apiVersion: v1\nentries: {leaf: 7}\n", "no list"),
+            ("apiVersion: v1\nentries: {leaf: 7}\n", "not a list"),
             (
                 "apiVersion: v1\nentries: {leaf: [{version: x}]}\n",
                 "the version \"x\" of leaf",
             ),
-            ("<html>404</html>", "is no chart index"),
-            ("apiVersion: v1\nentries:\n  leaf:\n  - vers", "is no chart index"),
+            ("<html>404</html>", "is not a chart index"),
+            ("apiVersion: v1\nentries:\n  leaf:\n  - vers", "is not a chart index"),
         ] {
             let error = Index::parse(text, "x").unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");

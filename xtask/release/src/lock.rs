@@ -1,6 +1,7 @@
 //! Chart.lock: the digest by which helm tells that it belongs to Chart.yaml.
 
 use anyhow::{Context, Result};
+use kit::key::hexadecimal;
 use serde::Serialize;
 use serde_yaml::Value;
 use sha2::{Digest, Sha256};
@@ -34,11 +35,7 @@ pub fn digest(chart: &Value, lock: &Value) -> Result<String> {
         .replace('&', "\\u0026")
         .replace('<', "\\u003c")
         .replace('>', "\\u003e");
-    let hash = Sha256::digest(json.as_bytes());
-    Ok(format!(
-        "sha256:{}",
-        hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    ))
+    Ok(format!("sha256:{}", hexadecimal(&Sha256::digest(json))))
 }
 
 fn dependencies(document: &Value) -> Vec<Dependency> {

@@ -3,44 +3,29 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use charts::cases;
-use charts::project::{Project, TEMP, planned_chart};
-use charts::render::{Prepared, RenderOptions};
-use charts::tools::Origin;
-use charts::workspace::Chart;
+use charts::project::Project;
 use kit::failure::Failure;
-use kit::step::Step;
 use kit::whole_file::{self, Mode};
 use serde::Serialize;
 
 use crate::archive;
 use crate::cosign::{self, Cosign};
-use crate::packer::{BUNDLE, EPOCH, Packed, Packer, SUMS, file_name, lint_step, package_step};
+use crate::git::Git;
+use crate::packer::{BUNDLE, EPOCH, Packed, Packer, STATEMENT_BUNDLE, SUMS};
 use crate::provenance::Source;
 
-/// What packs the charts of the working tree, with the pinned helm. `uncommitted` is whether they differ
-/// from the last commit; none where git can't tell.
-pub fn packer(project: &Project, epoch: u64, uncommitted: Option<bool>) -> Result<Packer<'_>> {
+/// What packs the charts of a checkout at `commit`, with the pinned helm. `uncommitted` is whether they
+/// differ from it.
+pub fn packer(project: &Project, epoch: u64, commit: Option<String>, uncommitted: bool) -> Result<Packer<'_>> {
     let tool = project.toolbox.pinned("helm")?;
     let source = Source {
-        commit: commit(project)?,
-        uncommitted: uncommitted != Some(false),
+        commit,
+        uncommitted,
         epoch,
         helm: tool.version.to_string(),
         published: project.publication.charts.clone(),
     };
     Packer::new(project, tool.path, source)
-}
-
-/// The passphrase goes through standard input: others can read arguments.
-pub fn export_step(home: &Path, passphrase: Option<String>) -> Step {
-    Step::new("gpg --export-secret-keys", "gpg")
-        .arg("--homedir")
-        .path_arg(home)
-        .args(["--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0"])
-        .args(["--armor", "--export-secret-keys"])
-        .stdin(passphrase.unwrap_or_default() + "\n")
-        .hint("install GnuPG, check the passphrase, or export the key yourself and name it with --key-file")
 }
 
 /// A cosign that signs with a key.
@@ -72,19 +57,8 @@ pub fn secret(file: Option<&Path>, variable: &str) -> Result<Option<String>> {
     Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
 }
 
-fn commit(project: &Project) -> Result<Option<String>> {
-    match project
-        .runner
-        .try_run(&git(project, &["rev-parse", "--verify", "HEAD"]))
-    {
-        Ok(output) if output.success() => Ok(Some(output.stdout.trim().to_owned())),
-        Ok(_) => Ok(None),
-        Err(_) => project.runner.cancel().check().map(|()| None),
-    }
-}
-
-/// `$SOURCE_DATE_EPOCH`, else the time of the last commit, in seconds since 1970.
-pub fn epoch(project: &Project) -> Result<u64> {
+/// `$SOURCE_DATE_EPOCH`, else the time of the checkout's last commit, in seconds since 1970.
+pub fn epoch(git: &Result<Git>) -> Result<u64> {
     let remedy = format!("set {EPOCH} to the seconds since 1970 that all files are to be dated with");
     if let Some(value) = std::env::var_os(EPOCH).filter(|value| !value.is_empty()) {
         let value = value.to_string_lossy();
@@ -92,68 +66,12 @@ pub fn epoch(project: &Project) -> Result<u64> {
             .parse()
             .map_err(|_| Failure::usage(format!("{EPOCH}={value} is not a number of seconds"), remedy));
     }
-    let unknown = |why: String| {
-        let what = format!("the archives can't be dated: {why}");
+    let unknown = |why: &anyhow::Error| {
+        let what = format!("the archives can't be dated: {why:#}");
         Failure::environment(what, format!("run it in a git checkout, or {remedy}"))
     };
-    let output = project
-        .runner
-        .try_run(&git(project, &["log", "-1", "--format=%ct", "HEAD"]))
-        .map_err(|error| unknown(error.to_string()))?;
-    if !output.success() {
-        return Err(unknown(output.tail()));
-    }
-    let seconds = output.stdout.trim().parse();
-    seconds.map_err(|_| unknown(format!("git printed {:?}", output.stdout)))
-}
-
-/// Whether charts/ differs from the last commit; none where git can't tell.
-pub fn uncommitted(project: &Project) -> Result<Option<bool>> {
-    match project
-        .runner
-        .try_run(&git(project, &["status", "--porcelain", "--", "charts"]))
-    {
-        Ok(output) if output.success() => Ok(Some(!output.stdout.is_empty())),
-        Ok(_) => Ok(None),
-        Err(_) => project.runner.cancel().check().map(|()| None),
-    }
-}
-
-fn git(project: &Project, args: &[&str]) -> Step {
-    Step::new(format!("git {}", args[0]), "git")
-        .args(args.iter().copied())
-        .cwd(project.workspace.root())
-        .reads()
-}
-
-/// A cosign for a plan: what is found, or the name of what would be built first.
-pub fn planned_cosign(project: &Project) -> Result<PathBuf> {
-    Ok(project
-        .toolbox
-        .find("cosign")?
-        .map_or_else(|| "cosign".into(), |tool| tool.path))
-}
-
-/// What packs and tries the charts, with TEMP for the temporary folder.
-pub fn pack_steps(project: &Project, charts: &[Chart], epoch: u64) -> Result<Vec<Step>> {
-    // Not built for a plan.
-    let helm = project.planned_helm(Some(Origin::Pinned))?;
-    let temp = Path::new(TEMP);
-    let mut steps = Vec::new();
-    for chart in charts {
-        let archive = temp.join(file_name(chart));
-        let (folder, build) = planned_chart(&helm, chart);
-        steps.extend(build);
-        let documented = RenderOptions::documented(chart.name());
-        steps.push(helm.template_step(&folder, &documented));
-        steps.push(package_step(&helm, chart, &folder.dir, temp, epoch));
-        steps.push(lint_step(&helm, chart.name(), &archive));
-        for case in chart.cases()? {
-            let alone = Prepared::archive(chart.name(), &archive);
-            steps.push(helm.template_step(&alone, &cases::options(chart, &case)));
-        }
-    }
-    Ok(steps)
+    let git = git.as_ref().map_err(unknown)?;
+    git.time().map_err(|error| unknown(&error))
 }
 
 /// Moves everything to where it belongs; each file appears whole or not at all.
@@ -163,7 +81,7 @@ pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
     let mut archives = Vec::new();
     let place = |file: &Path| -> Result<PathBuf> { Ok(out.join(file.file_name().context("a file has a name")?)) };
     for chart in packed {
-        for file in [&chart.archive].into_iter().chain(&chart.papers) {
+        for file in [&chart.archive].into_iter().chain(&chart.attachments) {
             let (_, sha256) = archive::fingerprint(file)?;
             let name = file
                 .file_name()
@@ -173,13 +91,13 @@ pub fn keep(packed: &[Packed], out: &Path) -> Result<Vec<Archive>> {
             sums.push(format!("{sha256}  {name}\n"));
         }
         let mut beside = Vec::new();
-        for file in chart.papers.iter().chain(&chart.signatures) {
+        for file in chart.attachments.iter().chain(&chart.signatures) {
             copy(file, &place(file)?)?;
             beside.push(place(file)?);
         }
         let file = place(&chart.archive)?;
         // A signature of other bytes would only mislead.
-        for end in [".prov", BUNDLE] {
+        for end in [".prov", BUNDLE, STATEMENT_BUNDLE] {
             let old = out.join(format!(
                 "{}{end}",
                 file.file_name().unwrap_or_default().to_string_lossy()

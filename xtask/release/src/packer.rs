@@ -12,10 +12,11 @@ use kit::parallel::in_parallel;
 use kit::run_dir::RunDir;
 use kit::step::Step;
 use semver::Version;
+use serde_yaml::Value;
 
 use super::annotate;
 use super::cosign::Cosign;
-use super::openpgp::Signer;
+use super::gpg::Signer;
 use super::provenance::{self, Source};
 use super::{sbom, upgrading};
 use crate::archive;
@@ -28,6 +29,8 @@ pub const SBOM: &str = ".cdx.json";
 pub const STATEMENT: &str = ".intoto.json";
 /// The end of an archive's cosign signature.
 pub const BUNDLE: &str = ".sigstore.json";
+/// The end of its statement's cosign signature.
+pub const STATEMENT_BUNDLE: &str = ".intoto.json.sigstore.json";
 /// The digests of all that is the same at every build, as `sha256sum` writes them.
 pub const SUMS: &str = "SHA256SUMS";
 
@@ -54,9 +57,18 @@ pub struct Packed {
     /// Its SHA-256 in hexadecimal digits.
     pub sha256: String,
     /// The files beside it that are the same at every build.
-    pub papers: Vec<PathBuf>,
+    pub attachments: Vec<PathBuf>,
     /// The files beside it that are not: signatures.
     pub signatures: Vec<PathBuf>,
+}
+
+/// What is read of an archive.
+#[derive(Default)]
+struct Written {
+    bytes: u64,
+    sha256: String,
+    /// Its Chart.yaml.
+    chart: Value,
 }
 
 /// Packs and tries charts in a temporary folder.
@@ -92,43 +104,46 @@ impl<'a> Packer<'a> {
         annotate::publish_dependencies(&folder.dir, &self.project.publication)?;
         annotate::artifact_hub(&folder.dir, chart, &images, &self.project.publication)?;
         let step = package_step(&self.helm, chart, &folder.dir, self.temp.path(), self.source.epoch);
-        self.project.runner.run(&self.alone(step))?;
+        self.project.runner.run(&self.offline(step))?;
         let archive = self.temp.path().join(file_name(chart));
-        self.examine(chart, &archive)?;
+        let written = self.examine(chart, &archive)?;
         self.lint(chart, &archive)?;
         self.render(chart, &archive)?;
-        let (bytes, sha256) = archive::fingerprint(&archive)?;
         let name = file_name(chart);
-        let bill = sbom::document(chart, &images, &sha256, self.source.epoch, &self.source.helm)?;
-        let statement = provenance::statement(chart.name(), &name, &sha256, &self.source)?;
-        let mut packed = Packed {
+        let bill = sbom::document(chart, &images, &written.sha256, self.source.epoch, &self.source.helm)?;
+        let statement = provenance::statement(chart.name(), &name, &written.sha256, &self.source)?;
+        let attachments = vec![
+            self.write(&name, SBOM, &bill)?,
+            self.write(&name, STATEMENT, &statement)?,
+        ];
+        Ok(Packed {
             chart: chart.name().to_owned(),
             version: chart.metadata.version.clone(),
-            bytes,
-            sha256,
-            papers: vec![
-                self.write(&name, SBOM, &bill)?,
-                self.write(&name, STATEMENT, &statement)?,
-            ],
-            signatures: Vec::new(),
+            signatures: self.sign(&name, &written, &attachments, signing)?,
             archive,
-        };
-        packed.signatures = self.sign(&packed, &name, signing)?;
-        Ok(packed)
+            bytes: written.bytes,
+            sha256: written.sha256,
+            attachments,
+        })
     }
 
-    fn sign(&self, packed: &Packed, name: &str, signing: &Signing) -> Result<Vec<PathBuf>> {
+    fn sign(&self, name: &str, written: &Written, attachments: &[PathBuf], signing: &Signing) -> Result<Vec<PathBuf>> {
         let mut signatures = Vec::new();
         if let Some(signer) = &signing.openpgp {
-            let chart = archive::text(&packed.archive, &format!("{}/Chart.yaml", packed.chart))?;
-            let chart = serde_yaml::from_str(&chart).context("parsing the archive's Chart.yaml")?;
-            let text = signer.provenance(&chart, name, &packed.sha256)?;
+            let mut digests = vec![(name.to_owned(), written.sha256.clone())];
+            for file in attachments {
+                let shown = file.file_name().unwrap_or_default().to_string_lossy();
+                digests.push((shown.into_owned(), archive::fingerprint(file)?.1));
+            }
+            let text = signer.provenance(&written.chart, &digests, &self.temp.path().join("unsigned"))?;
             signatures.push(self.write(name, ".prov", &text)?);
         }
         if let Some(cosign) = &signing.cosign {
-            let bundle = self.temp.path().join(format!("{name}{BUNDLE}"));
-            self.project.runner.run(&cosign.sign_blob(&packed.archive, &bundle))?;
-            signatures.push(bundle);
+            let file = |end: &str| self.temp.path().join(format!("{name}{end}"));
+            for (file, bundle) in [(file(""), file(BUNDLE)), (file(STATEMENT), file(STATEMENT_BUNDLE))] {
+                self.project.runner.run(&cosign.sign_blob(&file, &bundle))?;
+                signatures.push(bundle);
+            }
         }
         Ok(signatures)
     }
@@ -139,10 +154,16 @@ impl<'a> Packer<'a> {
         Ok(file)
     }
 
-    fn examine(&self, chart: &Chart, file: &Path) -> Result<()> {
+    /// What an archive turned out to be; a plan has none to look into.
+    fn examine(&self, chart: &Chart, file: &Path) -> Result<Written> {
+        if self.project.runner.plans() {
+            return Ok(Written::default());
+        }
         let problems = archive::problems(chart, &archive::list(file)?, self.source.epoch);
         if problems.is_empty() {
-            return Ok(());
+            let (bytes, sha256) = archive::fingerprint(file)?;
+            let chart = archive::chart(file)?;
+            return Ok(Written { bytes, sha256, chart });
         }
         Err(Failure::findings(
             format!(
@@ -150,7 +171,7 @@ impl<'a> Packer<'a> {
                 chart.name(),
                 problems.join("\n")
             ),
-            "mend the chart; `helm package` decides by .helmignore what goes in",
+            "fix the chart; `helm package` decides by .helmignore what goes in",
         ))
     }
 
@@ -162,7 +183,7 @@ impl<'a> Packer<'a> {
             let step = step.hint("run `cargo xtask template --check`, which renders the same from the folder");
             self.project
                 .runner
-                .run(&self.alone(step))
+                .run(&self.offline(step))
                 .with_context(|| format!("{} with ci/{}-values.yaml, from its archive", chart.name(), case.name))
         })?;
         Ok(())
@@ -170,7 +191,7 @@ impl<'a> Packer<'a> {
 
     /// helm says on standard output what it found, and on standard error only that it found something.
     fn lint(&self, chart: &Chart, file: &Path) -> Result<()> {
-        let step = self.alone(lint_step(&self.helm, chart.name(), file));
+        let step = self.offline(lint_step(&self.helm, chart.name(), file));
         let output = self.project.runner.try_run(&step)?;
         if output.success() {
             return Ok(());
@@ -184,8 +205,8 @@ impl<'a> Packer<'a> {
     }
 
     /// The step without the user's helm settings and without a way out: nothing listens on port 9.
-    fn alone(&self, step: Step) -> Step {
-        let mut step = homeless(step, &self.temp.path().join("home"));
+    fn offline(&self, step: Step) -> Step {
+        let mut step = with_isolated_home(step, &self.temp.path().join("home"));
         for variable in ["HTTP_PROXY", "HTTPS_PROXY"] {
             step = step.env(variable, "http://127.0.0.1:9");
         }
@@ -194,7 +215,7 @@ impl<'a> Packer<'a> {
 }
 
 /// A helm step whose settings, caches and credentials are in `home` instead of the user's.
-pub fn homeless(mut step: Step, home: &Path) -> Step {
+pub fn with_isolated_home(mut step: Step, home: &Path) -> Step {
     for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         step = step.env(variable, home.join(variable).to_string_lossy());
     }
@@ -202,7 +223,7 @@ pub fn homeless(mut step: Step, home: &Path) -> Step {
 }
 
 /// `helm package` of a folder, into `out`.
-pub fn package_step(helm: &Helm, chart: &Chart, folder: &Path, out: &Path, epoch: u64) -> Step {
+fn package_step(helm: &Helm, chart: &Chart, folder: &Path, out: &Path, epoch: u64) -> Step {
     helm.step(format!("helm package {}", chart.name()))
         .arg("package")
         .path_arg(folder)

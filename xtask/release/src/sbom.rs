@@ -3,72 +3,53 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use charts::image::Image;
 use charts::manifest::Manifest;
 use charts::workspace::Chart;
+use kit::key::hexadecimal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// A container and the image that it runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Image {
+pub struct Container {
     /// The container's name.
-    pub container: String,
-    /// The reference as rendered: `registry/repository:tag@digest`.
-    pub reference: String,
+    pub name: String,
+    /// The reference of its image as rendered: `registry/repository:tag@digest`.
+    pub image: String,
 }
 
-impl Image {
-    /// The part after `@`, where the chart pins it.
-    fn digest(&self) -> Option<&str> {
-        self.reference.split_once('@').map(|(_, digest)| digest)
-    }
+/// As github.com/package-url/purl-spec has it for type `oci`.
+fn purl(image: &Image) -> String {
+    let name = image.short_name().to_ascii_lowercase();
+    let digest = image.digest.map(|d| format!("@{}", d.replace(':', "%3A")));
+    let tag = image.tag.map(|tag| format!("&tag={tag}"));
+    let (digest, tag) = (digest.unwrap_or_default(), tag.unwrap_or_default());
+    format!("pkg:oci/{name}{digest}?repository_url={}{tag}", image.name)
+}
 
-    /// Repository and tag, without digest.
-    fn parts(&self) -> (&str, Option<&str>) {
-        let plain = self.reference.split('@').next().unwrap_or_default();
-        match plain.rsplit_once(':') {
-            // A colon before a slash belongs to a port.
-            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
-            _ => (plain, None),
-        }
+fn component(image: &Image) -> Value {
+    let mut component = json!({
+        "type": "container",
+        "bom-ref": purl(image),
+        "name": image.name,
+        "version": image.tag.or(image.digest).unwrap_or_default(),
+        "purl": purl(image),
+    });
+    if let Some(digest) = image.digest.and_then(|digest| digest.strip_prefix("sha256:")) {
+        component["hashes"] = json!([{"alg": "SHA-256", "content": digest}]);
     }
-
-    /// As github.com/package-url/purl-spec has it for type `oci`.
-    fn purl(&self) -> String {
-        let (repository, tag) = self.parts();
-        let name = repository.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-        let digest = self
-            .digest()
-            .map(|d| format!("@{}", d.replace(':', "%3A")))
-            .unwrap_or_default();
-        let tag = tag.map(|tag| format!("&tag={tag}")).unwrap_or_default();
-        format!("pkg:oci/{name}{digest}?repository_url={repository}{tag}")
-    }
-
-    fn component(&self) -> Value {
-        let (repository, tag) = self.parts();
-        let mut component = json!({
-            "type": "container",
-            "bom-ref": self.purl(),
-            "name": repository,
-            "version": tag.or(self.digest()).unwrap_or_default(),
-            "purl": self.purl(),
-        });
-        if let Some(digest) = self.digest().and_then(|digest| digest.strip_prefix("sha256:")) {
-            component["hashes"] = json!([{"alg": "SHA-256", "content": digest}]);
-        }
-        component
-    }
+    component
 }
 
 /// Every image of the objects' containers, sorted.
-pub fn images(manifests: &[Manifest]) -> Vec<Image> {
-    fn collect(value: &serde_yaml::Value, into: &mut BTreeSet<Image>) {
+pub fn images(manifests: &[Manifest]) -> Vec<Container> {
+    fn collect(value: &serde_yaml::Value, into: &mut BTreeSet<Container>) {
         match value {
             serde_yaml::Value::Mapping(map) => {
                 for (key, value) in map {
                     if matches!(key.as_str(), Some("containers" | "initContainers")) {
-                        into.extend(value.as_sequence().into_iter().flatten().filter_map(image));
+                        into.extend(value.as_sequence().into_iter().flatten().filter_map(container));
                     }
                     collect(value, into);
                 }
@@ -84,28 +65,27 @@ pub fn images(manifests: &[Manifest]) -> Vec<Image> {
     images.into_iter().collect()
 }
 
-fn image(container: &serde_yaml::Value) -> Option<Image> {
-    let text = |key: &str| container.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-    Some(Image {
-        container: text("name")?,
-        reference: text("image")?,
+fn container(value: &serde_yaml::Value) -> Option<Container> {
+    let text = |key: &str| value.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    Some(Container {
+        name: text("name")?,
+        image: text("image")?,
     })
 }
 
 /// The document, the same text for the same archive: its serial number comes from the archive's digest,
 /// its date (seconds since 1970) from the commit.
-pub fn document(chart: &Chart, images: &[Image], sha256: &str, epoch: u64, helm: &str) -> Result<String> {
-    let purl = |name: &str, version: &str| format!("pkg:helm/{name}@{version}");
-    let root = purl(chart.name(), &chart.metadata.version.to_string());
+pub fn document(chart: &Chart, images: &[Container], sha256: &str, epoch: u64, helm: &str) -> Result<String> {
+    let chart_purl = |name: &str, version: &str| format!("pkg:helm/{name}@{version}");
+    let root = chart_purl(chart.name(), &chart.metadata.version.to_string());
     let charts = chart.metadata.dependencies.iter().map(|dependency| {
-        let purl = purl(&dependency.name, &dependency.version);
+        let purl = chart_purl(&dependency.name, &dependency.version);
         json!({"type": "application", "bom-ref": purl, "name": dependency.name, "version": dependency.version, "purl": purl})
     });
     let mut seen = BTreeSet::new();
-    let containers = images
-        .iter()
-        .filter(|image| seen.insert(image.purl()))
-        .map(Image::component);
+    let containers = images.iter().map(|container| Image::parse(&container.image));
+    let containers = containers.filter(|image| seen.insert(purl(image)));
+    let containers = containers.map(|image| component(&image));
     let components: Vec<Value> = charts.chain(containers).collect();
     let needed: Vec<_> = components
         .iter()
@@ -145,7 +125,7 @@ fn serial(sha256: &str) -> String {
     bytes.copy_from_slice(&Sha256::digest(format!("CycloneDX of {sha256}"))[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hexadecimal(&bytes);
     format!(
         "urn:uuid:{}-{}-{}-{}-{}",
         &hex[..8],
@@ -161,27 +141,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_taken_apart_with_port_tag_and_digest() {
-        for (reference, repository, tag, purl) in [
+    fn a_package_url_has_what_the_reference_has() {
+        for (reference, wanted) in [
             (
                 "grafana/tempo:2.1",
-                "grafana/tempo",
-                Some("2.1"),
                 "pkg:oci/tempo?repository_url=grafana/tempo&tag=2.1",
             ),
-            ("r:5000/a/b", "r:5000/a/b", None, "pkg:oci/b?repository_url=r:5000/a/b"),
-            (
-                "r/B:1@sha256:ab",
-                "r/B",
-                Some("1"),
-                "pkg:oci/b@sha256%3Aab?repository_url=r/B&tag=1",
-            ),
+            ("r:5000/a/b", "pkg:oci/b?repository_url=r:5000/a/b"),
+            ("r/B:1@sha256:ab", "pkg:oci/b@sha256%3Aab?repository_url=r/B&tag=1"),
         ] {
-            let image = Image {
-                container: "c".into(),
-                reference: reference.into(),
-            };
-            assert_eq!((image.parts(), image.purl().as_str()), ((repository, tag), purl));
+            assert_eq!(purl(&Image::parse(reference)), wanted);
         }
     }
 

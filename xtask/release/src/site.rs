@@ -6,6 +6,8 @@ use anyhow::Result;
 use kit::failure::Failure;
 use kit::step::{Runner, Step};
 
+use super::index;
+
 /// How often a push is tried because others pushed first.
 const ATTEMPTS: usize = 20;
 
@@ -23,11 +25,11 @@ impl Site {
             runner: runner.clone(),
         };
         let upstream = ["rev-parse", "--verify", "--quiet", "@{upstream}"];
-        if dir.is_dir() && runner.try_run(&site.step(&upstream))?.success() {
+        if dir.is_dir() && runner.try_run(&site.step(&upstream).reads())?.success() {
             return Ok(site);
         }
         Err(Failure::usage(
-            format!("{} is no git checkout whose branch has an upstream", dir.display()),
+            format!("{} is not a git checkout whose branch has an upstream", dir.display()),
             "clone the repository that is served (`git clone --branch gh-pages REMOTE DIR`), or leave --push out",
         ))
     }
@@ -43,19 +45,19 @@ impl Site {
     }
 
     /// Changes the folder and pushes that; where others pushed first, takes what they pushed and changes
-    /// it anew. `change` says what it did, for the commit's message. A commit that an earlier run could
-    /// not push is dropped first: `change` makes it again.
-    pub fn publish(&self, mut change: impl FnMut() -> Result<String>) -> Result<()> {
+    /// it anew. `change` says what it did, for the commit's message, and which files that concerns: those
+    /// it wrote, and those that may be gone. A commit that an earlier run could not push is dropped first:
+    /// `change` makes it again.
+    pub fn publish(&self, mut change: impl FnMut() -> Result<(String, Vec<String>)>) -> Result<()> {
+        self.unchanged()?;
         for _ in 0..ATTEMPTS {
             self.runner.run(&self.step(&["fetch"]))?;
             self.follow()?;
-            let message = change()?;
-            self.runner.run(&self.step(&["add", "--all"]))?;
-            if self
-                .runner
-                .try_run(&self.step(&["diff", "--cached", "--quiet"]))?
-                .success()
-            {
+            let (message, files) = change()?;
+            let add = self.step(&["update-index", "--add", "--remove", "--"]);
+            self.runner.run(&add.args(files))?;
+            let staged = self.step(&["diff", "--cached", "--quiet"]);
+            if self.runner.try_run(&staged)?.success() && !self.runner.plans() {
                 return Ok(());
             }
             self.runner
@@ -73,7 +75,7 @@ impl Site {
             if !refused.iter().any(|word| pushed.stderr.contains(word)) {
                 return Err(Failure::environment(
                     format!("{} can't be pushed:\n{}", self.dir.display(), pushed.tail()),
-                    "mend what git says, and run the same command again",
+                    "fix what git reports, then run the same command again",
                 ));
             }
         }
@@ -83,12 +85,24 @@ impl Site {
         ))
     }
 
+    /// Changes that are not ours would be dropped or published. An earlier run that was killed may have
+    /// left ours.
+    fn unchanged(&self) -> Result<()> {
+        let list = self.step(&["diff", "--name-only", "--relative", "HEAD"]).reads();
+        let ours = |file: &&str| [index::FILE, METADATA].contains(file) || file.contains(".tgz");
+        match self.runner.run(&list)?.stdout.lines().find(|file| !ours(file)) {
+            None => Ok(()),
+            Some(file) => Err(Failure::usage(
+                format!("{} has a change that is not committed: {file}", self.dir.display()),
+                "commit and push it, or drop it with `git checkout HEAD -- FILE`",
+            )),
+        }
+    }
+
     /// Goes to the upstream. Commits of others that were never pushed are not ours to drop.
     fn follow(&self) -> Result<()> {
-        let ahead = self
-            .runner
-            .run(&self.step(&["log", "--format=%s", "@{upstream}..HEAD"]))?
-            .stdout;
+        let ahead = ["log", "--no-show-signature", "--format=%s", "@{upstream}..HEAD"];
+        let ahead = self.runner.run(&self.step(&ahead).reads())?.stdout;
         if let Some(foreign) = ahead.lines().find(|subject| !subject.starts_with(SUBJECT)) {
             return Err(Failure::usage(
                 format!("{} has a commit that was never pushed: {foreign}", self.dir.display()),
@@ -104,5 +118,7 @@ impl Site {
     }
 }
 
+/// What Artifact Hub wants beside index.yaml (artifacthub.io/docs/topics/repositories/helm-charts).
+pub const METADATA: &str = "artifacthub-repo.yml";
 /// What the message of every commit of ours begins with.
 pub const SUBJECT: &str = "Publish ";

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use charts::project::Project;
 use kit::failure::Failure;
-use kit::step::Cancel;
+use kit::run_dir::RunDir;
 use semver::Version;
 
 use super::access::Access;
-use super::http::{self, Http};
 use super::index::{self, Index};
 use super::registry::Registry;
+use super::web::Web;
 use crate::archive;
 
 /// Where charts are published.
@@ -20,7 +21,7 @@ pub enum Target {
     /// A static repository in a folder.
     Folder(PathBuf, Index),
     /// A static repository on a web server: its address and its index.
-    Web(String, Index, Http),
+    Web(String, Index, Web),
 }
 
 /// How a chart stands to what is published.
@@ -34,21 +35,25 @@ pub enum State {
 
 impl Target {
     /// Opens `oci://…`, `https://…` or a folder, and reads the index of the latter two.
-    pub fn open(address: &str, access: &Access, cancel: &Cancel) -> Result<Target> {
+    pub fn open(address: &str, access: &Access, project: &Project) -> Result<Target> {
         if address.starts_with("oci://") {
-            return Ok(Target::Registry(Registry::open(address, access, cancel)?));
+            return Ok(Target::Registry(Registry::open(address, access, project)?));
         }
         if address.starts_with("https://") || address.starts_with("http://") {
             let base = address.trim_end_matches('/').to_owned();
-            let web = Http::open(http::host_of(&base), access, cancel)?;
             let url = format!("{base}/{}", index::FILE);
-            let bytes = http::get(&web, &url)?.ok_or_else(|| {
-                Failure::environment(
+            let web = Web::open(&url, access, &project.runner)?;
+            let temp = RunDir::temporary("index")?;
+            if !web.fetch(&url, &temp.path().join(index::FILE))? {
+                return Err(Failure::environment(
                     format!("there is no {url}"),
                     "check the address; a new repository is begun with `cargo xtask release index DIR`",
-                )
-            })?;
-            let index = Index::parse(&String::from_utf8_lossy(&bytes), &url)?;
+                ));
+            }
+            let index = match project.runner.plans() {
+                true => Index::empty(),
+                false => Index::parse(&fs_err::read_to_string(temp.path().join(index::FILE))?, &url)?,
+            };
             return Ok(Target::Web(base, index, web));
         }
         let dir = PathBuf::from(address);
@@ -86,26 +91,27 @@ impl Target {
         }
     }
 
-    /// The bytes of a published archive.
-    fn fetch(&self, chart: &str, version: &Version) -> Result<Vec<u8>> {
+    /// Fetches a published archive.
+    fn fetch(&self, chart: &str, version: &Version, to: &Path) -> Result<()> {
         let lost = || format!("{chart} {version} is listed, but its archive is not there");
+        let entry = |index: &Index| index.find(chart, version)?.with_context(lost);
         match self {
             Target::Registry(registry) => {
                 let published = registry.published(chart, version)?.with_context(lost)?;
-                registry.archive(chart, &published)
+                registry.fetch_archive(chart, &published, to)
             }
             Target::Folder(dir, index) => {
-                let entry = index.find(chart, version)?.with_context(lost)?;
-                std::fs::read(dir.join(entry.file_name())).with_context(lost)
+                let copied = fs_err::copy(dir.join(entry(index)?.file_name()), to);
+                copied.map(drop).with_context(lost)
             }
             Target::Web(base, index, web) => {
-                let entry = index.find(chart, version)?.with_context(lost)?;
-                let url = if entry.url.contains("://") {
-                    entry.url
+                let url = entry(index)?.url;
+                let url = if url.contains("://") {
+                    url
                 } else {
-                    format!("{base}/{}", entry.url)
+                    format!("{base}/{url}")
                 };
-                http::get(web, &url)?.with_context(lost)
+                web.fetch(&url, to)?.then_some(()).with_context(lost)
             }
         }
     }
@@ -113,16 +119,17 @@ impl Target {
     /// How an archive stands to what is published. Errors of [`Kind::Findings`]: the same version with
     /// other files, and a version below the highest published one unless `backport` is on.
     pub fn state(&self, chart: &str, version: &Version, file: &Path, backport: bool) -> Result<State> {
-        let (_, sha256) = archive::fingerprint(file)?;
-        let Some(published) = self.sha256(chart, version)? else {
+        let published = self.sha256(chart, version)?;
+        // A plan has no archive to compare.
+        let Some(published) = published.filter(|_| file.is_file()) else {
             let highest = self.versions(chart)?.pop();
             return judge(chart, version, highest, backport);
         };
-        if published == sha256 {
+        if published == archive::fingerprint(file)?.1 {
             return Ok(State::Same(true));
         }
         let temp = tempfile::NamedTempFile::new().context("making a temporary file")?;
-        std::fs::write(temp.path(), self.fetch(chart, version)?).context("writing a temporary file")?;
+        self.fetch(chart, version, temp.path())?;
         same_files(chart, version, file, temp.path())
     }
 }

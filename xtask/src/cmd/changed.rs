@@ -37,7 +37,7 @@ pub struct ChangedArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     charts: Vec<Changed>,
-    /// Charts that were there at the base under a name that is no more.
+    /// Charts that were there at the base under a name that is gone.
     removed: Vec<String>,
     matrix: Matrix,
 }
@@ -51,23 +51,6 @@ struct Matrix {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &ChangedArgs) -> Result<()> {
     let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
-    if ctx.args.dry_run {
-        let base = args.since.as_deref().unwrap_or("DEFAULT_BRANCH");
-        return ctx.print_plan(&[
-            git.step(&["merge-base", base, "HEAD"]),
-            git.step(&[
-                "diff",
-                "--name-only",
-                "--no-renames",
-                "--relative",
-                "-z",
-                "BASE",
-                "--",
-                "charts",
-            ]),
-            git.step(&["log", "--name-only", "BASE..HEAD", "--", "charts"]),
-        ]);
-    }
     let history = History::read(&ctx.workspace, git)?;
     let (charts, removed) = all(&history, args.since.as_deref())?;
     let low: Vec<_> = charts

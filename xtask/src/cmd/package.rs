@@ -1,21 +1,17 @@
 //! `cargo xtask package`: the charts as archives, the same bytes each time, signed where asked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use charts::project::TEMP;
 use charts::workspace::Chart;
 use clap::Args;
 use kit::failure::Failure;
 use kit::progress::Progress;
-use kit::step::Step;
 use release::annotate::is_local;
-use release::cosign::Cosign;
-use release::openpgp::Signer;
-use release::package::{
-    Archive, cosign, epoch, export_step, keep, pack_steps, packer, planned_cosign, secret, uncommitted,
-};
-use release::packer::{BUNDLE, Signing, file_name};
+use release::git::Git;
+use release::gpg::Signer;
+use release::package::{Archive, cosign, epoch, keep, packer, secret};
+use release::packer::Signing;
 use serde::Serialize;
 
 use crate::ctx::Ctx;
@@ -36,7 +32,7 @@ use crate::ctx::Ctx;
 ///
 /// Beside each archive stand a CycloneDX document (.cdx.json) and an in-toto statement with SLSA
 /// provenance (.intoto.json); SHA256SUMS covers all three. --sign adds the .prov that `helm verify`
-/// accepts, made in process from --key-file or --gnupg-home; --cosign-key adds a cosign signature
+/// accepts, made by gpg with the key of --key-file or --gnupg-home, and covers both documents; --cosign-key adds a cosign signature
 /// (.sigstore.json) without a transparency log.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -56,7 +52,7 @@ pub struct PackageArgs {
     /// The OpenPGP secret key, armored or binary.
     #[arg(long, value_name = "FILE", env = "XTASK_KEY_FILE")]
     key_file: Option<PathBuf>,
-    /// A GnuPG home folder to take the secret key from, by `gpg --export-secret-keys`, instead of a file.
+    /// A GnuPG home folder with the secret key, instead of a file.
     #[arg(long, value_name = "DIR", requires = "sign")]
     gnupg_home: Option<PathBuf>,
     /// A file whose first line is the key's passphrase [default: the variable XTASK_PASSPHRASE].
@@ -87,23 +83,27 @@ struct Report {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     let charts = ctx.workspace.charts()?;
-    let epoch = epoch(ctx)?;
+    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    ctx.runner.cancel().check()?;
+    let epoch = epoch(&git)?;
+    let git = git.ok();
     let out = match &args.out {
         Some(dir) => std::path::absolute(dir).with_context(|| format!("{} can't be a folder", dir.display()))?,
         None => ctx.workspace.root().join("dist"),
     };
-    if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, &charts, &out, epoch, args)?);
-    }
-    let uncommitted = uncommitted(ctx)?;
+    let uncommitted = git.as_ref().map(|git| git.dirty(&["charts"])).transpose()?;
+    let commit = git.and_then(|git| git.head().ok());
     warn(ctx, &charts, uncommitted);
     let signing = signing(ctx, args)?;
-    let packer = packer(ctx, epoch, uncommitted)?;
+    let packer = packer(ctx, epoch, commit, uncommitted != Some(false))?;
     let mut progress = Progress::start("packaging", charts.len() as u64, ctx.args.quiet);
     let mut packed = Vec::new();
     for chart in &charts {
         packed.push(packer.pack(chart, &signing)?);
         progress.advance(chart.name());
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     let archives = keep(&packed, &out)?;
     progress.finish(&format!(
@@ -119,7 +119,7 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
         helm: packer.helm_version().to_owned(),
         source_date_epoch: epoch,
         uncommitted,
-        signed_by: signing.openpgp.map(|signer| signer.fingerprint()),
+        signed_by: signing.openpgp.map(|signer| signer.fingerprint().to_owned()),
         archives,
     };
     ctx.print(&report, lines.join("\n"))
@@ -144,13 +144,10 @@ fn warn(ctx: &Ctx, charts: &[Chart], uncommitted: Option<bool>) {
 fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
     let mut signing = Signing::default();
     if args.sign {
-        let signer = signer(ctx, args)?;
-        let wanted = ctx
-            .publication
-            .sign_key
-            .as_ref()
-            .map(|key| key.fingerprint.replace(' ', ""));
-        if let Some(wanted) = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&signer.fingerprint())) {
+        let wanted = ctx.publication.sign_key.as_ref();
+        let wanted = wanted.map(|key| key.fingerprint.replace(' ', "").to_uppercase());
+        let signer = signer(ctx, args, wanted.as_deref())?;
+        if let Some(wanted) = wanted.filter(|wanted| wanted != signer.fingerprint()) {
             return Err(Failure::usage(
                 format!(
                     "the key {} is not {wanted}, which sign-key in Cargo.toml names",
@@ -167,51 +164,14 @@ fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
     Ok(signing)
 }
 
-fn signer(ctx: &Ctx, args: &PackageArgs) -> Result<Signer> {
+fn signer(ctx: &Ctx, args: &PackageArgs, wanted: Option<&str>) -> Result<Signer> {
     let passphrase = secret(args.passphrase_file.as_deref(), "XTASK_PASSPHRASE")?;
-    if let Some(home) = &args.gnupg_home {
-        let step = export_step(home, passphrase.clone());
-        let output = ctx.runner.try_run(&step)?;
-        if !output.success() {
-            // Its standard output may hold a part of the key.
-            let what = format!("{} failed:\n{}", step.name, output.stderr.trim());
-            return Err(Failure::findings(what, step.hint.unwrap_or_default()));
-        }
-        let shown = home.display().to_string();
-        return Signer::parse(output.stdout.as_bytes(), &shown, passphrase.as_deref());
-    }
-    let Some(file) = &args.key_file else {
-        return Err(Failure::usage(
+    match (&args.gnupg_home, &args.key_file) {
+        (Some(home), _) => Signer::of_home(&ctx.runner, home, passphrase, wanted),
+        (None, Some(file)) => Signer::of_file(&ctx.runner, file, passphrase, wanted),
+        (None, None) => Err(Failure::usage(
             "--sign needs a key",
             "give it with --key-file (or XTASK_KEY_FILE), or a GnuPG home with --gnupg-home",
-        ));
-    };
-    Signer::read(file, passphrase.as_deref())
-}
-
-/// What would run, with TEMP for the temporary folder.
-fn plan(ctx: &Ctx, charts: &[Chart], out: &Path, epoch: u64, args: &PackageArgs) -> Result<Vec<Step>> {
-    let temp = Path::new(TEMP);
-    let mut steps = Vec::new();
-    steps.extend(args.gnupg_home.iter().map(|home| export_step(home, None)));
-    steps.extend(pack_steps(ctx, charts, epoch)?);
-    for chart in charts {
-        if let Some(key) = &args.cosign_key {
-            let cosign = Cosign {
-                program: planned_cosign(ctx)?,
-                key: key.clone(),
-                password: String::new(),
-            };
-            let bundle = temp.join(format!("{}{BUNDLE}", file_name(chart)));
-            steps.push(cosign.sign_blob(&temp.join(file_name(chart)), &bundle));
-        }
+        )),
     }
-    let archives = charts
-        .iter()
-        .map(|chart| temp.join(file_name(chart)).display().to_string() + "*");
-    let keep = Step::new("keep the archives and what belongs to them", "mv")
-        .args(archives)
-        .path_arg(out);
-    steps.push(keep);
-    Ok(steps)
 }

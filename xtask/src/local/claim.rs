@@ -9,7 +9,7 @@ use kit::lock;
 
 const FILE: &str = "up.lock";
 
-/// A lock that an `up` holds from before its start until after its end. It goes with the process.
+/// A lock that an `up` holds from before its start until after its end. Released when the process exits.
 #[derive(Debug)]
 pub struct Claim(File);
 
@@ -32,12 +32,12 @@ impl Claim {
         Ok(Some(Claim(file)))
     }
 
-    /// Names this process as the one to stop.
+    /// Records our PID so that `down` can signal it.
     pub fn sign(&mut self) -> Result<()> {
         write!(self.0, "{}", std::process::id()).context("writing to the lock file")
     }
 
-    /// The process that signed it; none if nobody has it, or somebody who doesn't want to be stopped.
+    /// The process that recorded its PID; none if nobody holds the claim, or a holder that is not to be stopped.
     pub fn owner(runs: &Path) -> Result<Option<i32>> {
         let path = runs.join(FILE);
         let reading = || format!("reading {}", path.display());

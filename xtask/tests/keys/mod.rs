@@ -1,75 +1,122 @@
-//! OpenPGP keys made for one test.
+//! OpenPGP keys made for one test, by gpg.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use pgp::composed::{
-    ArmorOptions, EncryptionCaps, KeyType, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder,
-};
-use pgp::ser::Serialize;
-use pgp::types::KeyVersion;
-use rand_core::OsRng;
+use super::repo::expect;
 
 /// How a key is made.
 pub struct Recipe {
-    /// The primary key's kind.
-    pub kind: KeyType,
-    /// 4, which helm knows, or 6.
-    pub version: KeyVersion,
-    /// What locks it.
-    pub passphrase: Option<&'static str>,
+    /// As `gpg --quick-generate-key` names it.
+    pub algorithm: &'static str,
+    /// What locks it; empty for nothing.
+    pub passphrase: &'static str,
     /// Whether the primary key may sign.
     pub signs: bool,
     /// Whether there is a subkey that may.
     pub signing_subkey: bool,
 }
 
-/// What `gpg` makes by default: a version 4 key that signs.
+/// A key that signs and isn't locked.
 pub const USUAL: Recipe = Recipe {
-    kind: KeyType::Ed25519Legacy,
-    version: KeyVersion::V4,
-    passphrase: None,
+    algorithm: "ed25519",
+    passphrase: "",
     signs: true,
     signing_subkey: false,
 };
 
 /// A secret key and its public part on disk.
 pub struct Key {
-    /// Armored.
-    pub secret: PathBuf,
     /// As helm reads it: binary packets, no keybox.
     pub ring: PathBuf,
     /// In capital hexadecimal digits.
     pub fingerprint: String,
 }
 
-/// Makes a key and writes both parts into `dir`.
-pub fn make(dir: &Path, name: &str, recipe: &Recipe) -> Key {
-    let mut params = SecretKeyParamsBuilder::default();
-    params
-        .version(recipe.version)
-        .key_type(recipe.kind.clone())
-        .can_certify(true)
-        .can_sign(recipe.signs)
-        .can_encrypt(EncryptionCaps::None)
-        .passphrase(recipe.passphrase.map(str::to_owned))
-        .primary_user_id("test <test@example.com>".to_owned());
-    if recipe.signing_subkey {
-        let mut subkey = SubkeyParamsBuilder::default();
-        subkey
-            .version(recipe.version)
-            .key_type(recipe.kind.clone())
-            .can_sign(true)
-            .passphrase(recipe.passphrase.map(str::to_owned));
-        params.subkey(subkey.build().unwrap());
+/// A GnuPG home that ends with what runs for it.
+pub struct Home(PathBuf);
+
+impl Home {
+    /// An empty one. A socket's path must be short: `dir` too.
+    pub fn new(dir: PathBuf) -> Home {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+        Home(dir)
     }
-    let key: SignedSecretKey = params.build().unwrap().generate(OsRng).unwrap();
-    let (secret, ring) = (dir.join(format!("{name}.asc")), dir.join(format!("{name}.gpg")));
-    std::fs::write(&secret, key.to_armored_string(ArmorOptions::default()).unwrap()).unwrap();
-    std::fs::write(&ring, key.to_public_key().to_bytes().unwrap()).unwrap();
-    use pgp::types::KeyDetails;
+
+    /// What a gpg says.
+    pub fn try_gpg(&self, passphrase: &str, args: &[&str]) -> Output {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(&self.0);
+        command.args([
+            "--batch",
+            "--yes",
+            "--pinentry-mode",
+            "loopback",
+            "--passphrase",
+            passphrase,
+        ]);
+        // GnuPG must be installed.
+        command.args(args).output().unwrap()
+    }
+
+    /// A gpg that must succeed.
+    pub fn gpg(&self, passphrase: &str, args: &[&str]) -> String {
+        expect(&self.try_gpg(passphrase, args), 0)
+    }
+
+    /// Makes a key.
+    pub fn generate(&self, recipe: &Recipe) {
+        let usage = if recipe.signs { "sign" } else { "cert" };
+        let user = "test <test@example.com>";
+        self.gpg(
+            recipe.passphrase,
+            &["--quick-generate-key", user, recipe.algorithm, usage, "never"],
+        );
+        if recipe.signing_subkey {
+            let key = self.fingerprint();
+            self.gpg(recipe.passphrase, &["--quick-add-key", &key, recipe.algorithm, "sign"]);
+        }
+    }
+
+    /// The fingerprint of the first key.
+    pub fn fingerprint(&self) -> String {
+        let list = self.gpg("", &["--with-colons", "--list-keys"]);
+        let line = list.lines().find(|line| line.starts_with("fpr:")).unwrap();
+        line.trim_matches(|c| "fpr:".contains(c)).to_owned()
+    }
+
+    /// Forgets the passphrases that it was told.
+    pub fn forget(&self) {
+        let mut command = Command::new("gpgconf");
+        command.arg("--homedir").arg(&self.0).args(["--kill", "all"]);
+        expect(&command.output().unwrap(), 0);
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// Makes a key and writes `name.asc`, its armored secret part, and `name.gpg` into `dir`.
+pub fn make(dir: &Path, name: &str, recipe: &Recipe) -> Key {
+    let temp = tempfile::tempdir().unwrap();
+    let home = Home::new(temp.path().join("g"));
+    home.generate(recipe);
+    let export = |file: &str, what: &[&str]| {
+        let output = ["--output", &dir.join(file).display().to_string()].map(str::to_owned);
+        let output = output.iter().map(String::as_str);
+        home.gpg(
+            recipe.passphrase,
+            &output.chain(what.iter().copied()).collect::<Vec<_>>(),
+        );
+    };
+    export(&format!("{name}.asc"), &["--armor", "--export-secret-keys"]);
+    export(&format!("{name}.gpg"), &["--export"]);
     Key {
-        secret,
-        ring,
-        fingerprint: format!("{:X}", key.fingerprint()),
+        ring: dir.join(format!("{name}.gpg")),
+        fingerprint: home.fingerprint(),
     }
 }

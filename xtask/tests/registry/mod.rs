@@ -1,4 +1,4 @@
-//! The real registry program, and a door in front of it that can be shut.
+//! The real registry program, and a proxy in front of it that can be shut.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -133,16 +133,16 @@ fn secure(dir: &Path, command: &mut Command) {
         .env("REGISTRY_AUTH_HTPASSWD_PATH", dir.join("users"));
 }
 
-/// A door to a registry on plain HTTP: it lets so many requests that write through, then none at all.
-pub struct Door {
+/// A proxy to a registry on plain HTTP: it lets so many requests that write through, then none at all.
+pub struct Proxy {
     /// Its `host:port`.
     pub host: String,
     left: Arc<AtomicUsize>,
 }
 
-impl Door {
-    /// A door that is open.
-    pub fn to(registry: &Registry) -> Door {
+impl Proxy {
+    /// A proxy that is open.
+    pub fn to(registry: &Registry) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let left = Arc::new(AtomicUsize::new(usize::MAX));
@@ -153,7 +153,7 @@ impl Door {
                 std::thread::spawn(move || pass(inside, &target, &left));
             }
         });
-        Door { host, left }
+        Proxy { host, left }
     }
 
     /// Lets so many requests that write through from now on.
@@ -167,7 +167,7 @@ impl Door {
     }
 }
 
-/// Passes bytes on until the door is shut; a request begins a chunk that its sender wrote at once.
+/// Passes bytes on until the proxy is shut; a request begins a chunk that its sender wrote at once.
 fn pass(mut inside: TcpStream, target: &str, left: &AtomicUsize) {
     if left.load(Ordering::SeqCst) == 0 {
         return;

@@ -134,6 +134,45 @@ impl Repo {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs the xtask as a plan and in earnest: every program that the plan shows is one that was started.
+    /// Returns the plan.
+    pub fn planned_is_run(&self, args: &[&str], env: &[(&str, &str)]) -> String {
+        let run = |first: &str| {
+            let mut command = self.command(env!("CARGO_BIN_EXE_xtask"));
+            let output = command
+                .arg(first)
+                .args(args)
+                .envs(env.iter().copied())
+                .output()
+                .unwrap();
+            expect(&output, 0);
+            output
+        };
+        let plan = run("--dry-run");
+        let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+        let real = run("-v");
+        let real = String::from_utf8_lossy(&real.stderr).into_owned();
+        let ran: Vec<_> = real
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ "))
+            .map(steady)
+            .collect();
+        let planned: Vec<_> = plan
+            .lines()
+            .filter(|line| !line.starts_with("# "))
+            .map(steady)
+            .collect();
+        assert!(!planned.is_empty());
+        for line in planned {
+            assert!(
+                ran.contains(&line),
+                "{line}\nwas planned, and not run:\n{}",
+                ran.join("\n")
+            );
+        }
+        plan
+    }
+
     /// The text of a file in a packaged chart, version 0.1.0.
     pub fn archived(&self, chart: &str, file: &str) -> String {
         let archive = format!("dist/{chart}-0.1.0.tgz");
@@ -159,6 +198,24 @@ pub fn clone(from: &Repo, to: &Path, args: &[&str]) -> Repo {
         sample: Sample::new(),
         dir: to.canonicalize().unwrap(),
     }
+}
+
+/// A command line without what differs from run to run: the ends of temporary folders, and digests.
+fn steady(line: &str) -> String {
+    let mut parts = line.split("/tempo-stack-");
+    let mut steady = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', ' ', '\'']).unwrap_or(part.len());
+        steady.push_str(&format!("/tempo-stack-{}RUN{}", &part[..end - 6], &part[end..]));
+    }
+    let mut parts = steady.split("sha256:");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| {
+        let rest = part
+            .strip_prefix("DIGEST")
+            .unwrap_or_else(|| part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+        format!("{line}sha256:DIGEST{rest}")
+    })
 }
 
 /// Both outputs.

@@ -13,12 +13,12 @@ use super::connection::Connection;
 use super::pods;
 
 /// Writes events in time order, pods, logs of current and previous containers, claims, conditions of
-/// nodes, and what helm knows of the release. What can't be had is written down as its error.
+/// nodes, and what helm knows of the release. What is unavailable is written down as its error.
 pub async fn write(connection: &Connection, namespace: &str, release: Option<&str>, folder: &Path) -> Result<()> {
     fs_err::create_dir_all(folder)?;
     let put = |name: &str, text: Result<String>| {
         let file = folder.join(name);
-        let text = text.unwrap_or_else(|error| format!("# not to be had: {error:#}\n"));
+        let text = text.unwrap_or_else(|error| format!("# not available: {error:#}\n"));
         fs_err::write(&file, text)
     };
     put(

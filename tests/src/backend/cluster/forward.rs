@@ -141,7 +141,7 @@ fn container_port(pod: &Pod, target: &IntOrString) -> Result<u16> {
         }
     };
     let number = number.with_context(|| format!("the pod has no port {target:?}"))?;
-    u16::try_from(number).with_context(|| format!("{number} is no port"))
+    u16::try_from(number).with_context(|| format!("{number} is not a port"))
 }
 
 /// The UDP ports of a Service, at the address of a node. None where this machine has no way there.

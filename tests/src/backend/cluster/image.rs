@@ -43,7 +43,7 @@ impl FromStr for Image {
         };
         if repository.is_empty() || (tag.is_none() && digest.is_none()) {
             return Err(Failure::usage(
-                format!("{text:?} is no image with a tag or a digest"),
+                format!("{text:?} is not an image with a tag or a digest"),
                 "write it as registry/repository:tag",
             ));
         }

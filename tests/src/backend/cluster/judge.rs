@@ -34,9 +34,9 @@ pub enum Stage {
     Admission,
     /// No node takes the pod.
     Scheduling,
-    /// A volume can't be had.
+    /// A volume is unavailable.
     Volume,
-    /// The image can't be had.
+    /// The image is unavailable.
     Image,
     /// The container can't be made of its spec: a Secret or a ConfigMap is missing.
     Configuration,

@@ -249,7 +249,7 @@ impl Stack for ClusterStack {
     fn reach(&self, url: &str) -> Result<String> {
         let rest = url
             .strip_prefix("http://")
-            .with_context(|| format!("{url} is no http URL"))?;
+            .with_context(|| format!("{url} is not an http URL"))?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
         let mut labels = host.split('.');
@@ -370,7 +370,7 @@ impl Stack for ClusterStack {
         let status = self.beside(component, "cat /proc/1/status").await?;
         Ok(Memory {
             peak: peak_memory(&status.stdout)?,
-            limit: quantity::bytes(&limit.0).with_context(|| format!("{} is no size", limit.0))?,
+            limit: quantity::bytes(&limit.0).with_context(|| format!("{} is not a size", limit.0))?,
         })
     }
 

@@ -383,7 +383,7 @@ impl World<'_> {
         if namespace.is_some_and(|n| n != own) || rest.is_some_and(|r| r != "svc" && !r.starts_with("svc.")) {
             return Ok(None);
         }
-        let number: u16 = port.parse().with_context(|| format!("{host}:{port} is no port"))?;
+        let number: u16 = port.parse().with_context(|| format!("{host}:{port} is not a port"))?;
         let target = service
             .ports
             .iter()

@@ -147,7 +147,7 @@ fn port_number(port: &IntOrString, container: &Container) -> Result<u16> {
             .map(|p| p.container_port)
             .with_context(|| format!("container {} has no port named {name}", container.name))?,
     };
-    u16::try_from(number).with_context(|| format!("{number} is no port"))
+    u16::try_from(number).with_context(|| format!("{number} is not a port"))
 }
 
 /// The cause at the bottom of an error: "connection refused" rather than "error sending request".

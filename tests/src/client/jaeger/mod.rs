@@ -1,4 +1,4 @@
-//! The Jaeger doors: api_v2 over gRPC, thrift over HTTP and over UDP.
+//! The Jaeger receivers: api_v2 over gRPC, thrift over HTTP and over UDP.
 
 mod model;
 mod thrift;
@@ -48,7 +48,7 @@ impl Jaeger {
 
     /// Sends one request or packet per resource, because a Jaeger batch has one process.
     ///
-    /// The outcome is that of the first request that wasn't taken. An error if the door isn't one of
+    /// The outcome is that of the first request that wasn't taken. An error if the receiver isn't one of
     /// Jaeger's or a packet would be too large.
     pub async fn send(&self, door: Door, traces: &TracesData) -> Result<Outcome> {
         let mut outcome = Outcome::Acked { rejected_spans: 0 };
@@ -84,7 +84,7 @@ impl Jaeger {
                 let packet = thrift::binary_packet(&batch)?;
                 send_packet(self.udp(door)?, &packet).await
             }
-            _ => bail!("{door} is not a door of Jaeger"),
+            _ => bail!("{door} is not a receiver of Jaeger"),
         };
         Ok(answer.unwrap_or_else(|outcome| outcome))
     }
@@ -95,7 +95,7 @@ impl Jaeger {
     }
 }
 
-/// The first request to a Jaeger door as bytes: the gRPC message, the HTTP body or the packet.
+/// The first request to a Jaeger receiver as bytes: the gRPC message, the HTTP body or the packet.
 pub fn encoded(door: Door, traces: &TracesData) -> Result<Vec<u8>> {
     let first = model::batches(traces)?.into_iter().next();
     let batch = first.context("a request without any resource")?;
@@ -104,7 +104,7 @@ pub fn encoded(door: Door, traces: &TracesData) -> Result<Vec<u8>> {
         Door::JaegerThriftHttp => thrift::body(&batch),
         Door::JaegerThriftCompactUdp => thrift::compact_packet(&batch),
         Door::JaegerThriftBinaryUdp => thrift::binary_packet(&batch),
-        _ => bail!("{door} is not a door of Jaeger"),
+        _ => bail!("{door} is not a receiver of Jaeger"),
     }
 }
 

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use super::body::Body;
 use super::wire::{GrpcRequest, HttpRequest, Wire};
 use super::{Allowed, Class, Input, MAX_NESTING};
-use crate::client::load::Plan;
+use crate::client::load::Batches;
 use crate::client::otlp::{JSON, PROTOBUF};
 use crate::client::{jaeger, otlp};
 use crate::model::corpus::{Corpus, attribute, text};
@@ -159,12 +159,12 @@ impl Maker {
 
     fn ids(&mut self) -> Result<Made> {
         let (door, which, bytes) = self.choose(&bad_ids());
-        let plan = Plan {
+        let batches = Batches {
             traces_per_request: 2,
             marker: self.marker.clone(),
-            ..Plan::new(self.seed)
+            ..Batches::new(self.seed)
         };
-        let (mut traces, mut ids) = plan.request(0, self.now);
+        let (mut traces, mut ids) = batches.request(0, self.now);
         // The second span of four goes bad; its neighbours are good.
         ids.remove(1);
         let spans = &mut traces.resource_spans[0].scope_spans[0].spans;
@@ -557,7 +557,7 @@ enum Which {
     Span,
 }
 
-/// Doors, which of the two ids is bad, and what it is: zero through every kind of door first.
+/// Receivers, which of the two ids is bad, and what it is: zero through every kind of receiver first.
 fn bad_ids() -> Vec<(Door, Which, Vec<u8>)> {
     use Door::{JaegerGrpc, JaegerThriftCompactUdp, JaegerThriftHttp, OtlpGrpc, OtlpHttpJson, OtlpHttpProtobuf};
     let mut bad = Vec::new();
@@ -596,7 +596,7 @@ fn map(value: Value) -> Value {
     })
 }
 
-/// A request's body or message as the door wants it.
+/// A request's body or message as the receiver wants it.
 fn encoded(door: Door, traces: &TracesData) -> Result<Vec<u8>> {
     match door {
         Door::OtlpGrpc | Door::OtlpHttpProtobuf => Ok(traces.encode_to_vec()),
@@ -606,7 +606,7 @@ fn encoded(door: Door, traces: &TracesData) -> Result<Vec<u8>> {
     }
 }
 
-/// A request with the right method, path and headers for its door.
+/// A request with the right method, path and headers for its receiver.
 fn request(door: Door, body: Vec<u8>) -> Wire {
     let (target, content_type, encoding) = match door {
         Door::OtlpGrpc => return grpc(otlp::EXPORT, None, body),

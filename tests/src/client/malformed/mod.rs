@@ -53,7 +53,7 @@ pub enum Class {
 ///
 /// Collector 0.155.0 knows no limit (0.165 brings one of 100), and Tempo 2.9.0 needs time that grows
 /// with the square of the depth: measured with one span, 0.03 s at 1,000 levels, 3 s at 10,000, and at
-/// 50,000 (a request of 390 KB) more than the exporter's time-out of 10 s, so that the batch is sent
+/// 50,000 (a request of 390 KB) more than the exporter's timeout of 10 s, so that the batch is sent
 /// again without end.
 pub const MAX_NESTING: u32 = 1_000;
 
@@ -117,7 +117,7 @@ pub struct Input {
     pub class: Class,
     /// Its number within the class.
     pub number: u32,
-    /// The door whose port it is sent to.
+    /// The receiver whose port it is sent to.
     pub door: Door,
     /// What is wrong with it, in words.
     pub about: String,

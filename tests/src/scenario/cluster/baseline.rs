@@ -38,7 +38,7 @@ pub fn find(env: &Env, helm: &Helm) -> Result<Result<Baseline, String>> {
     let (root, runner) = (env.workspace.root(), &helm.runner);
     if !git(runner, root, &["rev-parse", "--git-dir"])?.1 {
         return Ok(Err(
-            "the workspace is no git checkout: there is no earlier state of the charts".into(),
+            "the workspace is not a git checkout: there is no earlier state of the charts".into(),
         ));
     }
     let tags = git(runner, root, &["tag", "--list", "--sort=-creatordate"])?.0;

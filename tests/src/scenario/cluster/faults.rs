@@ -22,7 +22,7 @@ struct Fault {
     /// All of these are in the line.
     says: &'static [&'static str],
     /// What is waited at most. A fault that can't recover is told much sooner.
-    patience: Duration,
+    timeout: Duration,
 }
 
 const FAULTS: [Fault; 5] = [
@@ -31,35 +31,35 @@ const FAULTS: [Fault; 5] = [
         values: "{tempo-stack: {tempo: {version: 2.9.0, image: {registry: localhost, repository: tempo-stack/none, tag: 0.0.0}}}}",
         stage: Stage::Image,
         says: &["tempo", "localhost/tempo-stack/none:0.0.0"],
-        patience: READY,
+        timeout: READY,
     },
     Fault {
         what: "a probe that fails",
         values: "{tempo-stack: {otelCollector: {config: {extensions: {health_check: {path: /elsewhere}}}}}}",
         stage: Stage::Probe,
         says: &["otel-collector", "probe failed", "404"],
-        patience: PROBED,
+        timeout: PROBED,
     },
     Fault {
         what: "a claim that can't be bound",
         values: "{tempo-stack: {tempo: {persistence: {storageClass: no-such-class}}}}",
         stage: Stage::Volume,
         says: &["tempo", "no-such-class", "not found"],
-        patience: READY,
+        timeout: READY,
     },
     Fault {
         what: "a pod that admission refuses",
         values: "{tempo-stack: {tempo: {securityContext: {allowPrivilegeEscalation: true}}}}",
         stage: Stage::Admission,
         says: &["tempo", "violates PodSecurity", "allowPrivilegeEscalation"],
-        patience: READY,
+        timeout: READY,
     },
     Fault {
         what: "a configuration that the program refuses",
         values: "{tempo-stack: {otelCollector: {config: {nonsense: {}}}}}",
         stage: Stage::Crash,
         says: &["otel-collector", "exit code 1", "invalid keys: nonsense"],
-        patience: READY,
+        timeout: READY,
     },
 ];
 
@@ -67,7 +67,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     for fault in FAULTS {
         let begun = Instant::now();
         let stack = env.start(&StackSpec::new(values(fault.values)?)).await?;
-        let outcome = stack.wait_ready(fault.patience).await;
+        let outcome = stack.wait_ready(fault.timeout).await;
         let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
         let (ok, line) = match outcome {
             Ok(()) => (false, "it became ready".to_owned()),
@@ -78,8 +78,8 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
                 (staged && said && !line.contains('\n'), line)
             }
         };
-        // What can't recover is told before the patience is at an end.
-        let early = fault.stage == Stage::Probe || begun.elapsed() < fault.patience;
+        // What can't recover is told before the timeout.
+        let early = fault.stage == Stage::Probe || begun.elapsed() < fault.timeout;
         env.recorder.measure(fault.what, seconds, "s", ok && early, line);
         bundle(env, stack.as_ref()).await?;
         env.finish(stack).await?;

@@ -163,7 +163,7 @@ async fn selectors(env: &Env, lab: &Lab<'_>) -> Result<()> {
     let output = lab.try_run(lab.helm(&upgrade)?).await?;
     ready(lab).await?;
     env.recorder.check(
-        "another version is no change of what can't be changed",
+        "another version changes nothing that can't be changed",
         output.success(),
         last(&output),
     );

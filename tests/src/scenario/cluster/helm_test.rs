@@ -13,7 +13,7 @@ use crate::env::Env;
 
 const RELEASE: &str = "tempo-stack";
 /// How long the test of a broken stack tries, in seconds.
-const PATIENCE: u32 = 8;
+const TIMEOUT: u32 = 8;
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "helm-test").await?;
@@ -64,16 +64,9 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
 
 /// Without one of its programs the stack fails the test, and the test says which.
 async fn broken(env: &Env, lab: &Lab<'_>, stack: &dyn Stack) -> Result<()> {
-    let patience = format!("helmTest.timeoutSeconds={PATIENCE}");
-    lab.run(lab.helm(&[
-        "upgrade",
-        RELEASE,
-        "./tempo-stack",
-        "--reuse-values",
-        "--set",
-        &patience,
-    ])?)
-    .await?;
+    let timeout = format!("helmTest.timeoutSeconds={TIMEOUT}");
+    lab.run(lab.helm(&["upgrade", RELEASE, "./tempo-stack", "--reuse-values", "--set", &timeout])?)
+        .await?;
     for (component, says) in [
         (Component::Tempo, "but Tempo at http://tempo."),
         (Component::OtelCollector, "does not take a span"),

@@ -16,7 +16,7 @@ use crate::wait::{Look, wait_for};
 
 const RELEASE: &str = "tempo-stack";
 /// How long helm waits for what can't become ready.
-const PATIENCE: &str = "30s";
+const TIMEOUT: &str = "30s";
 /// Within this an upgrade is under way.
 const PENDING: Duration = Duration::from_secs(30);
 
@@ -46,7 +46,7 @@ async fn broken(env: &Env, lab: &Lab<'_>, what: &str, set: &str, sample: &Sample
         "--rollback-on-failure",
         "--wait",
         "--timeout",
-        PATIENCE,
+        TIMEOUT,
     ];
     let output = lab.try_run(lab.helm(&upgrade)?).await?;
     let detail = output.stderr.lines().last().unwrap_or_default().to_owned();

@@ -16,7 +16,7 @@ use super::baseline::{self, Baseline};
 use super::{Lab, READY, cluster, deliver, found, stack_values};
 use crate::backend::cluster::{ClusterStack, PartKind};
 use crate::backend::{Component, Stack};
-use crate::client::load::{Load, Plan};
+use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
 use crate::env::Env;
 use crate::model::corpus::Sample;
@@ -125,11 +125,11 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
     let what = format!("{}, {how}", queue.what);
     let stack = lab.cluster.attach(&lab.namespace, RELEASE).await?;
     let access = Access::new(stack.as_ref())?;
-    let plan = Plan {
+    let batches = Batches {
         rate: RATE,
-        ..Plan::new(env.seed.wrapping_add(seed))
+        ..Batches::new(env.seed.wrapping_add(seed))
     };
-    let load = Load::start(access.sender.clone(), plan, env.cancel.clone());
+    let load = Load::start(access.sender.clone(), batches, env.cancel.clone());
     tokio::time::sleep(PAUSE).await;
     let before = uids(lab).await?;
     lab.run(step).await?;
@@ -147,8 +147,8 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
     drained(env, new.as_ref()).await?;
     let keeps_all = keeps_all(stack.as_ref())?;
     // What may be lost is not waited for as long.
-    let patience = if keeps_all { READ } else { PAUSE * 5 };
-    read_back(&access.tempo, &mut ledger, patience, &env.cancel).await?;
+    let deadline = if keeps_all { READ } else { PAUSE * 5 };
+    read_back(&access.tempo, &mut ledger, deadline, &env.cancel).await?;
     let gap = f64::from(ledger.longest_gap_ms());
     env.recorder.measured(
         format!("{what}: longest time without an acknowledgement"),

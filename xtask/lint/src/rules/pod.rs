@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use charts::program::image_tag;
+use charts::image::Image;
 use charts::quantity;
 use charts::workload::{PodContainer, Workload};
 
@@ -182,7 +182,7 @@ fn each_container(
 fn image_pinned(scene: &Scene) -> Vec<Problem> {
     each_container(scene, &["image"], |_, container| {
         let image = container.spec.image.as_deref().unwrap_or_default();
-        let pinned = image.contains("@sha256:") || image_tag(image).is_some_and(|tag| tag != "latest");
+        let pinned = image.contains("@sha256:") || Image::parse(image).tag.is_some_and(|tag| tag != "latest");
         (!pinned).then(|| format!("image {image:?} has neither a digest nor a tag other than latest"))
     })
 }

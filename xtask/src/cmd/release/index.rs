@@ -1,23 +1,19 @@
 //! `cargo xtask release index`: charts into a static repository, no entry lost.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use charts::project::TEMP;
-use charts::render::Helm;
-use charts::tools::Origin;
 use clap::Args;
 use kit::failure::Failure;
 use kit::run_dir::RunDir;
-use kit::step::Step;
 use kit::whole_file::{self, Mode};
 use release::archive;
-use release::dist::{self as packages, Candidate};
+use release::dist::{self as packages, COMPANIONS, Candidate};
 use release::git::Git;
 use release::index::{self, Entry, Index};
 use release::package::copy;
-use release::site::{SUBJECT, Site};
+use release::site::{METADATA, SUBJECT, Site};
 use release::target::{judge, same_files};
 use semver::Version;
 use serde::Serialize;
@@ -45,7 +41,7 @@ pub struct IndexArgs {
     /// The folder that `package` wrote to [default: dist in the workspace].
     #[arg(long, value_name = "FROM")]
     from: Option<PathBuf>,
-    /// Drop the entries whose archives are no more in DIR.
+    /// Drop the entries whose archives are no longer in DIR.
     #[arg(long)]
     prune: bool,
     /// Commit DIR, a git checkout, and push it; where others pushed first, merge anew on what they pushed.
@@ -57,7 +53,7 @@ pub struct IndexArgs {
 }
 
 /// What is printed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
     /// `chart-version` of each new entry.
     added: Vec<String>,
@@ -69,26 +65,28 @@ struct Report {
     written: bool,
     /// Whether Artifact Hub's file beside it was written.
     metadata: bool,
+    /// The names of all that was written, and of the archives that are gone.
+    #[serde(skip)]
+    files: Vec<String>,
 }
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     if !(args.url.starts_with("https://") || args.url.starts_with("http://")) {
         return Err(Failure::usage(
-            format!("--url {} is no address of a web server", args.url),
+            format!("--url {} is not the address of a web server", args.url),
             "write it as https://HOST/PATH; charts for a registry go there with `cargo xtask release push`",
         ));
     }
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
-    if ctx.args.dry_run {
-        let helm = ctx.planned_helm(Some(Origin::Pinned))?;
-        return ctx.print_plan(&plan(ctx, &helm, args, &candidates)?);
-    }
     let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
     let site = args.push.then(|| Site::open(&args.dir, &ctx.runner)).transpose()?;
-    fs_err::create_dir_all(&args.dir)?;
     let entries = fresh(ctx, args, &candidates)?;
     let change = || -> Result<Report> {
+        if ctx.runner.plans() {
+            return Ok(Report::default());
+        }
+        fs_err::create_dir_all(&args.dir)?;
         let add = |index: &mut Index| merge(args, index, &candidates, &entries, &git);
         let (mut report, written) = index::update(&args.dir, ctx.runner.cancel(), add)?;
         report.written = written;
@@ -101,16 +99,16 @@ pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
             let mut last = None;
             site.publish(|| {
                 let report = last.insert(change()?);
-                Ok(format!("{SUBJECT}{}", report.added.join(", ")))
+                Ok((format!("{SUBJECT}{}", report.added.join(", ")), report.files.clone()))
             })?;
             last.context("a change was made")?
         }
     };
+    if ctx.runner.plans() {
+        return ctx.print_planned();
+    }
     ctx.print(&report, text(&report))
 }
-
-/// What Artifact Hub wants beside index.yaml (artifacthub.io/docs/topics/repositories/helm-charts).
-const METADATA: &str = "artifacthub-repo.yml";
 
 /// Copies ci/artifacthub-repo.yml, where the workspace has one, if it is not there as it is.
 fn metadata(ctx: &Ctx, args: &IndexArgs) -> Result<bool> {
@@ -133,7 +131,15 @@ fn fresh(ctx: &Ctx, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<En
         let file = temp.path().join(candidate.file_name());
         fs_err::copy(&candidate.archive, &file)?;
     }
-    ctx.runner.run(&index_step(&helm, args, temp.path()))?;
+    let step = helm
+        .step("helm repo index")
+        .args(["repo", "index"])
+        .path_arg(temp.path())
+        .args(["--url", args.url.trim_end_matches('/')]);
+    ctx.runner.run(&step)?;
+    if ctx.runner.plans() {
+        return Ok(Vec::new());
+    }
     let file = temp.path().join(index::FILE);
     let text = fs_err::read_to_string(&file)?;
     let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.tag(), c.claim.epoch)).collect();
@@ -149,16 +155,23 @@ fn merge(
     entries: &[Entry],
     git: &Git,
 ) -> Result<Report> {
-    let mut report = Report {
-        added: Vec::new(),
-        unchanged: Vec::new(),
-        pruned: Vec::new(),
-        written: false,
-        metadata: false,
-    };
+    let mut report = Report::default();
     if args.prune {
         let pruned = index.prune(|entry| !args.dir.join(entry.file_name()).is_file())?;
         report.pruned = pruned.iter().map(|e| format!("{}-{}", e.chart, e.version)).collect();
+        let gone = pruned.iter().flat_map(|e| {
+            [""].iter()
+                .chain(&COMPANIONS)
+                .map(move |end| format!("{}{end}", e.file_name()))
+        });
+        report.files.extend(gone);
+    }
+    // A run that was killed may have written any of them.
+    report.files.extend([index::FILE, METADATA].map(str::to_owned));
+    for file in candidates.iter().flat_map(Candidate::files) {
+        report
+            .files
+            .extend(file.file_name().map(|name| name.to_string_lossy().into_owned()));
     }
     // All are judged before the first file is copied.
     let mut new = Vec::new();
@@ -183,9 +196,9 @@ fn merge(
         }
     }
     for candidate in new {
-        for file in [candidate.archive.clone()].iter().chain(&candidate.companions()) {
+        for file in candidate.files() {
             let name = file.file_name().context("a file has a name")?;
-            copy(file, &args.dir.join(name))?;
+            copy(&file, &args.dir.join(name))?;
         }
         let entry = entries
             .iter()
@@ -232,35 +245,6 @@ fn leftover(args: &IndexArgs, candidate: &Candidate) -> Result<()> {
         return Ok(());
     }
     same_files(&candidate.name, &candidate.version, &candidate.archive, &file).map(|_| ())
-}
-
-fn index_step(helm: &Helm, args: &IndexArgs, dir: &Path) -> Step {
-    helm.step("helm repo index")
-        .args(["repo", "index"])
-        .path_arg(dir)
-        .args(["--url", args.url.trim_end_matches('/')])
-}
-
-fn plan(ctx: &Ctx, helm: &Helm, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<Step>> {
-    let temp = Path::new(TEMP);
-    let mut steps = vec![index_step(helm, args, temp)];
-    let files = candidates
-        .iter()
-        .flat_map(|c| [c.archive.clone()].into_iter().chain(c.companions()));
-    let copy = Step::new("copy what is not there yet", "cp").arg("--no-clobber");
-    let copy = files.fold(copy, |step, file| step.path_arg(&file));
-    steps.push(copy.path_arg(&args.dir));
-    let merge = Step::new("merge the new entries, in this process", "merge").path_arg(&temp.join(index::FILE));
-    steps.push(merge.path_arg(&args.dir.join(index::FILE)));
-    if args.push {
-        let site = Site::open(&args.dir, &ctx.runner)?;
-        steps.insert(0, site.step(&["fetch"]));
-        steps.insert(1, site.step(&["merge", "--ff-only", "--quiet", "@{upstream}"]));
-        steps.push(site.step(&["add", "--all"]));
-        steps.push(site.step(&["commit", "--quiet", "--message", SUBJECT]));
-        steps.push(site.step(&["push"]));
-    }
-    Ok(steps)
 }
 
 fn text(report: &Report) -> String {

@@ -58,21 +58,20 @@ struct Row {
 
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
-    if ctx.args.dry_run {
-        return ctx.print_plan(&package::pack_steps(
-            ctx,
-            &ctx.workspace.charts()?,
-            package::epoch(ctx)?,
-        )?);
-    }
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    let epoch = package::epoch(&git)?;
+    let git = git?;
     let dirty = git.dirty(&["charts"])?;
+    let commit = git.head()?;
     let history = History::read(&ctx.workspace, git)?;
-    let target = Target::open(&args.to, &args.access, ctx.runner.cancel())?;
-    let packer = packer(ctx, package::epoch(ctx)?, Some(dirty))?;
+    let target = Target::open(&args.to, &args.access, ctx)?;
+    let packer = packer(ctx, epoch, Some(commit), dirty)?;
     let mut rows = Vec::new();
     for chart in history.in_order() {
         rows.push(row(ctx, &history, chart, &packer, &target, args, dirty)?);
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     ctx.print(&rows, text(&rows))?;
     let blocked: Vec<_> = rows
@@ -85,7 +84,7 @@ pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
     }
     Err(Failure::findings(
         format!("{} can't be released as it is, see above", blocked.join(", ")),
-        "mend what the plan names, then run it again",
+        "fix what the plan names, then run it again",
     ))
 }
 

@@ -1,23 +1,19 @@
 //! `cargo xtask release push`: charts to an OCI registry, each step once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use charts::project::TEMP;
 use charts::render::Helm;
-use charts::tools::Origin;
 use clap::Args;
 use kit::failure::Failure;
 use kit::progress::Progress;
 use kit::run_dir::RunDir;
-use kit::step::Step;
-use release::access::Access;
+use release::access::{AGAIN, Access};
 use release::cosign::{Cosign, public_key, verify_pushed};
 use release::dist::{self as packages, Candidate, beside};
 use release::git::Git;
-use release::http::AGAIN;
-use release::package::{cosign, planned_cosign};
+use release::package::cosign;
 use release::packer::{SBOM, STATEMENT};
 use release::registry::{Published, Registry};
 use release::target::{State, judge, same_files};
@@ -33,7 +29,8 @@ pub const SBOM_TYPE: &str = "application/vnd.cyclonedx+json";
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Pushes what `package` wrote to an OCI registry: the chart with its .prov by `helm push`, its SBOM and
-/// its provenance statement as artifacts that refer to it, and, with --cosign-key, a cosign signature.
+/// its provenance statement as attachments that refer to it, and, with --cosign-key, cosign signatures of the
+/// chart and of the statement.
 ///
 /// All archives are judged before the first is pushed. Refused are: a dirty tree, a file:// dependency,
 /// a version below the published ones, a published version with other files, a tag of this release at
@@ -83,11 +80,8 @@ struct Pushed {
 /// Runs the command.
 pub fn run(ctx: &Ctx, args: &PushArgs) -> Result<()> {
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
-    let registry = Registry::open(&args.to, &args.access, ctx.runner.cancel())?;
+    let registry = Registry::open(&args.to, &args.access, ctx)?;
     let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
-    if ctx.args.dry_run {
-        return ctx.print_plan(&plan(ctx, args, &candidates, &registry, &git)?);
-    }
     let temp = RunDir::temporary("push")?;
     let work = Push {
         ctx,
@@ -101,13 +95,15 @@ pub fn run(ctx: &Ctx, args: &PushArgs) -> Result<()> {
         git,
         dir: temp.path().to_path_buf(),
     };
-    args.access.write_login(&work.registry.host, &work.dir)?;
     let states = candidates.iter().map(|c| work.judge(c)).collect::<Result<Vec<_>>>()?;
     let mut progress = Progress::start("pushing", candidates.len() as u64, ctx.args.quiet);
     let mut pushed = Vec::new();
     for (candidate, state) in candidates.iter().zip(states) {
         pushed.push(work.publish(candidate, &state)?);
         progress.advance(&candidate.name);
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     let new = pushed.iter().filter(|p| !p.done.is_empty()).count();
     progress.finish(&format!("{new} of {} charts had something to do", pushed.len()));
@@ -127,7 +123,9 @@ struct Push<'a> {
 impl Push<'_> {
     fn judge(&self, candidate: &Candidate) -> Result<State> {
         let (chart, version) = (candidate.name.as_str(), &candidate.version);
-        if let Some(published) = self.registry.published(chart, version)? {
+        let published = self.registry.published(chart, version)?;
+        // A plan shows all that may have to be done.
+        if let Some(published) = published.filter(|_| !self.ctx.runner.plans()) {
             return self.compare(candidate, &published);
         }
         candidate.fit_for_release()?;
@@ -140,8 +138,7 @@ impl Push<'_> {
             return Ok(State::Same(true));
         }
         let theirs = self.dir.join("published.tgz");
-        std::fs::write(&theirs, self.registry.archive(&candidate.name, published)?)
-            .context("writing a temporary file")?;
+        self.registry.fetch_archive(&candidate.name, published, &theirs)?;
         same_files(&candidate.name, &candidate.version, &candidate.archive, &theirs)
     }
 
@@ -152,36 +149,40 @@ impl Push<'_> {
             self.push(candidate)?;
             done.push("pushed".to_owned());
         }
-        let published = self.registry.published(chart, version)?.with_context(|| {
-            format!(
-                "{} is not there after it was pushed",
-                self.registry.shown(chart, version)
-            )
-        })?;
+        let shown = self.registry.by_tag(chart, version);
+        let published = self.registry.published(chart, version)?;
+        let published = published.with_context(|| format!("{shown} is not there after it was pushed"))?;
         // A statement speaks of one archive: it is not attached to another, with other dates.
-        if published.sha256() == candidate.sha256 {
-            for (end, kind) in [(SBOM, SBOM_TYPE), (STATEMENT, STATEMENT_TYPE)] {
-                done.extend(self.attach(candidate, &published, end, kind)?);
+        let same = published.sha256() == candidate.sha256 || self.ctx.runner.plans();
+        let statement = match same {
+            true => {
+                let (_, bill) = self.attach(candidate, &published, SBOM, SBOM_TYPE)?;
+                let (digest, statement) = self.attach(candidate, &published, STATEMENT, STATEMENT_TYPE)?;
+                done.extend(bill.into_iter().chain(statement));
+                digest
             }
-        }
-        if published.sha256() != candidate.sha256
-            && self.registry.attached(chart, &published, STATEMENT_TYPE)?.is_none()
-        {
+            false => self.registry.attached(chart, &published, STATEMENT_TYPE)?,
+        };
+        if statement.is_none() {
             self.ctx.say(format!(
                 "warning: {chart} {version} was published from another commit, and its statement is missing: package \
                  and push in a checkout of that commit"
             ));
         }
         if let Some(cosign) = &self.cosign {
-            done.extend(self.sign(candidate, cosign, &published)?);
+            let mut signed = self.sign(candidate, cosign, &published.digest)?;
+            if let Some(digest) = &statement {
+                signed |= self.sign(candidate, cosign, digest)?;
+            }
+            done.extend(signed.then(|| "signed with cosign".to_owned()));
         }
-        if self.args.tag && published.sha256() == candidate.sha256 && self.tag(candidate)? {
+        if self.args.tag && same && self.tag(candidate)? {
             done.push(format!("tagged {}", candidate.tag()));
         }
         Ok(Pushed {
             chart: chart.to_owned(),
             version: version.clone(),
-            reference: format!("oci://{}", self.registry.shown(chart, version)),
+            reference: format!("oci://{shown}"),
             signed: published.signed(),
             digest: published.digest,
             done,
@@ -203,8 +204,14 @@ impl Push<'_> {
             .open(&copy)
             .and_then(|file| file.set_modified(date));
         dated.with_context(|| format!("dating {}", copy.display()))?;
-        let step = push_step(&self.helm, self.args, candidate, &self.dir);
-        let output = self.ctx.runner.try_run(&step)?;
+        let step = self
+            .helm
+            .step(format!("helm push {}", candidate.file_name()))
+            .arg("push")
+            .path_arg(&copy)
+            .arg(self.args.to.trim_end_matches('/'))
+            .hint(format!("look at the registry, or raise --timeout, and {AGAIN}"));
+        let output = self.ctx.runner.try_run(&self.registry.helm(step))?;
         if output.success() {
             return Ok(());
         }
@@ -214,37 +221,41 @@ impl Push<'_> {
                 candidate.file_name(),
                 output.tail()
             ),
-            format!("mend what it says (a registry without space says so in its log), then {AGAIN}"),
+            format!("fix what it says (a registry without space says so in its log), then {AGAIN}"),
         ))
     }
 
-    fn attach(&self, candidate: &Candidate, published: &Published, end: &str, kind: &str) -> Result<Option<String>> {
-        let Some(file) = candidate.beside(end) else {
-            return Ok(None);
+    /// The digest of what is attached, and what was done for that.
+    fn attach(
+        &self,
+        candidate: &Candidate,
+        published: &Published,
+        end: &str,
+        kind: &str,
+    ) -> Result<(Option<String>, Option<String>)> {
+        let there = self.registry.attached(&candidate.name, published, kind)?;
+        let Some(file) = candidate.beside(end).filter(|_| there.is_none()) else {
+            return Ok((there, None));
         };
+        let digest = self.registry.attach(&candidate.name, published, kind, &file)?;
         let name = format!("{}{end}", candidate.file_name());
-        let bytes = fs_err::read(&file)?;
-        let new = self.registry.attach(&candidate.name, published, kind, &name, &bytes)?;
-        Ok(new.then(|| format!("attached {name}")))
+        Ok((Some(digest), Some(format!("attached {name}"))))
     }
 
-    /// Whether the key has signed it already, only cosign can tell.
-    fn sign(&self, candidate: &Candidate, cosign: &Cosign, published: &Published) -> Result<Option<String>> {
-        let reference = by_digest(&self.registry, candidate, &published.digest);
+    /// Whether the key has signed it already, only cosign can tell. False if it has.
+    fn sign(&self, candidate: &Candidate, cosign: &Cosign, digest: &str) -> Result<bool> {
+        let reference = self.registry.by_digest(&candidate.name, digest);
         let public = self.dir.join("cosign.pub");
         let key = self.ctx.runner.run(&public_key(cosign))?.stdout;
-        std::fs::write(&public, key).context("writing a temporary file")?;
-        let verify = self
-            .args
-            .access
-            .cosign(verify_pushed(&cosign.program, &public, &reference), &self.dir);
-        if self.ctx.runner.try_run(&verify)?.success() {
-            return Ok(None);
+        fs_err::write(&public, key)?;
+        let verify = verify_pushed(&cosign.program, &public, &reference);
+        let verified = self.ctx.runner.try_run(&self.registry.cosign(verify))?.success();
+        if verified && !self.ctx.runner.plans() {
+            return Ok(false);
         }
-        self.ctx
-            .runner
-            .run(&self.args.access.cosign(cosign.sign_pushed(&reference), &self.dir))?;
-        Ok(Some("signed with cosign".to_owned()))
+        let sign = cosign.sign_pushed(&reference);
+        self.ctx.runner.run(&self.registry.cosign(sign))?;
+        Ok(true)
     }
 
     /// False if the tag was there; one at another commit was refused before.
@@ -252,70 +263,12 @@ impl Push<'_> {
         if self.git.tagged(&candidate.name, &candidate.version)?.is_some() {
             return Ok(false);
         }
-        self.ctx.runner.run(&tag_step(&self.git, candidate))?;
+        let commit = candidate.claim.commit.as_deref().unwrap_or("HEAD");
+        self.ctx
+            .runner
+            .run(&self.git.step(&["tag", &candidate.tag(), commit]))?;
         Ok(true)
     }
-}
-
-fn by_digest(registry: &Registry, candidate: &Candidate, digest: &str) -> String {
-    format!("{}/{}@{digest}", registry.host, registry.repository(&candidate.name))
-}
-
-fn push_step(helm: &Helm, args: &PushArgs, candidate: &Candidate, dir: &Path) -> Step {
-    let step = helm
-        .step(format!("helm push {}", candidate.file_name()))
-        .arg("push")
-        .path_arg(&dir.join(candidate.file_name()))
-        .arg(args.to.trim_end_matches('/'))
-        .hint(format!("look at the registry, or raise --timeout, and {AGAIN}"));
-    args.access.helm(step, dir)
-}
-
-fn tag_step(git: &Git, candidate: &Candidate) -> Step {
-    git.step(&[
-        "tag",
-        &candidate.tag(),
-        candidate.claim.commit.as_deref().unwrap_or("HEAD"),
-    ])
-}
-
-/// What would run for what is missing; TEMP is the temporary folder with the credentials and the copies.
-fn plan(ctx: &Ctx, args: &PushArgs, candidates: &[Candidate], registry: &Registry, git: &Git) -> Result<Vec<Step>> {
-    let helm = ctx.planned_helm(Some(Origin::Pinned))?;
-    let temp = Path::new(TEMP);
-    let mut steps = Vec::new();
-    for candidate in candidates {
-        steps.push(push_step(&helm, args, candidate, temp));
-        for (end, kind) in [(SBOM, SBOM_TYPE), (STATEMENT, STATEMENT_TYPE)] {
-            if let Some(file) = candidate.beside(end) {
-                let name = format!("attach {}{end} as {kind}, in this process", candidate.file_name());
-                let place = format!(
-                    "{}/v2/{}/manifests/",
-                    registry.host,
-                    registry.repository(&candidate.name)
-                );
-                steps.push(Step::new(name, "PUT").path_arg(&file).arg(place));
-            }
-        }
-        if let Some(key) = &args.cosign_key {
-            let cosign = Cosign {
-                program: planned_cosign(ctx)?,
-                key: key.clone(),
-                password: String::new(),
-            };
-            let reference = by_digest(registry, candidate, "sha256:DIGEST");
-            let verify = verify_pushed(&cosign.program, &temp.join("cosign.pub"), &reference);
-            steps.push(public_key(&cosign));
-            steps.push(args.access.cosign(verify, temp));
-            let mut sign = args.access.cosign(cosign.sign_pushed(&reference), temp);
-            sign.name += ", unless that verified it";
-            steps.push(sign);
-        }
-        if args.tag {
-            steps.push(tag_step(git, candidate));
-        }
-    }
-    Ok(steps)
 }
 
 fn text(pushed: &[Pushed]) -> String {
