@@ -142,9 +142,20 @@ fn one_changed_character_in_a_template_fails_the_check_until_the_renders_are_rew
 }
 
 #[test]
-fn an_unknown_chart_is_a_usage_error_that_names_the_known_ones() {
-    let shown = expect(&xtask(&workspace(), &["template", "--chart", "root"]), 2);
-    assert!(shown.contains("leaf, tree"), "{shown}");
+fn an_unknown_chart_case_tool_or_scenario_is_a_usage_error_that_names_the_nearest_one() {
+    let sample = workspace();
+    let shown = |args: &[&str]| expect(&xtask(&sample, args), 2);
+    let root = shown(&["template", "--chart", "root"]);
+    assert!(root.contains("leaf, tree") && !root.contains("did you mean"), "{root}");
+    for (args, near) in [
+        (["template", "--chart", "lief"], "did you mean leaf?"),
+        (["lint", "--case", "extar"], "did you mean extra?"),
+        (["tools", "path", "hlem"], "did you mean helm?"),
+        (["e2e", "--scenario", "roundtirp"], "roundtrip"),
+    ] {
+        let shown = shown(&args);
+        assert!(shown.contains(near), "{near} is not in {shown}");
+    }
 }
 
 #[test]

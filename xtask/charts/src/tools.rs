@@ -209,20 +209,11 @@ impl Toolbox {
         &self.cache
     }
 
-    /// The tool of that name, with the known names in the error.
+    /// The tool of that name.
     pub fn tool(&self, name: &str) -> Result<&Tool> {
-        self.tools.iter().find(|t| t.name == name).ok_or_else(|| {
-            let names = self
-                .tools
-                .iter()
-                .map(|t| t.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
-            Failure::usage(
-                format!("no pinned tool named {name:?}"),
-                format!("pinned tools: {names}"),
-            )
-        })
+        let known = self.tools.iter().map(|tool| tool.name.as_str());
+        let found = self.tools.iter().find(|tool| tool.name == name);
+        found.ok_or_else(|| Failure::unknown("pinned tool", name, known))
     }
 
     /// The tool from PATH in an accepted version or from the cache; none if it would have to be built.

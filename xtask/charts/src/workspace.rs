@@ -70,18 +70,13 @@ impl Workspace {
         Ok(charts)
     }
 
-    /// The chart of that name, with the known names in the error.
+    /// The chart of that name.
     pub fn chart(&self, name: &str) -> Result<Chart> {
         let charts = self.charts()?;
-        let names = charts
-            .iter()
-            .map(|c| c.name().to_owned())
-            .collect::<Vec<_>>()
-            .join(", ");
-        charts
-            .into_iter()
-            .find(|c| c.name() == name)
-            .ok_or_else(|| Failure::usage(format!("no chart named {name:?}"), format!("charts here: {names}")))
+        match charts.iter().find(|chart| chart.name() == name) {
+            Some(chart) => Ok(chart.clone()),
+            None => Err(Failure::unknown("chart", name, charts.iter().map(Chart::name))),
+        }
     }
 }
 

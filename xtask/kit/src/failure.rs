@@ -7,6 +7,9 @@ use std::io;
 pub const MORE_SPACE: &str =
     "free some space on that disk, or point TMPDIR, XTASK_CACHE or CARGO_TARGET_DIR at a larger one";
 
+/// From here on a name may be meant as another (Jaro similarity, 1 where both are the same).
+const LIKE: f64 = 0.7;
+
 /// What went wrong, as the exit code of the xtask says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -54,6 +57,20 @@ impl Failure {
             what: what.into(),
             remedy: remedy.into(),
         })
+    }
+
+    /// A name that nothing has. The remedy is the nearest of the known names, and all of them.
+    pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> anyhow::Error {
+        let known: Vec<&str> = known.into_iter().collect();
+        let likeness = |one: &&&str| strsim::jaro(name, one);
+        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let guess = nearest
+            .filter(|one| likeness(one) > LIKE)
+            .map(|one| format!("did you mean {one}? "));
+        Failure::usage(
+            format!("no {what} named {name:?}"),
+            format!("{}known here: {}", guess.unwrap_or_default(), known.join(", ")),
+        )
     }
 
     /// A failed check or run.
@@ -150,6 +167,17 @@ pub fn remedy_of(error: &anyhow::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest_known_one_and_with_all() {
+        let remedy = |name| remedy_of(&Failure::unknown("tool", name, ["helm", "helm3", "otelcol"])).unwrap();
+        assert_eq!(remedy("hlem3"), "did you mean helm3? known here: helm, helm3, otelcol");
+        assert_eq!(
+            remedy("otelcoll"),
+            "did you mean otelcol? known here: helm, helm3, otelcol"
+        );
+        assert_eq!(remedy("xyz"), "known here: helm, helm3, otelcol");
+    }
     use anyhow::Context;
 
     #[test]

@@ -1,6 +1,6 @@
 //! `cargo xtask lint`: every case of every chart against every check that needs no cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -80,21 +80,14 @@ fn list_rules(ctx: &Ctx) -> Result<()> {
 /// The cases to judge, each with the index of its chart.
 fn jobs(charts: &[Chart], args: &LintArgs) -> Result<Vec<(usize, Case)>> {
     let mut jobs = Vec::new();
-    let mut names = Vec::new();
     for (index, chart) in charts.iter().enumerate() {
-        for case in chart.cases()? {
-            names.push(format!("{}/{}", chart.name(), case.name));
-            if args.case.as_ref().is_none_or(|name| *name == case.name) {
-                jobs.push((index, case));
-            }
-        }
+        jobs.extend(chart.cases()?.into_iter().map(|case| (index, case)));
     }
+    let Some(name) = &args.case else { return Ok(jobs) };
+    let known: BTreeSet<String> = jobs.iter().map(|(_, case)| case.name.clone()).collect();
+    jobs.retain(|(_, case)| case.name == *name);
     if jobs.is_empty() {
-        let wanted = args.case.as_deref().unwrap_or("any");
-        return Err(Failure::usage(
-            format!("no case named {wanted:?}"),
-            format!("cases here: {}", names.join(", ")),
-        ));
+        return Err(Failure::unknown("case", name, known.iter().map(String::as_str)));
     }
     Ok(jobs)
 }
