@@ -9,7 +9,7 @@ use charts::project::{Options, Project};
 use charts::tools::Toolbox;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
-use kit::step::{Cancel, Step};
+use kit::step::Cancel;
 use serde::Serialize;
 
 /// Options that every command takes.
@@ -98,11 +98,7 @@ impl Ctx {
 
     /// Prints what a plan noted, at the end of a command.
     pub fn print_planned(&self) -> Result<()> {
-        self.print_plan(&self.runner.planned())
-    }
-
-    /// Prints a plan: the commands that would run.
-    pub fn print_plan(&self, steps: &[Step]) -> Result<()> {
+        let steps = self.runner.planned();
         let text = steps
             .iter()
             .map(|s| format!("# {}\n{}", s.name, s.command_line()))

@@ -9,15 +9,12 @@ use kit::failure::Failure;
 use kit::lock;
 use kit::progress::{self, Progress};
 use kit::run_dir;
-use kit::step::{Cancel, Runner, Step};
+use kit::step::{Cancel, Runner};
 use serde::{Deserialize, Serialize};
 
-use crate::render::{Helm, Prepared};
-use crate::tools::{Origin, Toolbox};
-use crate::workspace::{Chart, Workspace};
-
-/// The temporary folder of a plan: no plan makes one.
-pub const TEMP: &str = "TEMP";
+use crate::render::Helm;
+use crate::tools::Toolbox;
+use crate::workspace::Workspace;
 
 /// `[workspace.metadata.xtask]` in Cargo.toml.
 #[derive(Debug, Clone, Deserialize)]
@@ -151,25 +148,6 @@ impl Project {
         }
     }
 
-    /// A helm for a plan: what is found, or the name of what would be built first.
-    pub fn planned_helm(&self, only: Option<Origin>) -> Result<Helm> {
-        let found = self.toolbox.find("helm")?;
-        let found = found.filter(|tool| only.is_none_or(|origin| tool.origin == origin));
-        Ok(self.helm_at(found.map_or_else(|| "helm".into(), |tool| tool.path)))
-    }
-
-    /// The steps that build those of these tools that are missing.
-    pub fn planned_builds(&self, names: &[&str]) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
-        for name in names {
-            if self.toolbox.find(name)?.is_none() {
-                let output = self.toolbox.cache().join("tools").join(name);
-                steps.push(self.toolbox.build_step(self.toolbox.tool(name)?, &output));
-            }
-        }
-        Ok(steps)
-    }
-
     /// A lock file, held as long as what is returned lives; `what` says what its holder does. A plan takes
     /// none.
     pub fn lock(&self, path: &Path, what: &str) -> Result<Option<File>> {
@@ -217,14 +195,6 @@ impl Project {
     }
 }
 
-/// A chart's copy in the temporary folder of a plan, and the step that makes it whole if it needs one.
-pub fn planned_chart(helm: &Helm, chart: &Chart) -> (Prepared, Option<Step>) {
-    let folder = Path::new(TEMP).join(chart.name());
-    let build = !chart.metadata.dependencies.is_empty();
-    let build = build.then(|| helm.dependency_build_step(chart.name(), &folder));
-    (Prepared::archive(chart.name(), folder), build)
-}
-
 fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(&cargo)
@@ -238,7 +208,7 @@ fn read_metadata(workspace: &Workspace) -> Result<Metadata> {
     let bad = |why: String| {
         Failure::usage(
             format!("[workspace.metadata.xtask] in Cargo.toml can't be read: {why}"),
-            "mend Cargo.toml",
+            "fix Cargo.toml",
         )
     };
     if !output.status.success() {

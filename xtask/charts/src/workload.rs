@@ -1,4 +1,4 @@
-//! The pods of a render: every workload kind through one door.
+//! The pods of a render: whatever kind of workload makes them.
 
 use std::collections::BTreeMap;
 

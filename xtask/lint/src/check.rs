@@ -25,7 +25,7 @@ use crate::config_check::verify::Programs;
 use crate::config_check::{self, Judgement};
 use crate::rules::{self, Finding, Subject, Variation};
 use crate::schema_check::Target;
-use crate::{artifact_hub, kube_score, pod_security, schema_check};
+use crate::{artifact_hub, kube_score, pod_security, readme, schema_check};
 
 /// What an allowance begins with.
 const ALLOWANCE: &str = "# lint-allow ";
@@ -398,6 +398,7 @@ pub fn rule_list() -> Vec<(String, String)> {
         .map(|field| (field.rule.to_owned(), field.remedy.to_owned()));
     let rest = [
         (artifact_hub::RULE, artifact_hub::SUMMARY),
+        (readme::RULE, readme::SUMMARY),
         ("helm-lint", "helm lint --strict says nothing"),
         ("helm-template", "the case renders, and helm warns of nothing"),
         (
@@ -410,7 +411,7 @@ pub fn rule_list() -> Vec<(String, String)> {
         ),
         (
             config_check::verify::RULE,
-            "the real program accepts the configuration, where it can be had",
+            "the real program accepts the configuration, where it is available",
         ),
         (
             schema_check::RULE,

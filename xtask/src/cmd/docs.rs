@@ -79,7 +79,7 @@ pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
             "{} findings; the files that they concern can't be written",
             all.findings.len()
         ),
-        "mend the lines above: `cargo xtask docs --help` describes the comments",
+        "fix the lines above: `cargo xtask docs --help` describes the comments",
     ))
 }
 

@@ -10,6 +10,7 @@ use clap::Args;
 use kit::failure::Failure;
 use kit::progress::Progress;
 use lint::check::{self, LintChart, Report, Tools};
+use lint::readme;
 use lint::rules::Finding;
 
 use crate::ctx::{Ctx, print_line};
@@ -19,8 +20,8 @@ use crate::ctx::{Ctx, print_line};
 /// A case is a file charts/<chart>/ci/<case>-values.yaml. Each is linted by `helm lint --strict`
 /// with its values against values.schema.json, rendered, and judged by: rules of our own, Pod Security
 /// Standards restricted (Kubernetes' own evaluator), the configuration keys that each version of Tempo and the
-/// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they can be
-/// had, the Kubernetes API schemas (kubeconform, offline) and kube-score.
+/// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they are
+/// available, the Kubernetes API schemas (kubeconform, offline) and kube-score.
 ///
 /// Each finding names a file, a line where it is known, the rule, what is wrong and what to do.
 /// With --format json the findings are an array. Exit code 1 when there are findings.
@@ -64,7 +65,7 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
     if ctx.runner.plans() {
         return ctx.print_planned();
     }
-    print_reports(ctx, &reports)
+    print_reports(ctx, &reports, readme::judge(&ctx.workspace)?.as_ref())
 }
 
 fn list_rules(ctx: &Ctx) -> Result<()> {
@@ -100,8 +101,9 @@ struct Row<'r> {
     cases: Vec<String>,
 }
 
-fn print_reports(ctx: &Ctx, reports: &[Report]) -> Result<()> {
-    let mut rows: BTreeMap<&Finding, Vec<String>> = BTreeMap::new();
+/// `front` is the finding about the workspace, which is in no case.
+fn print_reports(ctx: &Ctx, reports: &[Report], front: Option<&Finding>) -> Result<()> {
+    let mut rows: BTreeMap<&Finding, Vec<String>> = front.map(|finding| (finding, Vec::new())).into_iter().collect();
     for report in reports {
         for finding in &report.findings {
             rows.entry(finding)
@@ -159,7 +161,9 @@ fn text(rows: &[Row]) -> Result<String> {
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
         writeln!(text, "{file}{line}: {rule}: {message}")?;
         writeln!(text, "    do: {remedy}")?;
-        writeln!(text, "    in: {}", row.cases.join(", "))?;
+        if !row.cases.is_empty() {
+            writeln!(text, "    in: {}", row.cases.join(", "))?;
+        }
     }
     Ok(text)
 }

@@ -48,15 +48,14 @@ pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
     if args.releases {
         steps.extend(release_steps(ctx)?);
     }
-    if ctx.args.dry_run {
-        return ctx.print_plan(&steps);
-    }
     // Tests that are stopped leave temporary files and programs behind: here, these go with the run.
     let run = RunDir::temporary("test")?;
     let folder = run.path().to_string_lossy();
     let mut outcomes = Vec::new();
     for step in &steps {
-        ctx.say(format!("== {}", step.name));
+        if !ctx.runner.plans() {
+            ctx.say(format!("== {}", step.name));
+        }
         let inside = step.clone().env("TMPDIR", &*folder).env(MARKER, &*folder);
         let mut progress = Progress::start(&step.name, 0, ctx.args.quiet || !std::io::stderr().is_terminal());
         let output = ctx.runner.stream(&inside, &mut |line| {
@@ -80,6 +79,9 @@ pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
             passed: output.success(),
             seconds,
         });
+    }
+    if ctx.runner.plans() {
+        return ctx.print_planned();
     }
     conclude(ctx, &steps, &outcomes)
 }
@@ -159,7 +161,7 @@ fn broken_tools(output: &Output) -> anyhow::Error {
         .into_iter()
         .find(|kind| output.code == Some(i32::from(kind.exit_code())))
         .unwrap_or(Kind::Findings);
-    Failure::err(kind, "the tools can't be had, see above", "cargo xtask doctor")
+    Failure::err(kind, "the tools are unavailable, see above", "cargo xtask doctor")
 }
 
 fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {

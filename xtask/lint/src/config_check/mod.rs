@@ -1,7 +1,7 @@
 //! Whether a rendered configuration is one that its program accepts.
 //!
 //! Two judges: a list of the keys that each version knows ([`keys`]), and the real program where it
-//! can be had ([`verify`]). A version without a program is judged by the list alone, and says so.
+//! is available ([`verify`]). A version without a program is judged by the list alone, and says so.
 
 use charts::program::{Program, ProgramKind};
 use serde::Serialize;

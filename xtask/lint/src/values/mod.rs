@@ -129,7 +129,7 @@ impl ValuesFile {
         let unreadable = |error: anyhow::Error| {
             Failure::findings(
                 format!("{shown} can't be read: {error:#}"),
-                "mend the file; it must hold one YAML mapping",
+                "fix the file; it must hold one YAML mapping",
             )
         };
         let root: Value = serde_yaml::from_str(text).map_err(|error| unreadable(error.into()))?;
