@@ -303,17 +303,6 @@ impl Client {
         }
     }
 
-    /// Waits until `/ready` says yes.
-    pub async fn wait_until_ready(&self, deadline: Duration, cancel: &Cancel) -> Result<Waited<()>> {
-        wait_for(&format!("{}ready", self.base), deadline, cancel, || async {
-            Ok(match self.ready().await? {
-                Ok(()) => Look::Found(()),
-                Err(words) => Look::NotYet(words),
-            })
-        })
-        .await
-    }
-
     fn url(&self, path: &str) -> Result<Url> {
         self.base
             .join(path)

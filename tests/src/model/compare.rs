@@ -2,7 +2,8 @@
 //!
 //! [`expected`](crate::model::expect::expected) says what a receiver carries of a trace; [`compare`] then asks
 //! for equality, except for the order of things that have none in OTLP: resources, scopes, spans and
-//! attributes.
+//! attributes. Never compared is what Tempo doesn't keep: `schema_url` of resources and scopes, and the flags
+//! of spans and links, which go when a trace is cut to the write-ahead log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,10 +16,6 @@ use opentelemetry_proto::tonic::trace::v1::{Span, Status, TracesData};
 use serde::Serialize;
 
 use crate::model::id::{SpanId, TraceId};
-
-/// Fields that are never compared, because Tempo doesn't keep them: `schema_url` of resources and
-/// scopes at once, the flags of spans and links when it cuts the trace to its WAL.
-pub const EXCLUDED: [&str; 2] = ["schema_url", "flags"];
 
 /// How long a value may be in a difference, in characters.
 const SHOWN_VALUE: usize = 160;

@@ -106,11 +106,6 @@ impl ClusterStack {
         &self.release
     }
 
-    /// The namespace, to be shared with another view of it.
-    pub fn shared_namespace(&self) -> Arc<Namespace> {
-        self.namespace.clone()
-    }
-
     /// The workload of a component.
     pub fn part(&self, component: Component) -> Result<&Part> {
         let mut parts = self.parts.iter();
