@@ -128,7 +128,8 @@ impl Kept {
             }
         }
         say(self.how_to_end());
-        while !cancel.is_cancelled() {
+        // This Ctrl-C is how the run is meant to end: what follows isn't interrupted by it.
+        while !cancel.take() {
             tokio::time::sleep(CANCEL_PERIOD).await;
         }
         for env in &self.0 {

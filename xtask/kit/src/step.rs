@@ -44,6 +44,11 @@ impl Cancel {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// Whether the user asked to stop; the work goes on as if not.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::SeqCst)
+    }
+
     /// An error once the user asked to stop.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() {
