@@ -53,6 +53,7 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::step::{Cancel, Step};
 
     #[test]
     fn results_keep_the_order_of_the_items_and_the_first_error_wins() {
@@ -64,5 +65,15 @@ mod tests {
         let error = in_parallel(&items, |i| if *i < 7 { Ok(()) } else { bail!("{i}") }).unwrap_err();
         assert_eq!(error.to_string(), "7");
         assert!(in_parallel(&[] as &[u64], |_| Ok(())).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_plan_is_noted_in_the_order_of_the_items() {
+        let runner = Runner::new(Cancel::default(), false).planning();
+        let names: Vec<String> = (0..50).map(|i| i.to_string()).collect();
+        let note = |name: &String| runner.run(&Step::new(name, "true"));
+        runner.in_parallel(&names, note).unwrap();
+        let noted: Vec<String> = runner.planned().into_iter().map(|step| step.name).collect();
+        assert_eq!(noted, names);
     }
 }
