@@ -4,12 +4,13 @@
 //! block; a search that lists the spans reads some 7,000. So searches come first, and only what they
 //! stop finding is read by id before it counts as lost.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kit::step::Cancel;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use serde::Serialize;
@@ -34,6 +35,8 @@ const SPANS_PER_TRACE: u32 = 100;
 
 /// Within this time a span that was delivered is found by searches: Tempo cuts it to its WAL first.
 const SEARCHABLE: Duration = Duration::from_secs(5);
+/// How long those are read by id that the deadline left unread.
+const LAST_READS: Duration = Duration::from_secs(60);
 /// Time between two rounds.
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -55,15 +58,17 @@ pub struct Readback {
 }
 
 /// Reads back every acknowledged span and writes into the ledger what it finds. What is missing is
-/// looked for again until the deadline.
+/// looked for again until the deadline. Whether anything is lost is for the ledger to say.
 ///
-/// An error only if the user asked to stop: whether anything is lost is for the ledger to say.
+/// An error if the user asked to stop, or if Tempo gave no answer by id for a trace of which spans are
+/// missing: that says nothing about them.
 pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration, cancel: &Cancel) -> Result<Readback> {
     let started = Instant::now();
     let mut report = Readback::default();
     let mut left = ledger.incomplete();
     report.traces = left.len();
     let mut read_before = 0;
+    let mut answered: HashSet<TraceId> = HashSet::new();
     while !left.is_empty() {
         search_windows(client, ledger, &left, &mut report, cancel).await?;
         let before = left.len();
@@ -73,19 +78,28 @@ pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration,
             left.rotate_left(read_before % before);
             left.truncate(READS_PER_ROUND);
             read_before += left.len();
-            for read in read_by_id(client, &left, started + deadline, cancel).await? {
-                report.reads += 1;
-                match read {
-                    Ok((trace, spans)) => ledger.find(trace, &spans),
-                    Err(error) => report.fail(error),
-                }
-            }
+            let reads = read_by_id(client, &left, started + deadline, cancel).await?;
+            answered.extend(report.take(reads, ledger));
             left = ledger.incomplete();
         }
         if left.is_empty() || started.elapsed() >= deadline {
             break;
         }
         tokio::time::sleep(INTERVAL).await;
+    }
+    let unanswered = |ledger: &Ledger, answered: &HashSet<TraceId>| -> Vec<(u64, TraceId)> {
+        let left = ledger.incomplete().into_iter();
+        left.filter(|(_, trace)| !answered.contains(trace)).collect()
+    };
+    let rest = unanswered(ledger, &answered);
+    if !rest.is_empty() {
+        let reads = read_by_id(client, &rest, Instant::now() + LAST_READS, cancel).await?;
+        answered.extend(report.take(reads, ledger));
+    }
+    let silent = unanswered(ledger, &answered).len();
+    if silent > 0 {
+        let why = report.last_error.unwrap_or_else(|| "no time was left".into());
+        bail!("{silent} traces with missing spans can't be asked for by id, which says nothing about them: {why}");
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
@@ -136,6 +150,22 @@ impl fmt::Display for Readback {
 }
 
 impl Readback {
+    /// Notes reads by id, and returns the traces that Tempo gave an answer for.
+    fn take(&mut self, reads: Vec<Read>, ledger: &mut Ledger) -> Vec<TraceId> {
+        let mut answered = Vec::new();
+        for read in reads {
+            self.reads += 1;
+            match read {
+                Ok((trace, spans)) => {
+                    ledger.find(trace, &spans);
+                    answered.push(trace);
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+        answered
+    }
+
     fn fail(&mut self, error: String) {
         self.errors += 1;
         self.last_error = Some(error);
@@ -226,6 +256,37 @@ fn span_ids(traces: &TracesData) -> Vec<SpanId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers every request as a server that knows no path of it.
+    async fn knows_nothing() -> std::net::SocketAddr {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let answer =
+                    "HTTP/1.1 404 Not Found\r\ncontent-length: 19\r\nconnection: close\r\n\r\n404 page not found\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_server_that_can_not_be_asked_has_not_lost_anything() {
+        let client = Client::new(&format!("http://{}", knows_nothing().await)).unwrap();
+        let error = client.trace(TraceId::from_bytes(&[1; 16]).unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("no API"), "{error:#}");
+        let traces = [(0, TraceId::from_bytes(&[1; 16]).unwrap())];
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let reads = read_by_id(&client, &traces, deadline, &Cancel::default())
+            .await
+            .unwrap();
+        let mut ledger = Ledger::new("m");
+        let answered = Readback::default().take(reads, &mut ledger);
+        assert!(answered.is_empty());
+    }
 
     fn at(ms: &[u64]) -> Vec<(u64, TraceId)> {
         ms.iter().map(|ms| (*ms, TraceId([1; 16]))).collect()

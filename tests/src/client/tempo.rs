@@ -145,34 +145,40 @@ impl Client {
     /// An error if Tempo has only a part of it, because the trace is larger than its limit, or if it can't be
     /// asked: that says nothing about the trace.
     pub async fn trace(&self, id: TraceId) -> Result<Option<TracesData>> {
-        let trace = if self.first_api.load(Ordering::Relaxed) {
-            self.by_id(&format!("api/traces/{id}")).await?
-        } else {
-            match self.by_id(&format!("api/v2/traces/{id}")).await? {
-                Answer::NoRoute => {
-                    let first = self.by_id(&format!("api/traces/{id}")).await?;
-                    self.first_api.store(true, Ordering::Relaxed);
-                    first
-                }
-                answer => answer,
+        if self.first_api.load(Ordering::Relaxed) {
+            return self.by_first_api(id).await;
+        }
+        let path = format!("api/v2/traces/{id}");
+        let mut answer = self.by_id(&path).await?;
+        if matches!(answer, Answer::NoRoute) {
+            let first = self.by_first_api(id).await?;
+            // A Tempo that was just starting knew no path at all a moment ago.
+            answer = self.by_id(&path).await?;
+            if matches!(answer, Answer::NoRoute) {
+                self.first_api.store(true, Ordering::Relaxed);
+                return Ok(first);
             }
+        }
+        let Answer::Body(url, body) = answer else {
+            return Ok(None);
         };
-        let (url, body) = match trace {
+        let answer = TraceByIdResponse::decode(body.as_slice()).with_context(|| undecoded(&url, &body))?;
+        if answer.status != 0 {
+            bail!("GET {url}: Tempo has only a part of it: {}", answer.message);
+        }
+        Ok(answer.trace.filter(|trace| !trace.resource_spans.is_empty()))
+    }
+
+    /// The same by the API of Tempo up to 2.5, which answers with the trace alone.
+    async fn by_first_api(&self, id: TraceId) -> Result<Option<TracesData>> {
+        match self.by_id(&format!("api/traces/{id}")).await? {
             Answer::NoRoute => bail!("{} has no API that gives a trace by its id", self.base),
-            Answer::NotFound => return Ok(None),
-            Answer::Body(url, body) => (url, body),
-        };
-        let undecoded = || format!("GET {url}: decoding {} bytes of protobuf", body.len());
-        let trace = if self.first_api.load(Ordering::Relaxed) {
-            Some(TracesData::decode(body.as_slice()).with_context(undecoded)?)
-        } else {
-            let answer = TraceByIdResponse::decode(body.as_slice()).with_context(undecoded)?;
-            if answer.status != 0 {
-                bail!("GET {url}: Tempo has only a part of it: {}", answer.message);
+            Answer::NotFound => Ok(None),
+            Answer::Body(url, body) => {
+                let trace = TracesData::decode(body.as_slice()).with_context(|| undecoded(&url, &body))?;
+                Ok(Some(trace).filter(|trace| !trace.resource_spans.is_empty()))
             }
-            answer.trace
-        };
-        Ok(trace.filter(|trace| !trace.resource_spans.is_empty()))
+        }
     }
 
     async fn by_id(&self, path: &str) -> Result<Answer> {
@@ -324,6 +330,10 @@ impl Client {
         accept(url, status, &body)?;
         Ok(body)
     }
+}
+
+fn undecoded(url: &Url, body: &[u8]) -> String {
+    format!("GET {url}: decoding {} bytes of protobuf", body.len())
 }
 
 /// How many spans there are, duplicates included.
