@@ -341,7 +341,7 @@ mod tests {
              the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory",
             "error during connect: Get \"http://d:2375/v1.47/images/a/json\": dial tcp: lookup d: no such host",
             "Failed to initialize: unable to resolve docker endpoint: context \"c\": context not found: open \
-             /root/.docker/contexts/meta/1/meta.json: no such file or directory",
+             /home/me/.docker/contexts/meta/1/meta.json: no such file or directory",
         ] {
             assert!(!says_absent(down), "{down}");
         }
