@@ -3,98 +3,24 @@
 //! A tool is a folder with `tool.yaml`, `go.mod` and `go.sum`. It is built once into a cache that is
 //! keyed by the content of its module files, its build settings and the Go version.
 
+mod build;
+mod go;
+mod pin;
+
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use kit::disk;
-use kit::failure::{Failure, Kind};
-use kit::key::Key;
-use kit::lock;
-use kit::progress::Progress;
-use kit::run_dir::RunDir;
+use anyhow::{Context, Result};
+use kit::failure::Failure;
 use kit::step::{Runner, Step};
-use semver::{Version, VersionReq};
-use serde::{Deserialize, Serialize};
+use semver::Version;
+use serde::Serialize;
 
-/// A cold build of the largest tool stays under this, in modules and compiled packages.
-const BUILD_SPACE: u64 = 3 * 1024 * 1024 * 1024;
-/// A cold build on a busy two-core machine takes less than this.
-const BUILD_TIMEOUT: Duration = Duration::from_secs(40 * 60);
-
-/// `ci/tools/<name>/tool.yaml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ToolFile {
-    /// What it is for, in one line.
-    pub summary: String,
-    /// Which work needs it.
-    #[serde(default)]
-    pub group: Group,
-    /// The Go package to build into a program with the folder's name; empty where `binaries` are set.
-    #[serde(default)]
-    pub package: String,
-    /// Several programs of one module, each a tool of its own: name to Go package.
-    #[serde(default)]
-    pub binaries: BTreeMap<String, String>,
-    /// The version that the module files pin.
-    pub version: Version,
-    /// Linker flags, beyond those that strip the binary.
-    #[serde(default)]
-    pub ldflags: String,
-    /// Which versions found on PATH may be used instead.
-    pub accept: VersionReq,
-    /// Arguments that make the program print its version.
-    pub probe: Vec<String>,
-}
-
-/// Which work needs a tool.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Group {
-    /// Lint, tests and local end-to-end runs: what `tools install` builds without being told names.
-    #[default]
-    Default,
-    /// Signing, pushing and checking releases.
-    Release,
-    /// A kind cluster and its offline images.
-    Testbed,
-}
-
-impl ToolFile {
-    /// The programs that this file describes, each with the file that describes it alone.
-    fn split(self, folder: &str) -> Result<Vec<(String, ToolFile)>> {
-        if self.package.is_empty() == self.binaries.is_empty() {
-            bail!("either `package` or `binaries` must be set");
-        }
-        if self.binaries.is_empty() {
-            return Ok(vec![(folder.to_owned(), self)]);
-        }
-        let one = |(name, package): (&String, &String)| {
-            let file = ToolFile {
-                package: package.clone(),
-                binaries: BTreeMap::new(),
-                ..self.clone()
-            };
-            (name.clone(), file)
-        };
-        Ok(self.binaries.iter().map(one).collect())
-    }
-}
-
-/// A pinned tool.
-#[derive(Debug, Clone)]
-pub struct Tool {
-    /// Its name: the program's, and the folder's where that holds one program.
-    pub name: String,
-    /// The folder with its module files.
-    pub dir: PathBuf,
-    /// How it is built and recognised.
-    pub file: ToolFile,
-}
+use self::go::Go;
+use self::pin::required_module;
+pub use self::pin::{Group, Tool, ToolFile};
 
 /// Where a tool was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -131,13 +57,6 @@ pub struct Toolbox {
     runner: Runner,
     quiet: bool,
     go: Arc<Mutex<Option<Go>>>,
-}
-
-/// What decides a build besides the module files.
-#[derive(Debug, Clone)]
-struct Go {
-    version: String,
-    target: String,
 }
 
 impl Toolbox {
@@ -291,182 +210,6 @@ impl Toolbox {
         Ok(self.go(self.tool(name)?)?.version)
     }
 
-    /// The build of a tool as a step that writes to `output`.
-    pub fn build_step(&self, tool: &Tool, output: &Path) -> Step {
-        let ldflags = format!("-s -w {}", tool.file.ldflags);
-        self.go_step(format!("building {} {}", tool.name, tool.file.version), tool)
-            .args(["build", "-v", "-ldflags", ldflags.trim_end(), "-o"])
-            .path_arg(output)
-            .arg(&tool.file.package)
-            .timeout(BUILD_TIMEOUT)
-    }
-
-    /// A go command in the tool's module that never changes or bypasses go.mod and go.sum.
-    fn go_step(&self, name: String, tool: &Tool) -> Step {
-        Step::new(name, "go")
-            .cwd(&tool.dir)
-            .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false")
-            .env("GOWORK", "off")
-    }
-
-    fn go(&self, tool: &Tool) -> Result<Go> {
-        let go = self.any_go(tool)?;
-        // With GOTOOLCHAIN=local Go says only in the middle of a build that it is too old.
-        match go_line(tool)? {
-            Some(needed) if numbers(&go.version) < numbers(&needed) => Err(Failure::tool(
-                format!(
-                    "{} {} is not on PATH and can't be built: it needs Go {needed}, the Go here is {}",
-                    tool.name, tool.file.version, go.version
-                ),
-                self.install_go()?,
-            )),
-            _ => Ok(go),
-        }
-    }
-
-    /// The Go on PATH, whatever its version.
-    fn any_go(&self, tool: &Tool) -> Result<Go> {
-        let mut known = self
-            .go
-            .lock()
-            .map_err(|_| anyhow::anyhow!("another thread failed while asking for Go"))?;
-        if let Some(go) = &*known {
-            return Ok(go.clone());
-        }
-        let remedy = self.install_go()?;
-        let missing = |what: String| Failure::tool(what, remedy.as_str());
-        let step = self
-            .go_step("go env".into(), tool)
-            .args(["env", "GOVERSION", "GOOS", "GOARCH"])
-            .reads();
-        let output = match self.runner.try_run(&step) {
-            Ok(output) if output.success() => output,
-            Ok(output) => {
-                return Err(missing(format!(
-                    "{} can't be built: {}",
-                    tool.name,
-                    output.tail().replace('\n', "; ")
-                )));
-            }
-            Err(error) if kit::failure::kind_of(&error) == Kind::Tool => {
-                return Err(missing(format!(
-                    "{} {} is not on PATH and can't be built: Go was not found",
-                    tool.name, tool.file.version
-                )));
-            }
-            Err(error) => return Err(error),
-        };
-        let mut lines = output.stdout.lines();
-        let (Some(version), Some(os), Some(arch)) = (lines.next(), lines.next(), lines.next()) else {
-            bail!("`go env` printed {:?}", output.stdout);
-        };
-        let go = Go {
-            version: version.to_owned(),
-            target: format!("{os}/{arch}"),
-        };
-        *known = Some(go.clone());
-        Ok(go)
-    }
-
-    /// What to do without a Go that builds every pinned tool.
-    fn install_go(&self) -> Result<String> {
-        let lines = self.tools.iter().map(go_line).collect::<Result<Vec<_>>>()?;
-        let needed = lines.into_iter().flatten().max_by_key(|version| numbers(version));
-        let needed = needed.context("no go.mod below ci/tools has a go line")?;
-        Ok(format!(
-            "install Go {needed} or newer (https://go.dev/dl) and make sure `go version` works"
-        ))
-    }
-
-    fn cached(&self, tool: &Tool, go: &Go) -> Result<Installed> {
-        let key = self.key(tool, go)?;
-        let version = &tool.file.version;
-        let dir = self
-            .cache
-            .join("tools")
-            .join(&tool.name)
-            .join(format!("{version}-{key}"));
-        Ok(Installed {
-            name: tool.name.clone(),
-            path: dir.join(&tool.name),
-            version: version.clone(),
-            origin: Origin::Pinned,
-        })
-    }
-
-    /// Of all that decides the binary.
-    fn key(&self, tool: &Tool, go: &Go) -> Result<String> {
-        let mut key = Key::default()
-            .text("go", &go.version)
-            .text("target", &go.target)
-            .text("package", &tool.file.package)
-            .text("ldflags", &tool.file.ldflags);
-        for entry in walkdir::WalkDir::new(&tool.dir).sort_by_file_name() {
-            let entry = entry.with_context(|| format!("reading {}", tool.dir.display()))?;
-            let name = entry.file_name().to_string_lossy();
-            if entry.file_type().is_file() && (name == "go.mod" || name == "go.sum" || name.ends_with(".go")) {
-                key = key.file(entry.path())?;
-            }
-        }
-        Ok(key.finish())
-    }
-
-    fn lock(&self, tool: &Tool) -> Result<File> {
-        let path = self.cache.join("tools").join(&tool.name).join("lock");
-        let what = format!("builds {}", tool.name);
-        lock::wait_for(&path, &what, self.quiet, self.runner.cancel())
-    }
-
-    fn build(&self, tool: &Tool, go: &Go, target: &Path) -> Result<()> {
-        let dir = target.parent().context("a cached tool has a folder")?;
-        disk::require(dir, BUILD_SPACE, &format!("building {}", tool.name))?;
-        let list = self
-            .go_step(format!("listing the packages of {}", tool.name), tool)
-            .args(["list", "-deps", "-f", "{{.ImportPath}}", &tool.file.package])
-            .timeout(BUILD_TIMEOUT);
-        // Go leaves its temporary folder behind when it is stopped: in ours, that goes with the run.
-        let run = RunDir::create(&self.builds(), &tool.name)?;
-        let inside = |step: Step| step.in_run(&run).env("GOTMPDIR", run.path().to_string_lossy());
-        let mut progress = Progress::start(format!("building {} {}", tool.name, tool.file.version), 0, self.quiet);
-        let listed = self.runner.try_run(&inside(list.clone()))?;
-        self.judge(tool, &list, &listed)?;
-        progress.set_total(listed.stdout.lines().count() as u64);
-        let built = run.path().join(&tool.name);
-        let step = self.build_step(tool, &built);
-        let output = self
-            .runner
-            .stream(&inside(step.clone()), &mut |line| progress.advance(line))?;
-        self.judge(tool, &step, &output)?;
-        // The rename makes it appear whole or not at all.
-        std::fs::rename(&built, target).with_context(|| format!("moving {} into the cache", tool.name))?;
-        progress.finish(&format!(
-            "built with {} in {:.0} s",
-            go.version,
-            (listed.elapsed + output.elapsed).as_secs_f64()
-        ));
-        Ok(())
-    }
-
-    fn judge(&self, tool: &Tool, step: &Step, output: &kit::step::Output) -> Result<()> {
-        if output.success() {
-            return Ok(());
-        }
-        let (kind, remedy) = if output.disk_was_full() {
-            (
-                Kind::Environment,
-                "free some space on the disks of GOCACHE, GOMODCACHE and XTASK_CACHE, then run it again".to_owned(),
-            )
-        } else {
-            (Kind::Tool, format!("repeat it with: {}", step.command_line()))
-        };
-        Err(Failure::err(
-            kind,
-            format!("{} {} can't be built:\n{}", tool.name, tool.file.version, output.tail()),
-            remedy,
-        ))
-    }
-
     /// Takes the program at `path` for the tool of that name, in whatever version it says that it is.
     pub fn give(&mut self, name: &str, path: &Path) -> Result<()> {
         let tool = self.tool(name)?;
@@ -524,36 +267,6 @@ impl Toolbox {
     }
 }
 
-/// `package version` for the longest required module that the package belongs to; none for a package
-/// of the module itself.
-fn required_module(go_mod: &str, package: &str) -> Option<String> {
-    let belongs = |module: &str| {
-        let rest = package.strip_prefix(module);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    go_mod
-        .lines()
-        .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
-        .filter(|(module, version)| belongs(module) && version.starts_with('v'))
-        .max_by_key(|(module, _)| module.len())
-        .and_then(|(_, version)| Some(format!("{package} {}", version.split_whitespace().next()?)))
-}
-
-/// The `go` line of a tool's go.mod.
-fn go_line(tool: &Tool) -> Result<Option<String>> {
-    let file = tool.dir.join("go.mod");
-    let text = fs_err::read_to_string(&file)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("go "));
-    Ok(line.map(|version| version.trim().to_owned()))
-}
-
-/// The numbers of a Go version, to compare: 1, 26 and 8 of `go1.26.8`, 1 and 27 of `go1.27rc1`.
-fn numbers(version: &str) -> Vec<u32> {
-    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
-    let parts = version.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
-    parts.map_while(|part| digits(part).parse().ok()).collect()
-}
-
 /// The first word that is a version, with or without a leading `v`.
 fn find_version(text: &str) -> Option<Version> {
     text.split(|c: char| c.is_whitespace() || c == ',')
@@ -564,7 +277,7 @@ fn find_version(text: &str) -> Option<Version> {
 mod tests {
     use super::*;
     use crate::workspace::Workspace;
-    use kit::failure::{kind_of, remedy_of};
+    use kit::failure::{Kind, kind_of, remedy_of};
     use kit::step::Cancel;
 
     fn toolbox(cache: &Path) -> Toolbox {
@@ -717,13 +430,6 @@ mod tests {
         );
         assert!(remedy_of(&error).unwrap().contains("install Go 1.999.0"));
         assert!(!temp.path().join("cache").exists());
-    }
-
-    #[test]
-    fn go_versions_compare_by_their_numbers() {
-        assert!(numbers("go1.26.8") > numbers("1.26.0"));
-        assert!(numbers("go1.9") < numbers("1.21"));
-        assert_eq!(numbers("devel go1.27-0a1b"), numbers("go1.27rc1"));
     }
 
     #[test]
