@@ -6,72 +6,88 @@ use serde_yaml::Value;
 /// The engine of a version of Tempo: up to 2.x an ingester and a compactor, from 3.0 on a live-store and
 /// backend workers (grafana/tempo, CHANGELOG.md of 3.0.0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// 2.x.
-    Ingester,
-    /// 3.0 and later.
-    LiveStore,
+pub struct Engine {
+    major: u64,
+    minor: u64,
 }
 
 impl Engine {
     /// The engine of a version.
     pub fn of(version: &Version) -> Engine {
-        if version.major < 3 {
-            Engine::Ingester
-        } else {
-            Engine::LiveStore
+        Engine {
+            major: version.major,
+            minor: version.minor,
         }
+    }
+
+    fn has_live_store(self) -> bool {
+        self.major >= 3
+    }
+
+    fn is_before(self, major: u64, minor: u64) -> bool {
+        (self.major, self.minor) < (major, minor)
+    }
+
+    /// Why blocks don't hold all that was sent; none where they do. Up to 2.5 they are vParquet3
+    /// (grafana/tempo, tempodb/encoding/versioned.go of each tag).
+    pub fn drops_from_blocks(self) -> Option<&'static str> {
+        self.is_before(2, 6)
+            .then_some("Tempo before 2.6 keeps neither attributes of scopes nor values of bytes in its blocks")
+    }
+
+    /// Why spans may be lost when Tempo is told to stop under load; none where they aren't. The OTLP
+    /// receiver of Tempo before 2.5 has no codes that a sender may retry
+    /// (opentelemetry-collector, receiver/otlpreceiver/internal/errors).
+    pub fn loses_on_a_stop(self) -> Option<&'static str> {
+        self.is_before(2, 5).then_some(
+            "Tempo before 2.5 answers with the gRPC code Unknown while it stops, and the Collector drops what it sent",
+        )
     }
 
     /// The gauge of traces that are in memory only.
     pub fn live_traces(self) -> &'static str {
-        match self {
-            Engine::Ingester => "tempo_ingester_live_traces",
-            Engine::LiveStore => "tempo_live_store_live_traces",
+        if self.has_live_store() {
+            "tempo_live_store_live_traces"
+        } else {
+            "tempo_ingester_live_traces"
         }
     }
 
     /// The counter of blocks that were shipped to the store.
     pub fn blocks_flushed(self) -> &'static str {
-        match self {
-            Engine::Ingester => "tempo_ingester_blocks_flushed_total",
-            Engine::LiveStore => "tempo_live_store_local_blocks_flushed_total",
+        if self.has_live_store() {
+            "tempo_live_store_local_blocks_flushed_total"
+        } else {
+            "tempo_ingester_blocks_flushed_total"
         }
     }
 
     /// Whether `/flush` ships what is held at once. Where it doesn't, blocks go by themselves when they are
     /// half a minute old.
     pub fn can_flush(self) -> bool {
-        self == Engine::Ingester
+        !self.has_live_store()
     }
 
     /// Whether a span's links come back in the order in which they were sent: 3.0 sorts them by their ids
     /// when it reads from blocks (grafana/tempo, pkg/model/trace/sort.go).
     pub fn keeps_link_order(self) -> bool {
-        self == Engine::Ingester
+        !self.has_live_store()
     }
 
     /// `tempo.config` with blocks of `seconds`, so that one is in the store soon.
     pub fn short_blocks(self, seconds: u32) -> String {
-        match self {
-            Engine::Ingester => format!("{{ingester: {{max_block_duration: {seconds}s}}}}"),
-            Engine::LiveStore => format!("{{live_store: {{max_block_duration: {seconds}s}}}}"),
+        if self.has_live_store() {
+            format!("{{live_store: {{max_block_duration: {seconds}s}}}}")
+        } else {
+            format!("{{ingester: {{max_block_duration: {seconds}s}}}}")
         }
     }
 
     /// `tempo.config` with blocks of a few seconds that are judged every few seconds. Blocks of different
     /// ages are not merged, or the younger would keep the older alive.
     pub fn quick_retention(self) -> &'static str {
-        match self {
-            Engine::Ingester => {
-                "
-ingester: {max_block_duration: 5s, complete_block_timeout: 12s}
-compactor: {compaction: {compaction_window: 5s, compacted_block_retention: 5s, compaction_cycle: 5s}}
-storage: {trace: {blocklist_poll: 5s}}
-"
-            }
-            Engine::LiveStore => {
-                "
+        if self.has_live_store() {
+            "
 live_store: {max_block_duration: 5s, complete_block_timeout: 12s, flush_op_timeout: 5s}
 backend_worker: {compaction: {compaction_window: 5s, compacted_block_retention: 5s}}
 backend_scheduler:
@@ -80,7 +96,12 @@ backend_scheduler:
     compaction: {measure_interval: 5s, compaction: {compaction_window: 5s, compacted_block_retention: 5s}}
 storage: {trace: {blocklist_poll: 5s}}
 "
-            }
+        } else {
+            "
+ingester: {max_block_duration: 5s, complete_block_timeout: 12s}
+compactor: {compaction: {compaction_window: 5s, compacted_block_retention: 5s, compaction_cycle: 5s}}
+storage: {trace: {blocklist_poll: 5s}}
+"
         }
     }
 }
@@ -102,12 +123,16 @@ mod tests {
 
     #[test]
     fn an_engine_follows_from_the_version() {
-        for (version, engine) in [
-            ("2.3.0", Engine::Ingester),
-            ("2.10.8", Engine::Ingester),
-            ("3.0.3", Engine::LiveStore),
+        for (version, live_store, keeps_all) in [
+            ("2.3.0", false, false),
+            ("2.9.0", false, true),
+            ("2.10.8", false, true),
+            ("3.0.3", true, true),
         ] {
-            assert_eq!(Engine::of(&Version::parse(version).unwrap()), engine);
+            let engine = Engine::of(&Version::parse(version).unwrap());
+            assert_eq!(engine.has_live_store(), live_store, "{version}");
+            assert_eq!(engine.drops_from_blocks().is_none(), keeps_all, "{version}");
+            assert_eq!(engine.loses_on_a_stop().is_none(), keeps_all, "{version}");
             assert!(tempo_config(engine.quick_retention()).is_ok() && tempo_config(&engine.short_blocks(3)).is_ok());
         }
     }
