@@ -35,6 +35,8 @@ pub struct Shared {
     pub artifacts: PathBuf,
     /// Leave stacks up after the run until the user stops it.
     pub keep: bool,
+    /// Whether long proofs run in full: those that were chosen by name do.
+    pub full: bool,
     /// No lines while it runs, but for failures.
     pub quiet: bool,
     /// Ctrl-C.

@@ -15,6 +15,8 @@ use crate::scenario::{Needs, Scenario};
 
 /// No scenario takes this long; one that does hangs.
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The same for a long proof in full.
+const FULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// How often Ctrl-C is looked for while scenarios run.
 const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
@@ -69,7 +71,8 @@ async fn one(scenario: &'static Scenario, env: &Arc<Env>) -> ScenarioReport {
     // A task of its own, so that a panic in a scenario is a failed check and not the end of the run.
     let task_env = env.clone();
     let mut task = tokio::spawn(async move { (scenario.run)(&task_env).await });
-    let deadline = Instant::now() + SCENARIO_TIMEOUT;
+    let timeout = if env.full { FULL_TIMEOUT } else { SCENARIO_TIMEOUT };
+    let deadline = Instant::now() + timeout;
     let outcome = loop {
         tokio::select! {
             ended = &mut task => break ended,
@@ -92,7 +95,7 @@ async fn one(scenario: &'static Scenario, env: &Arc<Env>) -> ScenarioReport {
             recorder.check("run", false, format!("panicked: {error}"));
         }
         Err(_) => {
-            recorder.check("run", false, format!("stopped after {} s", SCENARIO_TIMEOUT.as_secs()));
+            recorder.check("run", false, format!("stopped after {} s", timeout.as_secs()));
         }
     }
     let report = recorder.finish();

@@ -83,6 +83,9 @@ app.kubernetes.io/part-of: tempo-stack
 {{- define "tempo-stack.otelCollector.serviceName" -}}
 {{- default (include "tempo-stack.otelCollector.fullname" .) .Values.otelCollector.service.name -}}
 {{- end }}
+{{- define "tempo-stack.tempo.headlessServiceName" -}}
+{{- include "tempo-stack.tempo.fullname" . }}-headless
+{{- end }}
 {{- define "tempo-stack.otelCollector.headlessServiceName" -}}
 {{- include "tempo-stack.otelCollector.fullname" . }}-headless
 {{- end }}
@@ -134,19 +137,15 @@ http://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelColle
 {{- end -}}
 {{- end }}
 
+{{/* "true" when Tempo keeps its data on a claim, which makes it a StatefulSet. */}}
+{{- define "tempo-stack.tempo.stateful" -}}
+{{- if and .Values.tempo.enabled .Values.tempo.persistence.enabled -}}true{{- end -}}
+{{- end }}
+
 {{/* Claim that Tempo's pod mounts; empty when persistence is off. */}}
 {{- define "tempo-stack.tempo.claimName" -}}
 {{- if .Values.tempo.persistence.enabled -}}
-{{- default (include "tempo-stack.tempo.fullname" .) .Values.tempo.persistence.existingClaim -}}
-{{- end -}}
-{{- end }}
-
-{{/* storageClassName line of a claim. Parameter: the value (empty: none written, "-": no class). */}}
-{{- define "tempo-stack.storageClass" -}}
-{{- if eq . "-" -}}
-storageClassName: ""
-{{- else if . -}}
-storageClassName: {{ . | quote }}
+{{- default (printf "data-%s-0" (include "tempo-stack.tempo.fullname" .)) .Values.tempo.persistence.existingClaim -}}
 {{- end -}}
 {{- end }}
 
@@ -154,5 +153,29 @@ storageClassName: {{ . | quote }}
 {{- define "tempo-stack.otelCollector.stateful" -}}
 {{- with .Values.otelCollector.queue -}}
 {{- if and (eq .type "file") .persistence.enabled -}}true{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Collector pods at most: what `replicas` asks for, or what the autoscaler may ask for. 1 when another controller sets the number. */}}
+{{- define "tempo-stack.otelCollector.maxReplicas" -}}
+{{- with .Values.otelCollector -}}
+{{- if dig "autoscaling" "enabled" false . -}}
+{{- int (dig "autoscaling" "maxReplicas" 10 .) -}}
+{{- else if kindIs "invalid" .replicas -}}
+1
+{{- else -}}
+{{- int .replicas -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+"true" when the Collector has a disruption budget: with a single pod it would only stop a node from being drained.
+A number that another controller sets may be more than one.
+*/}}
+{{- define "tempo-stack.otelCollector.budgeted" -}}
+{{- with .Values.otelCollector -}}
+{{- $pods := ternary (dig "autoscaling" "minReplicas" 2 .) .replicas (dig "autoscaling" "enabled" false .) -}}
+{{- if and .enabled (dig "podDisruptionBudget" "enabled" true .) (or (kindIs "invalid" $pods) (gt (int $pods) 1)) -}}true{{- end -}}
 {{- end -}}
 {{- end }}

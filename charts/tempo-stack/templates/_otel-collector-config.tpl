@@ -25,10 +25,12 @@ A single span that is larger than a batch would be dropped together with the spa
 {{- add (int .Values.otelCollector.receivers.maxRequestMiB) 1 -}}
 {{- end }}
 
-{{/* Id of the exporter: its type was renamed in 0.144. */}}
-{{- define "tempo-stack.otelCollector.exporterId" -}}
-{{- ternary "otlp_grpc" "otlp" (eq "true" (include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" ">=0.144.0"))) -}}
-{{- end }}
+{{/*
+Id of the exporter, which is also the name of the queue's file ("exporter_otlp__traces"), so it never changes:
+under another name the spans that wait would stay behind unread.
+0.144 renamed the type to otlp_grpc and goes on to take the old one, with a warning at the start.
+*/}}
+{{- define "tempo-stack.otelCollector.exporterId" -}}otlp{{- end }}
 
 {{/* Where spans are sent. */}}
 {{- define "tempo-stack.otelCollector.exporterEndpoint" -}}
@@ -96,6 +98,9 @@ so that a null takes a component out of the pipeline too.
 {{- $protocol := dict "endpoint" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" (get $ports .key).port)) -}}
 {{- if eq .protocol "grpc" -}}
 {{- $_ := set $protocol "max_recv_msg_size_mib" (int $collector.receivers.maxRequestMiB) -}}
+{{- with dig "maxConnectionAge" "60s" $collector.receivers -}}
+{{- $_ := set $protocol "keepalive" (dict "server_parameters" (dict "max_connection_age" . "max_connection_age_grace" "10s")) -}}
+{{- end -}}
 {{- else if has .protocol (list "http" "thrift_http") -}}
 {{- $_ := set $protocol "max_request_body_size" (mul (int $collector.receivers.maxRequestMiB) 1048576) -}}
 {{- end -}}

@@ -1,18 +1,37 @@
+{{/* The line `replicas`; nothing when an autoscaler owns the number. Parameter: root context. */}}
+{{- define "tempo-stack.otelCollector.replicas" -}}
+{{- with .Values.otelCollector -}}
+{{- if not (or (dig "autoscaling" "enabled" false .) (kindIs "invalid" .replicas)) -}}
+replicas: {{ int .replicas }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/*
 Seconds that a Collector goes on between the removal of its pod and the stop signal; empty: none.
-A pod that keeps its queue on a claim leaves it to its successor at once, and before 1.30 Kubernetes can't
-wait without a program in the image.
+Before 1.30 Kubernetes can't wait without a program in the image.
 Parameter: root context.
 */}}
-{{- define "tempo-stack.otelCollector.preStopSleep" -}}
-{{- $seconds := .Values.otelCollector.preStopSleepSeconds -}}
-{{- if kindIs "invalid" $seconds -}}
-{{- $seconds = add 60 (int .Values.tempo.terminationGracePeriodSeconds) -}}
+{{- define "tempo-stack.otelCollector.drainSeconds" -}}
+{{- $seconds := int (dig "drainSeconds" 5 .Values.otelCollector) -}}
+{{- if and (gt $seconds 0) (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- $seconds -}}
 {{- end -}}
-{{- $able := semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version -}}
-{{- if and $able (not (include "tempo-stack.otelCollector.stateful" .)) (gt (int $seconds) 0) -}}
-{{- int $seconds -}}
-{{- end -}}
+{{- end }}
+
+{{/*
+Affinity of the Collector's pods where the values give none: they prefer different hosts, so that one host takes one of them.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.otelCollector.affinity" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "tempo-stack.selectorLabels" (dict "ctx" . "component" "otel-collector") | nindent 12 }}
 {{- end }}
 
 {{/*
@@ -23,8 +42,9 @@ Parameter: root context.
 {{- define "tempo-stack.otelCollector.podTemplate" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
-{{- $sleep := include "tempo-stack.otelCollector.preStopSleep" . -}}
-{{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname "preStopSleep" $sleep -}}
+{{- $drain := include "tempo-stack.otelCollector.drainSeconds" . -}}
+{{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname "drainSeconds" $drain
+  "affinity" (include "tempo-stack.otelCollector.affinity" . | fromYaml) -}}
 {{- $checksums := dict "config" (include "tempo-stack.otelCollector.config" .) -}}
 metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
@@ -37,7 +57,7 @@ spec:
       args:
         - --config=/etc/otelcol/config.yaml
       env:
-        {{- include "tempo-stack.env" (dict "values" $collector "own" dict) | nindent 8 }}
+        {{- include "tempo-stack.env" (dict "values" $collector "memoryPercent" 90 "own" dict) | nindent 8 }}
       ports:
         {{- $health := dict "name" "health" "port" $collector.internalPorts.healthCheck "protocol" "TCP" }}
         {{- include "tempo-stack.containerPorts" (include "tempo-stack.otelCollector.ports" . | fromYaml | merge (dict "health" $health)) | nindent 8 }}
@@ -56,7 +76,7 @@ spec:
         tcpSocket:
           port: health
         {{- include "tempo-stack.probeTiming" $collector.probes.liveness | nindent 8 }}
-      {{- with $sleep }}
+      {{- with $drain }}
       lifecycle:
         preStop:
           sleep:

@@ -4,7 +4,8 @@ Parts of a pod that both components share.
 
 {{/*
 Everything of a pod spec beside containers and volumes.
-Parameters: ctx, component (label), values (the component's), fullname, preStopSleep (seconds as text, empty: none).
+Parameters: ctx, component (label), values (the component's), fullname, drainSeconds (as text, empty: none),
+affinity (where the values give none).
 */}}
 {{- define "tempo-stack.podSettings" -}}
 {{- $component := .component -}}
@@ -14,7 +15,7 @@ serviceAccountName: {{ include "tempo-stack.serviceAccountName" (dict "serviceAc
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- /* Kubernetes counts what runs before the stop signal as well. */}}
-terminationGracePeriodSeconds: {{ add (int $values.terminationGracePeriodSeconds) (int .preStopSleep) }}
+terminationGracePeriodSeconds: {{ add (int $values.terminationGracePeriodSeconds) (int .drainSeconds) }}
 {{- with ($ctx.Values.global).imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -36,7 +37,7 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.affinity }}
+{{- with default .affinity $values.affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -69,12 +70,13 @@ annotations:
 
 {{/*
 Environment of a container as a list: the chart's variables with the user's over them.
-Parameters: values (the component's), own (map of name to text or to a map such as valueFrom).
+Parameters: values (the component's), memoryPercent (GOMEMLIMIT's part of the memory limit), own (map of name to text or to a map such as valueFrom).
 */}}
 {{- define "tempo-stack.env" -}}
 {{- $env := deepCopy .own -}}
+{{- $percent := .memoryPercent -}}
 {{- with include "tempo-stack.memoryLimit" .values.resources -}}
-{{- $_ := set $env "GOMEMLIMIT" (include "tempo-stack.percent" (dict "bytes" . "percent" 80)) -}}
+{{- $_ := set $env "GOMEMLIMIT" (include "tempo-stack.percent" (dict "bytes" . "percent" $percent)) -}}
 {{- end -}}
 {{- range $name, $value := .values.extraEnv -}}{{- $_ := set $env $name $value -}}{{- end -}}
 {{- $list := list -}}
@@ -87,14 +89,14 @@ Parameters: values (the component's), own (map of name to text or to a map such 
 
 {{/*
 Requests and limits of a container.
-What the pod's emptyDirs may hold counts as ephemeral storage, and so do logs, for which 256Mi are added;
-a value that the user gives stays.
+What the pod's emptyDirs may hold counts as ephemeral storage, and so do logs, for which 64Mi are reserved and 256Mi allowed;
+a value that the user gives stays. All of it is reserved: a node that runs out of disk evicts first who uses more than it asked for.
 Parameters: resources (values), emptyDirBytes (text, empty: no emptyDir).
 */}}
 {{- define "tempo-stack.resources" -}}
 {{- $resources := deepCopy (.resources | default dict) -}}
 {{- $storage := dict
-  "requests" (dict "ephemeral-storage" "64Mi")
+  "requests" (dict "ephemeral-storage" (add (int64 (default 0 .emptyDirBytes)) 67108864 | toString))
   "limits" (dict "ephemeral-storage" (add (int64 (default 0 .emptyDirBytes)) 268435456 | toString)) -}}
 {{- toYaml (merge $resources $storage) -}}
 {{- end }}

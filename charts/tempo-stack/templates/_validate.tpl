@@ -7,10 +7,10 @@ Guards: one define per rule, which prints what is wrong with which key and what 
 {{- range list
   "components" "serviceNames" "ports" "quantities"
   "tempoReplicas" "tempoVersion" "tempoConfigBlocks" "tempoConfigPorts" "tempoConfigCredentials"
-  "tempoRetention" "tempoRetentionPoll" "tempoExistingClaim"
+  "tempoRetention" "tempoRetentionPoll" "tempoExistingClaim" "tempoAccessMode"
   "tempoBackend" "tempoS3Bucket" "tempoS3Endpoint" "tempoS3Credentials" "tempoS3KeyPair"
   "collectorVersion" "collectorExporter" "collectorReceivers" "collectorConfigPorts" "collectorPipelines"
-  "collectorMemoryLimiter" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize" -}}
+  "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" .) -}}
 {{- end -}}
@@ -203,6 +203,14 @@ tempo.persistence.existingClaim is {{ .persistence.existingClaim }} while tempo.
 {{- end -}}
 {{- end }}
 
+{{- define "tempo-stack.validate.tempoAccessMode" -}}
+{{- with .Values.tempo -}}
+{{- if and .enabled .persistence.enabled (not .persistence.existingClaim) (eq .persistence.accessMode "ReadWriteMany") -}}
+tempo.persistence.accessMode is ReadWriteMany: two pods could write to the claim, and one would destroy the other's write-ahead log. Set it to ReadWriteOnce or ReadWriteOncePod.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "tempo-stack.validate.tempoBackend" -}}
 {{- if and .Values.tempo.enabled (not (has .Values.tempo.storage.backend (list "local" "s3"))) -}}
 tempo.storage.backend is {{ .Values.tempo.storage.backend | quote }}: not a backend that the chart knows. Set it to local or s3.
@@ -312,6 +320,21 @@ otelCollector.config.service.pipelines.{{ $pipeline }}.{{ $kind }} names {{ . }}
 otelCollector.resources.limits.memory is not set while otelCollector.memoryLimiter.enabled is true: the limiter needs a limit to stay below. Set the memory limit, or switch the limiter off.
 {{- else if ge (int .memoryLimiter.spikePercent) (int .memoryLimiter.limitPercent) -}}
 otelCollector.memoryLimiter.spikePercent is {{ int .memoryLimiter.spikePercent }}: it must be below limitPercent ({{ int .memoryLimiter.limitPercent }}), or the Collector refuses everything. Lower it.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.collectorAutoscaling" -}}
+{{- with .Values.otelCollector -}}
+{{- if and .enabled (dig "autoscaling" "enabled" false .) -}}
+{{- $least := int (dig "autoscaling" "minReplicas" 2 .) -}}
+{{- $most := int (dig "autoscaling" "maxReplicas" 10 .) -}}
+{{- if gt $least $most }}
+otelCollector.autoscaling.minReplicas is {{ $least }}: it can't be above maxReplicas ({{ $most }}). Lower it.
+{{- end -}}
+{{- if kindIs "invalid" (dig "resources" "requests" "cpu" nil .) }}
+otelCollector.resources.requests.cpu is not set while otelCollector.autoscaling.enabled is true: the autoscaler's target is a percentage of the request. Set the request, or switch the autoscaler off.
 {{- end -}}
 {{- end -}}
 {{- end -}}

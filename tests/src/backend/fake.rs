@@ -69,6 +69,7 @@ pub fn shared(backend: &FakeBackend, keep: bool) -> Arc<Shared> {
         seed: 1,
         artifacts: backend.folder.path().join("e2e"),
         keep,
+        full: false,
         quiet: true,
         cancel: Cancel::default(),
         toolbox: Toolbox::read(workspace.root(), backend.folder.path().to_path_buf(), runner, true).unwrap(),

@@ -96,7 +96,7 @@ impl StackSpec {
 /// its grace period ends, and a Collector whose pod is removed waits for as long as Tempo may be away.
 pub fn stop_soon(stack: &mut Value) {
     set(stack, &["tempo", "terminationGracePeriodSeconds"], 5.into());
-    set(stack, &["otelCollector", "preStopSleepSeconds"], 0.into());
+    set(stack, &["otelCollector", "drainSeconds"], 0.into());
 }
 
 /// Where the ports of the stack's Services are reached from here, by component and port name.

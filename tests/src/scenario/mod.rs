@@ -227,6 +227,11 @@ pub const ALL: &[Scenario] = &[
         )
     },
     in_cluster(
+        "evict",
+        "pods of Tempo are deleted and evicted under load: never two on one volume, and no span is lost",
+        |env| Box::pin(cluster::evict::run(env)),
+    ),
+    in_cluster(
         "helm-test",
         "the chart's own test says yes to a stack that works, and to one that doesn't why",
         |env| Box::pin(cluster::helm_test::run(env)),
@@ -387,7 +392,7 @@ mod tests {
     fn core_and_cluster_are_all_that_a_cluster_runs() {
         let both = Choice::Sets(vec![Set::Core, Set::Cluster]);
         assert_eq!(names(&both, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 16);
+        assert_eq!(names(&Choice::All, "kind").len(), 17);
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }
 

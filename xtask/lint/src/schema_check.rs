@@ -24,12 +24,14 @@ use crate::rules::{Finding, Problem, Subject};
 pub const RULE: &str = "api-schema";
 
 /// The kinds that the charts render, as the OpenAPI file names them.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     "io.k8s.api.apps.v1.Deployment",
     "io.k8s.api.apps.v1.StatefulSet",
     "io.k8s.api.batch.v1.Job",
     "io.k8s.api.core.v1.ConfigMap",
+    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
     "io.k8s.api.core.v1.PersistentVolumeClaim",
+    "io.k8s.api.policy.v1.PodDisruptionBudget",
     "io.k8s.api.core.v1.Pod",
     "io.k8s.api.core.v1.Secret",
     "io.k8s.api.core.v1.Service",

@@ -232,12 +232,12 @@ fn the_new_name_of_the_exporter_in_0_89_is_refused() {
 
 #[test]
 fn the_old_name_of_the_exporter_in_0_155_is_refused() {
-    let change = collector("config:/exporters/otlp", "{endpoint: 'tempo:4317'}");
+    let change = collector("config:/exporters/otlphttp", "{endpoint: 'http://tempo:4318'}");
     refused(
         "default",
         &[change],
         ProgramKind::Collector,
-        &["exporters.otlp", "<0.144"],
+        &["exporters.otlphttp", "<0.144"],
     );
 }
 
@@ -290,7 +290,7 @@ fn a_queue_counted_in_bytes_in_0_89_is_refused() {
 fn the_real_collector_refuses_an_unknown_component() {
     let changes = [collector(
         "config:/service/pipelines/traces/exporters",
-        "[otlp_grpc, nobody]",
+        "[otlp, nobody]",
     )];
     refused(
         "default",
@@ -334,7 +334,7 @@ fn every_key(kind: ProgramKind, version: &Version) -> Value {
             .collect();
         // Keys below any exporter are tried on the one that the chart configures.
         let names = names.iter().map(|name| match *name {
-            "*" if names[0] == "exporters" => "otlp_grpc",
+            "*" if names[0] == "exporters" => "otlp",
             "*" if names[0] == "service" => "traces",
             "*" => "grpc",
             name => name,
@@ -393,9 +393,9 @@ fn the_real_collector_knows_every_key_that_the_list_has_for_0_155() {
         }
     }
     // Where nothing is refused before the keys are looked at.
-    config["exporters"]["otlp_grpc"]["sending_queue"]["enabled"] = true.into();
-    config["exporters"]["otlp_grpc"]["sending_queue"]["batch"]["sizer"] = "items".into();
-    config["exporters"]["otlp_grpc"]["sending_queue"]["sizer"] = "items".into();
+    config["exporters"]["otlp"]["sending_queue"]["enabled"] = true.into();
+    config["exporters"]["otlp"]["sending_queue"]["batch"]["sizer"] = "items".into();
+    config["exporters"]["otlp"]["sending_queue"]["sizer"] = "items".into();
     config["processors"]["filter"]["error_mode"] = "ignore".into();
     let readers = config["service"]["telemetry"]["metrics"]["readers"].clone();
     config["service"]["telemetry"]["metrics"]["readers"] = Value::Sequence(vec![readers]);
@@ -423,7 +423,7 @@ fn the_real_collector_knows_every_key_that_the_list_has_for_0_155() {
             output.stderr
         );
     }
-    std::fs::write(&file, "exporters: {otlp_grpc: {nobody: 1}}\n").unwrap();
+    std::fs::write(&file, "exporters: {otlp: {nobody: 1}}\n").unwrap();
     let output = run(step());
     assert!(output.stderr.contains("decoding failed") && output.stderr.contains("invalid keys: nobody"));
 }

@@ -82,7 +82,7 @@ fn every_way_to_write_a_retention_is_converted_to_what_tempo_understands() {
 }
 
 #[test]
-fn gomemlimit_and_the_limiter_are_four_fifths_of_every_memory_limit() {
+fn the_limiter_refuses_at_four_fifths_of_every_memory_limit_and_gomemlimit_is_above_it() {
     for (limit, bytes) in [
         ("512Mi", 512_u64 << 20),
         ("1.5Gi", 1536 << 20),
@@ -96,7 +96,7 @@ fn gomemlimit_and_the_limiter_are_four_fifths_of_every_memory_limit() {
         with_program(&manifests, ProgramKind::Collector, |collector| {
             let fifths = bytes / 5 * 4;
             let gomemlimit: u64 = collector.container.env("GOMEMLIMIT").unwrap().parse().unwrap();
-            assert!(gomemlimit.abs_diff(bytes * 8 / 10) <= 1, "{limit}: {gomemlimit}");
+            assert!(gomemlimit.abs_diff(bytes * 9 / 10) <= 1, "{limit}: {gomemlimit}");
             let limiter = collector
                 .get("processors.memory_limiter.limit_mib")
                 .and_then(Value::as_u64)
@@ -184,16 +184,13 @@ fn each_receiver_that_is_off_takes_its_listener_and_its_ports_with_it() {
 }
 
 #[test]
-fn a_collector_outlasts_the_stop_of_tempo_unless_its_queue_stays_or_kubernetes_cannot_wait() {
-    let queue_on_claim = "otelCollector: {queue: {persistence: {enabled: true}}}";
+fn a_collector_goes_on_until_connections_lead_elsewhere_where_kubernetes_can_wait() {
     for (kube_version, values, sleep, grace) in [
-        ("1.34.4", "{}", Some(90), 120),
-        ("1.30.0", "{}", Some(90), 120),
+        ("1.34.4", "{}", Some(5), 35),
+        ("1.30.0", "{}", Some(5), 35),
         ("1.29.15", "{}", None, 30),
-        ("1.34.4", "tempo: {terminationGracePeriodSeconds: 100}", Some(160), 190),
-        ("1.34.4", "otelCollector: {preStopSleepSeconds: 7}", Some(7), 37),
-        ("1.34.4", "otelCollector: {preStopSleepSeconds: 0}", None, 30),
-        ("1.34.4", queue_on_claim, None, 30),
+        ("1.34.4", "otelCollector: {drainSeconds: 7}", Some(7), 37),
+        ("1.34.4", "otelCollector: {drainSeconds: 0}", None, 30),
     ] {
         let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(values).unwrap());
         let helm = helm().for_kubernetes(kube_version);
@@ -209,6 +206,98 @@ fn a_collector_outlasts_the_stop_of_tempo_unless_its_queue_stays_or_kubernetes_c
             (found, found_grace),
             (sleep, grace),
             "Kubernetes {kube_version}, {values}"
+        );
+    }
+}
+
+/// What Kubernetes refuses to change of a StatefulSet.
+fn immutable(manifests: &[Manifest]) -> Vec<(String, Value)> {
+    let sets = manifests.iter().filter(|m| m.kind == "StatefulSet");
+    let fields = ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"];
+    sets.flat_map(|set| {
+        fields.map(|field| {
+            (
+                format!("{} {field}", set.id()),
+                set.get(&["spec", field]).unwrap().clone(),
+            )
+        })
+    })
+    .collect()
+}
+
+#[test]
+fn no_number_of_replicas_and_no_size_changes_what_kubernetes_refuses_to_change() {
+    let before = immutable(&rendered("tempo-stack", "{}"));
+    assert_eq!(before.len(), 8);
+    for values in [
+        "{tempo: {replicas: 0, persistence: {size: 50Gi, storageClass: fast, accessMode: ReadWriteOncePod}}}",
+        "{otelCollector: {replicas: 4, queue: {persistence: {size: 20Gi, storageClass: '-'}}}}",
+        "{otelCollector: {replicas: null}, nameOverride: ''}",
+        "{otelCollector: {autoscaling: {enabled: true, maxReplicas: 6}}, tempo: {persistence: {annotations: {a: b}}}}",
+    ] {
+        assert_eq!(immutable(&rendered("tempo-stack", values)), before, "{values}");
+    }
+}
+
+#[test]
+fn every_replica_that_there_may_be_finds_a_claim_of_the_size_that_the_values_ask_for() {
+    for (values, count) in [
+        ("{}", 2),
+        ("{otelCollector: {replicas: 0}}", 0),
+        ("{otelCollector: {replicas: 4}}", 4),
+        ("{otelCollector: {replicas: null}}", 1),
+        (
+            "{otelCollector: {autoscaling: {enabled: true, minReplicas: 2, maxReplicas: 5}}}",
+            5,
+        ),
+    ] {
+        let manifests = rendered("tempo-stack", values);
+        let claims: Vec<String> = manifests
+            .iter()
+            .filter(|m| m.kind == "PersistentVolumeClaim")
+            .map(|m| m.name.clone())
+            .collect();
+        let mut wanted: Vec<String> = (0..count)
+            .map(|n| format!("queue-tempo-stack-otel-collector-{n}"))
+            .collect();
+        wanted.push("data-tempo-stack-tempo-0".into());
+        assert_eq!(claims, wanted, "{values}");
+    }
+}
+
+#[test]
+fn spans_that_wait_are_found_by_every_version_of_the_collector() {
+    for tag in ["0.89.0", "0.125.0", "0.143.1", "0.144.0", "0.155.0"] {
+        let manifests = rendered("tempo-stack", &format!("otelCollector: {{image: {{tag: {tag}}}}}"));
+        with_program(&manifests, ProgramKind::Collector, |collector| {
+            // The queue's file is named after the exporter.
+            let exporters = collector.get("exporters").and_then(Value::as_mapping).unwrap();
+            assert_eq!(exporters.keys().collect::<Vec<_>>(), ["otlp"], "{tag}");
+            assert_eq!(
+                collector.get_str("extensions.file_storage.directory"),
+                Some("/var/lib/otelcol"),
+                "{tag}"
+            );
+        });
+    }
+}
+
+#[test]
+fn an_autoscaler_owns_the_number_of_collectors_alone() {
+    for (values, replicas) in [
+        ("{}", Some(2)),
+        ("{otelCollector: {replicas: null}}", None),
+        ("{otelCollector: {autoscaling: {enabled: true}}}", None),
+    ] {
+        let manifests = rendered("tempo-stack", values);
+        let set = manifests
+            .iter()
+            .find(|m| m.id() == "StatefulSet/tempo-stack-otel-collector")
+            .unwrap();
+        assert_eq!(
+            set.get(&["spec", "replicas"]).and_then(Value::as_i64),
+            replicas,
+            "{values}"
         );
     }
 }

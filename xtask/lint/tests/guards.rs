@@ -115,6 +115,9 @@ guards! {
         => "tempo.persistence.size", "10 gigs", "for example 512Mi";
     a_second_monolith_is_refused: "tempoReplicas"
         "{tempo: {replicas: 2}}" => "tempo.replicas", "2", "Set it to 1";
+    a_claim_that_many_may_write_is_refused: "tempoAccessMode"
+        "{tempo: {persistence: {accessMode: ReadWriteMany}}}"
+        => "tempo.persistence.accessMode", "ReadWriteMany", "Set it to ReadWriteOnce";
     a_tempo_older_than_2_3_is_refused: "tempoVersion"
         "{tempo: {image: {tag: 2.2.4}}}" => "tempo.image.tag", "2.2.4", "2.3 to 3.0";
     a_tempo_newer_than_3_0_is_refused: "tempoVersion"
@@ -171,7 +174,7 @@ guards! {
         "{otelCollector: {config: {receivers: {otlp: {protocols: {grpc: {endpoint: '0.0.0.0:9999'}}}}}}}"
         => "otelCollector.config.receivers.otlp.protocols.grpc.endpoint", "9999", "otelCollector.service.ports.otlpGrpc";
     a_pipeline_with_an_unknown_member_is_refused: "collectorPipelines"
-        "{otelCollector: {config: {service: {pipelines: {traces: {exporters: [otlp_grpc, nobody]}}}}}}"
+        "{otelCollector: {config: {service: {pipelines: {traces: {exporters: [otlp, nobody]}}}}}}"
         => "otelCollector.config.service.pipelines.traces.exporters", "nobody", "Define";
     a_limiter_without_a_limit_is_refused: "collectorMemoryLimiter"
         "{otelCollector: {resources: {limits: {memory: null}}}}"
@@ -184,8 +187,14 @@ guards! {
     a_claim_for_a_queue_in_memory_is_refused: "collectorQueuePersistence"
         "{otelCollector: {queue: {type: memory, size: 64Mi, persistence: {enabled: true}}}}"
         => "otelCollector.queue.persistence.enabled", "memory", "Set the type to file";
+    an_autoscaler_without_room_is_refused: "collectorAutoscaling"
+        "{otelCollector: {autoscaling: {enabled: true, minReplicas: 4, maxReplicas: 3}}}"
+        => "otelCollector.autoscaling.minReplicas", "4", "maxReplicas (3)", "Lower it";
+    an_autoscaler_without_a_request_is_refused: "collectorAutoscaling"
+        "{otelCollector: {autoscaling: {enabled: true}, resources: {requests: {cpu: null}}}}"
+        => "otelCollector.resources.requests.cpu", "not set", "percentage of the request";
     a_queue_larger_than_the_memory_is_refused: "collectorQueueSize"
-        "{otelCollector: {queue: {type: memory, size: 400Mi}}}" => "otelCollector.queue.size", "400Mi", "Set it to less";
+        "{otelCollector: {queue: {type: memory, size: 400Mi, persistence: {enabled: false}}}}" => "otelCollector.queue.size", "400Mi", "Set it to less";
     a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
         => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";

@@ -145,20 +145,20 @@ fn checked(change: Change) -> (Vec<Finding>, Vec<Finding>) {
 #[test]
 fn a_field_that_kubernetes_would_drop_is_found() {
     let (schema, _) = checked(set(
-        "Deployment",
+        "StatefulSet",
         "tempo",
         "/spec/template/spec/containers/0/securityContext/readonlyRootFilesystem",
         "true",
     ));
     let finding = only(&schema, "api-schema");
     assert!(finding.message.contains("readonlyRootFilesystem"), "{finding:?}");
-    assert_eq!(finding.file, "charts/tempo-stack/templates/tempo-deployment.yaml");
+    assert_eq!(finding.file, "charts/tempo-stack/templates/tempo-statefulset.yaml");
 }
 
 #[test]
 fn a_field_of_the_wrong_type_is_found() {
     let path = "/spec/template/spec/terminationGracePeriodSeconds";
-    let (schema, score) = checked(set("Deployment", "tempo", path, "30s"));
+    let (schema, score) = checked(set("StatefulSet", "tempo", path, "30s"));
     assert!(
         only(&score, "kube-score/readable")
             .message
@@ -186,7 +186,7 @@ fn a_port_may_be_a_number_or_a_name_and_a_quantity_too() {
         ("/spec/template/spec/containers/0/readinessProbe/httpGet/port", "3200"),
         ("/spec/template/spec/containers/0/resources/limits/cpu", "2"),
     ] {
-        assert_eq!(checked(set("Deployment", "tempo", path, value)).0, []);
+        assert_eq!(checked(set("StatefulSet", "tempo", path, value)).0, []);
     }
 }
 
@@ -205,7 +205,7 @@ fn an_interval_that_prometheus_cannot_read_is_found() {
 #[test]
 fn what_kube_score_calls_critical_is_found() {
     let (schema, score) = checked(remove(
-        "Deployment",
+        "StatefulSet",
         "tempo",
         "/spec/template/spec/containers/0/securityContext",
     ));
@@ -222,7 +222,7 @@ fn what_kube_score_calls_critical_is_found() {
 #[test]
 fn a_field_that_only_later_versions_know_is_found_with_the_versions_that_would_drop_it() {
     let path = "/spec/template/spec/hostnameOverride";
-    let (schema, _) = checked(set("Deployment", "tempo", path, "tempo"));
+    let (schema, _) = checked(set("StatefulSet", "tempo", path, "tempo"));
     let message = &only(&schema, "api-schema").message;
     assert!(
         message.contains("hostnameOverride")

@@ -124,6 +124,7 @@ macro_rules! cases {
 }
 
 const D: &str = "Deployment";
+const S: &str = "StatefulSet";
 const T: &str = "tempo";
 const C: &str = "otel-collector";
 
@@ -132,49 +133,47 @@ cases! {
     an_object_that_kubernetes_cannot_read_is_found: Monitored
         [set("PersistentVolumeClaim", T, "/spec/accessModes", "ReadWriteOnce")] => "object-readable";
     a_configuration_that_is_not_mounted_where_it_is_read_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/args", "[-config.file=/etc/tempo/other.yaml]")] => "config-readable";
+        [set(S, T, "/spec/template/spec/containers/0/args", "[-config.file=/etc/tempo/other.yaml]")] => "config-readable";
 
     // pods
-    a_rolling_deployment_with_a_claim_is_found: Monitored
-        [set(D, T, "/spec/strategy/type", "RollingUpdate")] => "recreate-with-claim";
-    a_strategy_that_is_left_out_counts_as_rolling: Monitored [remove(D, T, "/spec/strategy")] => "recreate-with-claim";
-    two_replicas_on_one_claim_are_found: Monitored
-        [set(D, T, "/spec/replicas", "2")] => "one-writer" "monolith-replicas";
+    a_deployment_with_a_claim_is_found: NoPersistence
+        [set(D, T, "/spec/template/spec/volumes/-", "{name: more, persistentVolumeClaim: {claimName: more}}")]
+        => "one-writer" "references-exist";
     two_monoliths_are_found: NoPersistence [set(D, T, "/spec/replicas", "2")] => "monolith-replicas";
     a_selector_that_does_not_match_its_pods_is_found: Monitored
-        [set(D, T, "/spec/selector/matchLabels/app.kubernetes.io~1component", "other")] => "selector-matches-pods";
+        [set(S, T, "/spec/selector/matchLabels/app.kubernetes.io~1component", "other")] => "selector-matches-pods";
     an_image_without_tag_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/image", "registry:5000/grafana/tempo")] => "image-pinned";
+        [set(S, T, "/spec/template/spec/containers/0/image", "registry:5000/grafana/tempo")] => "image-pinned";
     the_tag_latest_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/image", "grafana/tempo:latest")] => "image-pinned";
+        [set(S, T, "/spec/template/spec/containers/0/image", "grafana/tempo:latest")] => "image-pinned";
     a_missing_request_is_found: Monitored
-        [remove(D, T, "/spec/template/spec/containers/0/resources/requests/cpu")] => "resources-set";
+        [remove(S, T, "/spec/template/spec/containers/0/resources/requests/cpu")] => "resources-set";
     a_gomemlimit_above_the_limit_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/env/0/value", "'4294967296'")] => "gomemlimit";
+        [set(S, T, "/spec/template/spec/containers/0/env/0/value", "'4294967296'")] => "gomemlimit";
     a_missing_gomemlimit_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/env", "[]")] => "gomemlimit";
-    a_mounted_token_is_found: Default [remove(D, C, "/spec/template/spec/automountServiceAccountToken")] => "token-off";
-    service_links_are_found: Default [set(D, C, "/spec/template/spec/enableServiceLinks", "true")] => "service-links-off";
+        [set(S, T, "/spec/template/spec/containers/0/env", "[]")] => "gomemlimit";
+    a_mounted_token_is_found: Default [remove(S, C, "/spec/template/spec/automountServiceAccountToken")] => "token-off";
+    service_links_are_found: Default [set(S, C, "/spec/template/spec/enableServiceLinks", "true")] => "service-links-off";
     an_unknown_service_account_is_found: Default
-        [set(D, C, "/spec/template/spec/serviceAccountName", "nobody")] => "service-account-exists";
+        [set(S, C, "/spec/template/spec/serviceAccountName", "nobody")] => "service-account-exists";
     a_variable_that_is_set_twice_is_found: Default
-        [set(D, C, "/spec/template/spec/containers/0/env/-", "{name: GOMEMLIMIT, value: '1'}")] => "unique-names";
+        [set(S, C, "/spec/template/spec/containers/0/env/-", "{name: GOMEMLIMIT, value: '1'}")] => "unique-names";
     a_path_that_is_mounted_twice_is_found: Default
-        [set(D, C, "/spec/template/spec/containers/0/volumeMounts/-", "{name: queue, mountPath: /var/lib/otelcol/}")]
+        [set(S, C, "/spec/template/spec/containers/0/volumeMounts/-", "{name: queue, mountPath: /var/lib/otelcol/}")]
         => "unique-names";
 
     // probes
     a_missing_startup_probe_is_found: Monitored
-        [remove(D, T, "/spec/template/spec/containers/0/startupProbe")] => "probes-set";
+        [remove(S, T, "/spec/template/spec/containers/0/startupProbe")] => "probes-set";
     liveness_on_ready_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/livenessProbe/httpGet/path", "/ready")] => "liveness-not-readiness";
+        [set(S, T, "/spec/template/spec/containers/0/livenessProbe/httpGet/path", "/ready")] => "liveness-not-readiness";
     liveness_that_asks_what_readiness_asks_is_found: Default
         [
-            remove(D, C, "/spec/template/spec/containers/0/livenessProbe/tcpSocket"),
-            set(D, C, "/spec/template/spec/containers/0/livenessProbe/httpGet", "{path: /, port: health}"),
+            remove(S, C, "/spec/template/spec/containers/0/livenessProbe/tcpSocket"),
+            set(S, C, "/spec/template/spec/containers/0/livenessProbe/httpGet", "{path: /, port: health}"),
         ] => "liveness-not-readiness";
     a_probe_of_an_undeclared_port_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/readinessProbe/httpGet/port", "nowhere")] => "probe-port";
+        [set(S, T, "/spec/template/spec/containers/0/readinessProbe/httpGet/port", "nowhere")] => "probe-port";
     a_health_check_on_localhost_is_found: Monitored
         [set("ConfigMap", C, "config:/extensions/health_check/endpoint", "localhost:13133")] => "health-check-bound";
     a_health_check_that_is_not_started_is_found: Monitored
@@ -184,38 +183,38 @@ cases! {
     a_path_outside_the_volumes_is_found: Monitored
         [set("ConfigMap", T, "config:/storage/trace/wal/path", "/data/wal")] => "writable-paths";
     a_read_only_volume_under_the_queue_is_found: Default
-        [set(D, C, "/spec/template/spec/containers/0/volumeMounts/1/readOnly", "true")] => "writable-paths";
+        [set(S, C, "/spec/template/spec/containers/0/volumeMounts/1/readOnly", "true")] => "writable-paths";
     the_paths_that_tempo_3_writes_unasked_are_known: Tempo3
         [
             remove("ConfigMap", T, "config:/backend_scheduler/local_work_path"),
-            set(D, T, "/spec/template/spec/containers/0/volumeMounts/1/mountPath", "/var/tempo/wal"),
+            set(S, T, "/spec/template/spec/containers/0/volumeMounts/1/mountPath", "/var/tempo/wal"),
         ] => "writable-paths";
     a_claim_without_a_group_is_found: Monitored
-        [remove(D, T, "/spec/template/spec/securityContext/fsGroup")] => "volume-ownership";
+        [remove(S, T, "/spec/template/spec/securityContext/fsGroup")] => "volume-ownership";
     a_claim_template_without_a_group_is_found: Persistent
-        [remove("StatefulSet", C, "/spec/template/spec/securityContext/fsGroupChangePolicy")] => "volume-ownership";
+        [remove(S, C, "/spec/template/spec/securityContext/fsGroupChangePolicy")] => "volume-ownership";
     a_claim_that_goes_with_the_release_is_found: Monitored
         [remove("PersistentVolumeClaim", T, "/metadata/annotations/helm.sh~1resource-policy")] => "claim-kept";
     claims_that_go_with_the_statefulset_are_found: Persistent
-        [set("StatefulSet", C, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted", "Delete")] => "claim-kept";
+        [set(S, C, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted", "Delete")] => "claim-kept";
     a_secret_that_nobody_makes_is_found: S3
-        [set(D, T, "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef/name", "nobodys")] => "references-exist";
+        [set(S, T, "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef/name", "nobodys")] => "references-exist";
     a_mount_without_a_volume_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/volumeMounts/-", "{name: gone, mountPath: /gone}")]
+        [set(S, T, "/spec/template/spec/containers/0/volumeMounts/-", "{name: gone, mountPath: /gone}")]
         => "references-exist";
 
     // secrets
     a_credential_in_a_config_map_is_found: S3
         [set("ConfigMap", T, "config:/storage/trace/s3/secret_key", "hunter2")] => "secret-literal";
     a_credential_in_a_variable_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/env/-", "{name: AWS_SECRET_ACCESS_KEY, value: hunter2}")]
+        [set(S, T, "/spec/template/spec/containers/0/env/-", "{name: AWS_SECRET_ACCESS_KEY, value: hunter2}")]
         => "secret-literal";
     expansion_of_variables_in_tempo_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/args/-", "-config.expand-env=true")] => "no-env-expansion";
+        [set(S, T, "/spec/template/spec/containers/0/args/-", "-config.expand-env=true")] => "no-env-expansion";
     a_variable_that_is_not_set_is_found: Monitored
-        [set("ConfigMap", C, "config:/exporters/otlp_grpc/headers", "{x: '${env:NOBODY}'}")] => "variables-exist";
+        [set("ConfigMap", C, "config:/exporters/otlp/headers", "{x: '${env:NOBODY}'}")] => "variables-exist";
     a_lone_dollar_sign_is_found: Monitored
-        [set("ConfigMap", C, "config:/exporters/otlp_grpc/headers", "{x: $HOME}")] => "variables-exist";
+        [set("ConfigMap", C, "config:/exporters/otlp/headers", "{x: $HOME}")] => "variables-exist";
 
     // Services
     a_service_without_pods_is_found: Persistent
@@ -226,7 +225,7 @@ cases! {
     a_port_without_a_name_is_found: Persistent
         [remove("Service", "otel-collector-headless", "/spec/ports/0/name")] => "service-ports-named";
     a_statefulset_with_somebody_elses_service_is_found: Persistent
-        [set("StatefulSet", C, "/spec/serviceName", "otel-collector")] => "stateful-service";
+        [set(S, C, "/spec/serviceName", "otel-collector")] => "stateful-service";
 
     // monitors
     a_monitor_that_picks_nothing_is_found: Monitored
@@ -248,7 +247,7 @@ cases! {
     a_limiter_above_the_limit_is_found: Monitored
         [set("ConfigMap", C, "config:/processors/memory_limiter/limit_mib", "512")] => "memory-limiter-limit";
     a_limiter_without_a_limit_is_found: Default
-        [remove(D, C, "/spec/template/spec/containers/0/resources/limits/memory")]
+        [remove(S, C, "/spec/template/spec/containers/0/resources/limits/memory")]
         => "memory-limiter-limit" "resources-set";
     a_batch_processor_before_a_queue_on_disk_is_found: Monitored
         [
@@ -256,7 +255,7 @@ cases! {
             set("ConfigMap", C, "config:/service/pipelines/traces/processors/-", "batch"),
         ] => "batch-before-queue";
     a_queue_on_disk_that_gives_up_is_found: Monitored
-        [remove("ConfigMap", C, "config:/exporters/otlp_grpc/retry_on_failure/max_elapsed_time")] => "queue-durable";
+        [remove("ConfigMap", C, "config:/exporters/otlp/retry_on_failure/max_elapsed_time")] => "queue-durable";
     a_queue_whose_store_is_not_started_is_found: Monitored
         [set("ConfigMap", C, "config:/service/extensions", "[health_check]")] => "queue-durable";
     a_retention_that_only_the_module_knows_is_found: Monitored
@@ -268,10 +267,10 @@ cases! {
 
     // ports
     a_container_port_that_nothing_listens_on_is_found: Monitored
-        [set(D, T, "/spec/template/spec/containers/0/ports/-", "{containerPort: 9411, name: zipkin, protocol: TCP}")]
+        [set(S, T, "/spec/template/spec/containers/0/ports/-", "{containerPort: 9411, name: zipkin, protocol: TCP}")]
         => "port-listened";
     a_udp_port_declared_as_tcp_is_found: Default
-        [set(D, C, "/spec/template/spec/containers/0/ports/2/protocol", "TCP")]
+        [set(S, C, "/spec/template/spec/containers/0/ports/2/protocol", "TCP")]
         => "port-listened" "listener-declared" "service-port-exists";
     a_receiver_that_no_service_leads_to_is_found: Monitored
         [set("ConfigMap", T, "config:/distributor/receivers/zipkin/endpoint", "0.0.0.0:9411")] => "listener-declared";
@@ -288,7 +287,7 @@ cases! {
     an_object_in_another_namespace_is_found: Monitored
         [set("PersistentVolumeClaim", T, "/metadata/namespace", "elsewhere").once()] => "in-namespace";
     an_address_with_a_port_that_the_service_lacks_is_found: Monitored
-        [set("ConfigMap", C, "config:/exporters/otlp_grpc/endpoint", "tempo.observability.svc.cluster.local:9999").once()]
+        [set("ConfigMap", C, "config:/exporters/otlp/endpoint", "tempo.observability.svc.cluster.local:9999").once()]
         => "hosts-exist";
     an_address_without_a_service_is_found: Umbrella
         [set("ConfigMap", "grafana-datasource", "config:/datasources/0/url", "http://tempo-query.observability.svc:3200").once()]
@@ -299,7 +298,7 @@ cases! {
     a_name_that_two_releases_share_is_found: Monitored
         [
             set("ServiceAccount", T, "/metadata/name", "tempo"),
-            set(D, T, "/spec/template/spec/serviceAccountName", "tempo"),
+            set(S, T, "/spec/template/spec/serviceAccountName", "tempo"),
         ] => "names-disjoint";
     a_label_that_is_too_long_is_found: Monitored
         [set("PersistentVolumeClaim", T, "/metadata/labels/long", "a23456789-123456789-123456789-123456789-123456789-123456789-1234")]
@@ -308,13 +307,13 @@ cases! {
         [
             set("ServiceAccount", T, "/metadata/name", "tempo-").again(),
             set("ServiceAccount", T, "/metadata/name", "tempo-").once(),
-            set(D, T, "/spec/template/spec/serviceAccountName", "tempo-"),
+            set(S, T, "/spec/template/spec/serviceAccountName", "tempo-"),
         ] => "names-fit" "names-disjoint";
     a_host_that_a_rename_leaves_behind_is_found: Monitored
-        [set("ConfigMap", C, "config:/exporters/otlp_grpc/endpoint", "tempo.observability.svc.cluster.local:4317").again()]
+        [set("ConfigMap", C, "config:/exporters/otlp/endpoint", "tempo.observability.svc.cluster.local:4317").again()]
         => "no-stale-host";
     a_short_host_that_a_rename_leaves_behind_is_found: Monitored
-        [set("ConfigMap", C, "config:/exporters/otlp_grpc/endpoint", "tempo:4317").again()] => "no-stale-host";
+        [set("ConfigMap", C, "config:/exporters/otlp/endpoint", "tempo:4317").again()] => "no-stale-host";
     a_namespace_that_a_rename_leaves_behind_is_found: Monitored
         [set("ServiceMonitor", T, "/spec/namespaceSelector/matchNames", "[observability]")] => "no-stale-host";
     a_datasource_that_a_rename_leaves_behind_is_found: Umbrella
@@ -324,19 +323,18 @@ cases! {
     a_selector_with_another_label_is_found: Monitored
         [set("Service", T, "/spec/selector/app.kubernetes.io~1part-of", "tempo-stack")] => "selector-stable";
     a_claim_template_with_a_version_is_found: Persistent
-        [set("StatefulSet", C, "/spec/volumeClaimTemplates/0/metadata/labels/app.kubernetes.io~1version", "x")]
+        [set(S, C, "/spec/volumeClaimTemplates/0/metadata/labels/app.kubernetes.io~1version", "x")]
         => "selector-stable";
     a_selector_that_the_next_version_changes_is_found: Monitored
-        [set(D, T, "/spec/selector/matchLabels/app.kubernetes.io~1name", "renamed").again()] => "immutable-stable";
+        [set(S, T, "/spec/selector/matchLabels/app.kubernetes.io~1name", "renamed").again()] => "immutable-stable";
     a_claim_template_that_the_next_version_changes_is_found: Persistent
-        [set("StatefulSet", C, "/spec/volumeClaimTemplates/0/metadata/labels/x", "y").again()] => "immutable-stable";
+        [set(S, C, "/spec/volumeClaimTemplates/0/metadata/labels/x", "y").again()] => "immutable-stable";
     an_object_that_the_next_version_renames_is_found: Monitored
-        [set("PersistentVolumeClaim", T, "/metadata/name", "renamed").once(),
-         set(D, T, "/spec/template/spec/volumes/1/persistentVolumeClaim/claimName", "renamed")] => "immutable-stable";
+        [set("PersistentVolumeClaim", T, "/metadata/name", "renamed").once()] => "immutable-stable";
     a_configuration_without_a_checksum_is_found: Monitored
-        [remove(D, T, "/spec/template/metadata/annotations/checksum~1config")] => "checksum-follows";
+        [remove(S, T, "/spec/template/metadata/annotations/checksum~1config")] => "checksum-follows";
     a_secret_without_a_checksum_is_found: S3
-        [remove(D, T, "/spec/template/metadata/annotations/checksum~1secret")] => "checksum-follows";
+        [remove(S, T, "/spec/template/metadata/annotations/checksum~1secret")] => "checksum-follows";
 }
 
 #[test]

@@ -277,6 +277,7 @@ fn execute(
         seed,
         artifacts: ctx.artifacts("e2e"),
         keep: args.keep,
+        full: !args.scenarios.is_empty() && !args.all,
         quiet: ctx.args.quiet,
         cancel: ctx.runner.cancel().clone(),
         workspace: ctx.workspace.clone(),

@@ -56,9 +56,10 @@ const PORTS: std::ops::Range<u16> = 20_000..30_000;
 const MONITORS: (&str, &str) = ("monitoring.coreos.com/v1", "ServiceMonitor");
 
 /// A proof sends little: so much of a node is enough for a stack, and a node of two cores holds several.
+/// One Collector is enough where a scenario does not ask for more.
 const SMALL_REQUESTS: &str = "
 tempo: {resources: {requests: {cpu: 50m, memory: 128Mi}}}
-otelCollector: {resources: {requests: {cpu: 50m, memory: 64Mi}}}
+otelCollector: {replicas: 1, resources: {requests: {cpu: 50m, memory: 64Mi}}}
 ";
 
 /// What no cluster proves here, and why.

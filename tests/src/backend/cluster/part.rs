@@ -131,6 +131,22 @@ impl Part {
         Ok(())
     }
 
+    /// Changes it, by a strategic merge patch.
+    pub async fn patch(&self, connection: &Connection, namespace: &str, patch: &serde_json::Value) -> Result<()> {
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+        let result = match self.kind {
+            Kind::Deployment => {
+                let api = connection.api::<Deployment>(namespace);
+                api.patch(&self.name, &params, &patch).await.map(drop)
+            }
+            Kind::StatefulSet => {
+                let api = connection.api::<StatefulSet>(namespace);
+                api.patch(&self.name, &params, &patch).await.map(drop)
+            }
+        };
+        result.with_context(|| format!("changing {}", self.name))
+    }
+
     /// How far it is. `events` tell why a StatefulSet's controller makes no pod.
     pub async fn progress(&self, connection: &Connection, namespace: &str, events: &[Event]) -> Result<Progress> {
         let what = || format!("looking at {}", self.name);

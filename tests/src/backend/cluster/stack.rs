@@ -444,6 +444,18 @@ impl ClusterStack {
         Ok(list.iter().map(|pod| pods::name(pod).to_owned()).collect())
     }
 
+    /// Changes the workload of a component, by a strategic merge patch.
+    pub async fn patch(&self, component: Component, patch: &serde_json::Value) -> Result<()> {
+        self.part(component)?
+            .patch(&self.connection, self.namespace.name(), patch)
+            .await
+    }
+
+    /// Connections to the component's pods lead to those that there are now.
+    pub fn forget(&self, component: Component) {
+        self.forwards.reset(component);
+    }
+
     /// Every TCP port of the release's Services, by the Service's name.
     pub fn tcp_ports(&self) -> Vec<(String, i32)> {
         let mut ports = Vec::new();

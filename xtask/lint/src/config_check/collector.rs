@@ -60,11 +60,12 @@ pub(super) fn queues_on_disk_with_a_sizer(config: &Value) -> Vec<String> {
 }
 
 /// Components that some versions lack. The old names of the OTLP exporters are deprecated aliases
-/// from 0.144 on (core #14403).
+/// from 0.144 on (core #14403); `otlp` is the one that the chart keeps, because the queue's file is named after it.
 const BLOCKS: Groups = &[
     ("<0.109", &["extensions.memory_ballast"]),
     ("<0.111", &["exporters.logging"]),
-    ("<0.144", &["exporters.{otlp,otlphttp}"]),
+    ("*", &["exporters.otlp"]),
+    ("<0.144", &["exporters.otlphttp"]),
     (">=0.144", &["exporters.{otlp_grpc,otlp_http}"]),
 ];
 
@@ -85,6 +86,8 @@ const KEYS: Groups = &[
             "receivers.otlp.protocols.http.auth.**",
             "receivers.jaeger.protocols.grpc.{endpoint,max_recv_msg_size_mib,max_concurrent_streams}",
             "receivers.jaeger.protocols.grpc.tls.**",
+            "receivers.jaeger.protocols.grpc.keepalive.server_parameters.**",
+            "receivers.jaeger.protocols.grpc.keepalive.enforcement_policy.**",
             "receivers.jaeger.protocols.thrift_http.{endpoint,max_request_body_size,include_metadata}",
             "receivers.jaeger.protocols.thrift_http.tls.**",
             "receivers.jaeger.protocols.thrift_binary.{endpoint,queue_size,max_packet_size,workers,socket_buffer_size}",

@@ -10,15 +10,9 @@ use super::{Check, Problem, Rule, Scene};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
-        name: "recreate-with-claim",
-        summary: "a Deployment with a ReadWriteOnce claim replaces its pod instead of rolling",
-        remedy: "set spec.strategy.type to Recreate, or use a StatefulSet with volumeClaimTemplates",
-        check: Check::Render(recreate_with_claim),
-    },
-    Rule {
         name: "one-writer",
-        summary: "a Deployment with a ReadWriteOnce claim has one replica",
-        remedy: "keep replicas at 0 or 1, or use a StatefulSet with volumeClaimTemplates",
+        summary: "a claim is mounted by a StatefulSet, which never has two pods of one name",
+        remedy: "make the workload a StatefulSet: a Deployment replaces a deleted or evicted pod while the old one still writes",
         check: Check::Render(one_writer),
     },
     Rule {
@@ -41,14 +35,14 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "resources-set",
-        summary: "every container has requests and limits for CPU and memory",
-        remedy: "set resources.requests and resources.limits with cpu and memory",
+        summary: "every container has requests for CPU and memory and a limit on memory",
+        remedy: "set resources.requests.cpu, resources.requests.memory and resources.limits.memory",
         check: Check::Render(resources_set),
     },
     Rule {
         name: "gomemlimit",
         summary: "GOMEMLIMIT is set, and lies between 70 % and 95 % of the memory limit",
-        remedy: "compute GOMEMLIMIT as 80 % of resources.limits.memory",
+        remedy: "compute GOMEMLIMIT from resources.limits.memory",
         check: Check::Render(gomemlimit),
     },
     Rule {
@@ -77,50 +71,21 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The ReadWriteOnce claims that a Deployment mounts. A claim that isn't rendered counts as one.
-fn single_node_claims(scene: &Scene, workload: &Workload) -> Vec<String> {
-    if workload.manifest.kind != "Deployment" {
-        return Vec::new();
-    }
-    let volumes = workload.spec().volumes.unwrap_or_default();
-    let names = volumes
-        .into_iter()
-        .filter_map(|volume| volume.persistent_volume_claim.map(|claim| claim.claim_name));
-    names
-        .filter(|name| {
-            let claim = scene.claims.iter().find(|claim| &claim.manifest.name == name);
-            let modes = claim.and_then(|c| c.object.spec.as_ref()?.access_modes.clone());
-            modes.is_none_or(|modes| modes.iter().any(|mode| mode.starts_with("ReadWriteOnce")))
-        })
-        .collect()
-}
-
-fn recreate_with_claim(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for workload in &scene.workloads {
-        let strategy = workload.strategy.as_deref().unwrap_or_default();
-        for claim in single_node_claims(scene, workload) {
-            if strategy != "Recreate" {
-                let message = format!(
-                    "claim {claim} can be written by one node only, but spec.strategy.type is {strategy}: the new pod \
-                     waits for a volume that the old one holds"
-                );
-                problems.push(Problem::new(workload.manifest, &["spec", "strategy", "type"], message));
-            }
-        }
-    }
-    problems
-}
-
 fn one_writer(scene: &Scene) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for workload in &scene.workloads {
-        let replicas = workload.replicas.unwrap_or(1);
-        for claim in single_node_claims(scene, workload) {
-            if replicas > 1 {
-                let message = format!("{replicas} replicas share claim {claim}, which one node only can write");
-                problems.push(Problem::new(workload.manifest, &["spec", "replicas"], message));
-            }
+    for workload in scene.workloads.iter().filter(|w| w.manifest.kind != "StatefulSet") {
+        for claim in workload
+            .spec()
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|v| v.persistent_volume_claim)
+        {
+            let message = format!(
+                "claim {} is mounted by a {}: the successor of a deleted pod may start while that one still writes",
+                claim.claim_name, workload.manifest.kind
+            );
+            problems.push(Problem::new(workload.manifest, &["kind"], message));
         }
     }
     problems
@@ -191,11 +156,13 @@ fn resources_set(scene: &Scene) -> Vec<Problem> {
     each_container(scene, &["resources"], |_, container| {
         let resources = container.spec.resources.clone().unwrap_or_default();
         let mut missing = Vec::new();
-        for (list, quantities) in [("requests", &resources.requests), ("limits", &resources.limits)] {
-            for resource in ["cpu", "memory"] {
-                if !quantities.as_ref().is_some_and(|q| q.contains_key(resource)) {
-                    missing.push(format!("resources.{list}.{resource}"));
-                }
+        for (list, quantities, resource) in [
+            ("requests", &resources.requests, "cpu"),
+            ("requests", &resources.requests, "memory"),
+            ("limits", &resources.limits, "memory"),
+        ] {
+            if !quantities.as_ref().is_some_and(|q| q.contains_key(resource)) {
+                missing.push(format!("resources.{list}.{resource}"));
             }
         }
         (!missing.is_empty()).then(|| format!("not set: {}", missing.join(", ")))

@@ -1,0 +1,62 @@
+{{/*
+Tempo's pod, which is the same in the StatefulSet and the Deployment.
+Only the volume differs: the StatefulSet brings it as a claim, unless the values name another one.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.tempo.podTemplate" -}}
+{{- $tempo := .Values.tempo -}}
+{{- $fullname := include "tempo-stack.tempo.fullname" . -}}
+{{- $shared := dict "ctx" . "component" "tempo" "values" $tempo "fullname" $fullname -}}
+{{- $checksums := dict "config" (include "tempo-stack.tempo.config" .) -}}
+{{- if include "tempo-stack.tempo.s3.ownSecretName" . -}}
+{{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" .) -}}
+{{- end -}}
+metadata:
+  {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
+spec:
+  {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
+  containers:
+    - name: tempo
+      image: {{ include "tempo-stack.image" (dict "ctx" . "image" $tempo.image) | quote }}
+      imagePullPolicy: {{ $tempo.image.pullPolicy }}
+      args:
+        - -config.file=/etc/tempo/tempo.yaml
+      env:
+        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" . | fromYaml)) | nindent 8 }}
+      ports:
+        {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ports" . | fromYaml) | nindent 8 }}
+      startupProbe:
+        httpGet:
+          path: /ready
+          port: http
+        {{- include "tempo-stack.probeTiming" $tempo.probes.startup | nindent 8 }}
+      readinessProbe:
+        httpGet:
+          path: /ready
+          port: http
+        {{- include "tempo-stack.probeTiming" $tempo.probes.readiness | nindent 8 }}
+      # Not /ready: it answers 503 while the write-ahead log is replayed, and a restart would begin anew.
+      livenessProbe:
+        httpGet:
+          path: /status/version
+          port: http
+        {{- include "tempo-stack.probeTiming" $tempo.probes.liveness | nindent 8 }}
+      resources:
+        {{- $emptyDir := ternary "" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) $tempo.persistence.enabled }}
+        {{- include "tempo-stack.resources" (dict "resources" $tempo.resources "emptyDirBytes" $emptyDir) | nindent 8 }}
+      securityContext:
+        {{- toYaml $tempo.securityContext | nindent 8 }}
+      volumeMounts:
+        {{- $mounts := list
+          (dict "name" "config" "mountPath" "/etc/tempo" "readOnly" true)
+          (dict "name" "data" "mountPath" (include "tempo-stack.tempo.dataPath" .)) }}
+        {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes) | nindent 8 }}
+  volumes:
+    {{- $volumes := list (dict "name" "config" "configMap" (dict "name" $fullname)) }}
+    {{- if not $tempo.persistence.enabled }}
+    {{- $volumes = append $volumes (dict "name" "data" "emptyDir" (dict "sizeLimit" $tempo.persistence.size)) }}
+    {{- else if $tempo.persistence.existingClaim }}
+    {{- $volumes = append $volumes (dict "name" "data" "persistentVolumeClaim" (dict "claimName" $tempo.persistence.existingClaim)) }}
+    {{- end }}
+    {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
+{{- end }}

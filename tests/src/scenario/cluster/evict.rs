@@ -1,0 +1,181 @@
+//! `evict`: pods of Tempo are deleted and evicted under load, and never do two of them write to the volume.
+//!
+//! The API can't tell: a pod counts as gone before its program is. A second container in Tempo's pod holds a
+//! lock on a file of the volume for as long as the pod's Tempo runs. A successor that starts before finds the
+//! lock taken, and says so in a log on that volume.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, EvictParams};
+use serde_json::json;
+
+use super::super::{Access, drained, judge_ledger};
+use super::{Lab, READY, cluster, stack_values};
+use crate::backend::cluster::ClusterStack;
+use crate::backend::{Component, Stack};
+use crate::client::load::{Batches, Load};
+use crate::client::readback::read_back;
+use crate::client::tempo::Search;
+use crate::env::Env;
+use crate::wait::{Look, wait_for};
+
+const RELEASE: &str = "tempo-stack";
+/// Pods that go: chosen by name, and beside other scenarios.
+const FULL: usize = 20;
+const SHORT: usize = 3;
+/// Spans per second.
+const RATE: u32 = 300;
+/// The grace period, the start of a pod, and a busy machine.
+const REPLACED: Duration = Duration::from_secs(150);
+/// Reading everything back.
+const READ: Duration = Duration::from_secs(180);
+const LOG: &str = "/var/tempo/.writers";
+/// A line of the log for each pod that began to write, and for each that found another one writing.
+const BEGAN: &str = "began";
+const OVERLAP: &str = "overlap";
+
+pub(in super::super) async fn run(env: &Env) -> Result<()> {
+    let lab = Lab::open(env, "evict").await?;
+    // The grace period is the chart's: after a query Tempo uses all of it.
+    let values = stack_values(env, "{}")?;
+    lab.run(lab.helm_with(&["install", RELEASE, "./tempo-stack"], &values)?)
+        .await?;
+    let stack = lab.ready(RELEASE).await?;
+    watch(env, &stack).await?;
+    let access = Access::new(stack.as_ref())?;
+    let batches = Batches {
+        rate: RATE,
+        ..Batches::new(env.seed)
+    };
+    let load = Load::start(access.sender.clone(), batches, env.cancel.clone());
+    let count = if env.full { FULL } else { SHORT };
+    let mut longest = Duration::ZERO;
+    for n in 0..count {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        access
+            .tempo
+            .search(&Search::new("{}"))
+            .await
+            .context("a query before the deletion")?;
+        let gap = replace(env, &stack, &access, n % 2 == 1).await?;
+        longest = longest.max(gap);
+        env.recorder.say(format!(
+            "pod {} of {count}: no answer for {:.1} s",
+            n + 1,
+            gap.as_secs_f64()
+        ));
+    }
+    let (mut ledger, _) = load.stop().await?;
+    let log = stack
+        .beside(Component::Tempo, &format!("cat /proc/1/root{LOG}"))
+        .await?
+        .stdout;
+    let lines = |word: &str| log.lines().filter(|line| line.starts_with(word)).count();
+    env.recorder.check(
+        format!("{count} pods deleted and evicted: each waited until its predecessor had stopped writing"),
+        lines(OVERLAP) == 0 && lines(BEGAN) > count,
+        format!(
+            "{} pods began, {} of them while another one wrote",
+            lines(BEGAN),
+            lines(OVERLAP)
+        ),
+    );
+    env.recorder.measured(
+        "longest time without an answer to a query",
+        (longest.as_secs_f64() * 10.0).round() / 10.0,
+        "s",
+        "from the deletion of a pod of Tempo to the first answer of the next",
+    );
+    drained(env, stack.as_ref()).await?;
+    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    judge_ledger(env, "evict", &ledger)?;
+    env.finish(stack).await
+}
+
+/// Adds the container with the lock to Tempo's pod. It sees Tempo's process, and stays until that has ended.
+async fn watch(env: &Env, stack: &ClusterStack) -> Result<()> {
+    let script = format!(
+        "exec 9>/var/tempo/.lock
+         flock -n 9 || {{ echo {OVERLAP} $HOSTNAME >> {LOG}; flock 9; }}
+         echo {BEGAN} $HOSTNAME >> {LOG}
+         trap 'ending=1' TERM
+         while [ -z \"$ending\" ] || pidof tempo > /dev/null; do sleep 0.2; done"
+    );
+    let helper = cluster(env)?.images().helper.to_string();
+    let volume = stack.render().manifests.iter().find_map(|manifest| {
+        let workload = charts::workload::workload(manifest).ok()??;
+        let tempo = workload.containers.iter().find(|c| c.spec.name == "tempo")?;
+        let mounts = tempo.spec.volume_mounts.clone()?;
+        mounts
+            .into_iter()
+            .find(|m| m.mount_path == "/var/tempo")
+            .map(|m| m.name)
+    });
+    let patch = json!({"spec": {"template": {"spec": {
+        "shareProcessNamespace": true,
+        "containers": [{
+            "name": "writer",
+            "image": helper,
+            "command": ["/bin/sh", "-c", script],
+            "volumeMounts": [{"name": volume.context("no volume at /var/tempo")?, "mountPath": "/var/tempo"}],
+            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }],
+    }}}});
+    let before = uid(stack).await?;
+    stack.patch(Component::Tempo, &patch).await?;
+    renewed(env, stack, &before).await
+}
+
+/// Takes Tempo's pod away and waits for the next. Returns how long nobody answered a query.
+async fn replace(env: &Env, stack: &ClusterStack, access: &Access, evict: bool) -> Result<Duration> {
+    let cluster = cluster(env)?;
+    let api: Api<Pod> = cluster.connection().api(stack.namespace());
+    let pod = stack.pod(Component::Tempo).await?;
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let before = pod.metadata.uid.unwrap_or_default();
+    let begun = Instant::now();
+    if evict {
+        api.evict(&name, &EvictParams::default())
+            .await
+            .with_context(|| format!("evicting pod {name}"))?;
+    } else {
+        api.delete(&name, &DeleteParams::default())
+            .await
+            .with_context(|| format!("deleting pod {name}"))?;
+    }
+    renewed(env, stack, &before).await?;
+    wait_for("an answer of the next Tempo", READY, &env.cancel, || async {
+        Ok(match access.tempo.search(&Search::new("{}")).await {
+            Ok(_) => Look::Found(()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    })
+    .await?;
+    Ok(begun.elapsed())
+}
+
+async fn uid(stack: &ClusterStack) -> Result<String> {
+    Ok(stack.pod(Component::Tempo).await?.metadata.uid.unwrap_or_default())
+}
+
+/// Waits until another pod than that one is Tempo's and all is ready.
+async fn renewed(env: &Env, stack: &ClusterStack, before: &str) -> Result<()> {
+    wait_for("another pod of Tempo", REPLACED, &env.cancel, || async {
+        Ok(match uid(stack).await {
+            Ok(uid) if uid != before => Look::Found(()),
+            Ok(_) => Look::NotYet("the pod is still there".into()),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        })
+    })
+    .await?;
+    stack.forget(Component::Tempo);
+    stack.wait_ready(READY).await
+}
