@@ -1,8 +1,7 @@
 //! `upgrade`: from the last charts to these, under load.
 //!
-//! With the queue on a claim nothing that was acknowledged may be missing. With the queue on an
-//! emptyDir the same holds where the Collector waits for Tempo before it stops, which needs Kubernetes 1.30;
-//! elsewhere the README promises only what Tempo already had: the loss is reported, not judged.
+//! With the queue on a claim nothing that was acknowledged may be missing. With the queue on an emptyDir the
+//! README promises only what Tempo already had: the loss is reported, not judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,11 +39,11 @@ struct Queue {
 const QUEUES: [Queue; 2] = [
     Queue {
         what: "queue on a claim",
-        values: "{tempo: {terminationGracePeriodSeconds: 5}, otelCollector: {queue: {persistence: {enabled: true}}}}",
+        values: "{tempo: {terminationGracePeriodSeconds: 5}}",
     },
     Queue {
         what: "emptyDir queue",
-        values: "{tempo: {terminationGracePeriodSeconds: 5}}",
+        values: "{tempo: {terminationGracePeriodSeconds: 5}, otelCollector: {queue: {persistence: {enabled: false}}}}",
     },
 ];
 
@@ -145,7 +144,7 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
         format!("{after:?}"),
     );
     drained(env, new.as_ref()).await?;
-    let keeps_all = keeps_all(stack.as_ref())?;
+    let keeps_all = stack.part(Component::OtelCollector)?.kind == PartKind::StatefulSet;
     // What may be lost is not waited for as long.
     let deadline = if keeps_all { READ } else { PAUSE * 5 };
     read_back(&access.tempo, &mut ledger, deadline, &env.cancel).await?;
@@ -161,13 +160,6 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
     }
     report(env, &what, &ledger);
     Ok(())
-}
-
-/// Whether the README promises that nothing is lost with the Collector's pod: its queue is on a claim, or
-/// it waits for Tempo before it stops.
-fn keeps_all(stack: &ClusterStack) -> Result<bool> {
-    let part = stack.part(Component::OtelCollector)?;
-    Ok(part.kind == PartKind::StatefulSet || part.container.lifecycle.is_some())
 }
 
 fn report(env: &Env, what: &str, ledger: &Ledger) {
