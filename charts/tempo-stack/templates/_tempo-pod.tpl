@@ -1,3 +1,48 @@
+{{/* "true" when the pod looks for a log that its Tempo would leave behind: with an emptyDir there is none. */}}
+{{- define "tempo-stack.tempo.checksLog" -}}
+{{- if and (include "tempo-stack.tempo.stateful" .) (dig "logCheck" "enabled" true .Values.tempo) -}}true{{- end -}}
+{{- end }}
+
+{{/* The container that looks, before Tempo starts. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.logCheck" -}}
+{{- $tempo := .Values.tempo -}}
+{{- $data := include "tempo-stack.tempo.dataPath" . -}}
+{{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
+{{- $image := merge (dict) (dig "logCheck" "image" dict $tempo) (dict "registry" "docker.io" "repository" "library/busybox" "tag" "1.37.0" "digest" "" "pullPolicy" "IfNotPresent") -}}
+- name: check-log
+  image: {{ include "tempo-stack.image" (dict "ctx" . "image" $image) | quote }}
+  imagePullPolicy: {{ $image.pullPolicy }}
+  command:
+    - /bin/sh
+    - -c
+  args:
+    - |
+      {{- .Files.Get "files/check-log.sh" | nindent 6 }}
+  env:
+    - name: ENGINE
+      value: {{ ternary "3.x" "2.x" (eq "true" $third) }}
+    - name: OTHER_LOG
+      value: {{ printf "%s/%s" $data (ternary "wal" "live-store/traces" (eq "true" $third)) }}
+    - name: FLUSH
+      value: {{ ternary (printf "POST %s/flush" (include "tempo-stack.tempo.queryUrl" .)) "it does so by itself within minutes" (eq "true" $third) }}
+    - name: ACCEPT
+      value: {{ dig "acceptWalLoss" false $tempo | quote }}
+  resources:
+    requests:
+      cpu: 10m
+      memory: 16Mi
+      ephemeral-storage: 8Mi
+    limits:
+      memory: 64Mi
+      ephemeral-storage: 64Mi
+  securityContext:
+    {{- toYaml $tempo.securityContext | nindent 4 }}
+  volumeMounts:
+    - name: data
+      mountPath: {{ $data }}
+      readOnly: true
+{{- end }}
+
 {{/*
 Tempo's pod, which is the same in the StatefulSet and the Deployment.
 Only the volume differs: the StatefulSet brings it as a claim, unless the values name another one.
@@ -15,6 +60,10 @@ metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
+  {{- if include "tempo-stack.tempo.checksLog" . }}
+  initContainers:
+    {{- include "tempo-stack.tempo.logCheck" . | nindent 4 }}
+  {{- end }}
   containers:
     - name: tempo
       image: {{ include "tempo-stack.image" (dict "ctx" . "image" $tempo.image) | quote }}

@@ -246,6 +246,11 @@ pub const ALL: &[Scenario] = &[
         )
     },
     in_cluster(
+        "stranded",
+        "a Tempo that would leave its predecessor's write-ahead log behind doesn't start, and the way back loses nothing",
+        |env| Box::pin(cluster::stranded::run(env)),
+    ),
+    in_cluster(
         "faults",
         "five ways in which a start fails, and for each the one line that says why",
         |env| Box::pin(cluster::faults::run(env)),
@@ -392,7 +397,7 @@ mod tests {
     fn core_and_cluster_are_all_that_a_cluster_runs() {
         let both = Choice::Sets(vec![Set::Core, Set::Cluster]);
         assert_eq!(names(&both, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 17);
+        assert_eq!(names(&Choice::All, "kind").len(), 18);
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }
 

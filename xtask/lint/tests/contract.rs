@@ -302,6 +302,65 @@ fn an_autoscaler_owns_the_number_of_collectors_alone() {
     }
 }
 
+/// Runs the container that looks at the volume before Tempo, on a folder in place of the volume.
+fn look_at_the_log(values: &str, files: &[&str]) -> (bool, String) {
+    let manifests = rendered("tempo-stack", values);
+    let workloads = manifests.iter().filter_map(|m| workload(m).unwrap());
+    let inits = workloads.flat_map(|w| w.spec().init_containers.unwrap_or_default());
+    let look = inits.into_iter().find(|c| c.name == "check-log").unwrap();
+    let data = tempfile::tempdir().unwrap();
+    for file in files {
+        let file = data.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "").unwrap();
+    }
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").args(look.args.unwrap());
+    for variable in look.env.unwrap() {
+        let value = variable
+            .value
+            .unwrap()
+            .replace("/var/tempo", data.path().to_str().unwrap());
+        shell.env(variable.name, value);
+    }
+    let output = shell.output().unwrap();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
+#[test]
+fn a_log_that_the_other_engine_wrote_keeps_tempo_from_starting() {
+    let (second, third) = ("{}", "tempo: {version: 3.0.3}");
+    let accepted = "tempo: {version: 3.0.3, acceptWalLoss: true}";
+    let head = "wal/52b8+single-tenant+vParquet4/meta.json";
+    let complete = "wal/blocks/single-tenant/52b8/meta.json";
+    let flushed = [complete, "wal/blocks/single-tenant/52b8/flushed"];
+    let live_store = "live-store/traces/52b8+single-tenant+vParquet4/meta.json";
+    for (values, files, starts) in [
+        (third, &[] as &[&str], true),
+        (third, &[head], false),
+        (third, &[complete], false),
+        (third, &flushed, true),
+        // What a flush leaves: a head without a trace in it.
+        (third, &["wal/52b8+single-tenant+vParquet4/0000000001"], true),
+        (third, &[live_store], true),
+        (accepted, &[head], true),
+        (second, &[head, complete], true),
+        (second, &[live_store], false),
+    ] {
+        let (started, said) = look_at_the_log(values, files);
+        assert_eq!(started, starts, "{values} {files:?}: {said}");
+        assert_eq!(started, !said.contains("never reads"), "{said}");
+    }
+    let (_, said) = look_at_the_log(third, &[head]);
+    assert!(
+        said.contains("http://tempo.observability.svc.cluster.local:3200/flush"),
+        "{said}"
+    );
+}
+
 #[test]
 fn two_renders_are_equal_to_the_byte() {
     let render = || {

@@ -123,20 +123,21 @@ impl Images {
         Ok(())
     }
 
-    /// The values of chart `tempo-stack` that name these images; an empty map where all are the chart's.
+    /// The values of chart `tempo-stack` that name these images.
     pub fn values(&self) -> Value {
         let mut values = Value::Mapping(Default::default());
-        for (key, image) in [("tempo", &self.tempo), ("otelCollector", &self.otel_collector)] {
-            let Some(image) = image else { continue };
-            set(&mut values, &[key, "image", "registry"], image.registry.as_str().into());
-            set(
-                &mut values,
-                &[key, "image", "repository"],
-                image.repository.as_str().into(),
-            );
+        let images = [
+            (&["tempo", "image"][..], self.tempo.as_ref()),
+            (&["otelCollector", "image"], self.otel_collector.as_ref()),
+            (&["tempo", "logCheck", "image"], Some(&self.helper)),
+        ];
+        for (path, image) in images.into_iter().filter_map(|(path, image)| Some((path, image?))) {
+            let mut set = |field: &str, text: &str| set(&mut values, &[path, &[field]].concat(), text.into());
+            set("registry", &image.registry);
+            set("repository", &image.repository);
             for (field, text) in [("tag", &image.tag), ("digest", &image.digest)] {
                 if let Some(text) = text {
-                    set(&mut values, &[key, "image", field], text.as_str().into());
+                    set(field, text);
                 }
             }
         }

@@ -117,7 +117,11 @@ pub fn judge(facts: &Facts) -> Cause {
 fn of_pod(facts: &Facts, pod: &Pod) -> Cause {
     let of_container = |status| of_container(facts, pod, status);
     unscheduled(facts, pod)
-        .or_else(|| pods::statuses(pod).find_map(of_container))
+        .or_else(|| {
+            pods::failing_init(pod)
+                .chain(pods::statuses(pod))
+                .find_map(of_container)
+        })
         .or_else(|| volume(facts, pod))
         .unwrap_or_else(|| Cause::new(Stage::Starting, format!("pod {} is starting", pods::name(pod)), false))
 }

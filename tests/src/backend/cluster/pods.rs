@@ -47,6 +47,21 @@ pub fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
         .flat_map(|status| status.container_statuses.iter().flatten())
 }
 
+/// The status of the containers that run before those, and ended badly or can't start.
+pub fn failing_init(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let all = pod
+        .status
+        .iter()
+        .flat_map(|status| status.init_container_statuses.iter().flatten());
+    all.filter(|status| {
+        let state = status.state.as_ref();
+        let failed = state
+            .and_then(|s| s.terminated.as_ref())
+            .is_some_and(|ended| ended.exit_code != 0);
+        failed || state.is_some_and(|s| s.waiting.is_some())
+    })
+}
+
 /// The status of one container.
 pub fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     statuses(pod).find(|status| status.name == container)

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kit::failure::Failure;
 use kit::step::Cancel;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use tokio::sync::Mutex;
 
 use super::connection::Connection;
@@ -125,6 +125,13 @@ impl ClusterStack {
         let pod = part.pod(&self.connection, self.namespace.name()).await?;
         let api: Api<Pod> = self.connection.api(self.namespace.name());
         inside::beside(&api, pods::name(&pod), &part.container.name, &self.helper, script).await
+    }
+
+    /// Runs a command in a container of a component's pod.
+    pub async fn exec(&self, component: Component, container: &str, command: &[&str]) -> Result<inside::Printed> {
+        let pod = self.pod(component).await?;
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        inside::exec(&api, pods::name(&pod), container, command).await
     }
 
     /// Why a workload isn't ready; none if it is.
@@ -449,6 +456,28 @@ impl ClusterStack {
         self.part(component)?
             .patch(&self.connection, self.namespace.name(), patch)
             .await
+    }
+
+    /// Applies the rendered objects of a kind, as `kubectl apply --server-side` does.
+    pub async fn apply(&self, manifests: &str, kind: &str) -> Result<()> {
+        let params = PatchParams::apply("kubectl").force();
+        for manifest in charts::manifest::parse_all(manifests)?
+            .iter()
+            .filter(|m| m.kind == kind)
+        {
+            let object = manifest.parse::<DynamicObject>()?;
+            let types = object
+                .types
+                .clone()
+                .with_context(|| format!("{} has no type", manifest.id()))?;
+            let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.connection.client(), self.namespace.name(), &resource);
+            api.patch(&manifest.name, &params, &Patch::Apply(&object))
+                .await
+                .with_context(|| format!("applying {}", manifest.id()))?;
+        }
+        Ok(())
     }
 
     /// Connections to the component's pods lead to those that there are now.

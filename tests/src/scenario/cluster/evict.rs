@@ -32,6 +32,8 @@ const RATE: u32 = 300;
 const REPLACED: Duration = Duration::from_secs(150);
 /// Reading everything back.
 const READ: Duration = Duration::from_secs(180);
+/// The container with the lock.
+const WRITER: &str = "writer";
 const LOG: &str = "/var/tempo/.writers";
 /// A line of the log for each pod that began to write, and for each that found another one writing.
 const BEGAN: &str = "began";
@@ -69,10 +71,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
         ));
     }
     let (mut ledger, _) = load.stop().await?;
-    let log = stack
-        .beside(Component::Tempo, &format!("cat /proc/1/root{LOG}"))
-        .await?
-        .stdout;
+    let log = stack.exec(Component::Tempo, WRITER, &["cat", LOG]).await?.stdout;
     let lines = |word: &str| log.lines().filter(|line| line.starts_with(word)).count();
     env.recorder.check(
         format!("{count} pods deleted and evicted: each waited until its predecessor had stopped writing"),
@@ -117,7 +116,7 @@ async fn watch(env: &Env, stack: &ClusterStack) -> Result<()> {
     let patch = json!({"spec": {"template": {"spec": {
         "shareProcessNamespace": true,
         "containers": [{
-            "name": "writer",
+            "name": WRITER,
             "image": helper,
             "command": ["/bin/sh", "-c", script],
             "volumeMounts": [{"name": volume.context("no volume at /var/tempo")?, "mountPath": "/var/tempo"}],

@@ -100,7 +100,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
 /// An installation that the API server refuses ends in helm's own words, and leaves a bundle too.
 async fn refused(env: &Env) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let above_the_limit = "{tempo-stack: {tempo: {resources: {requests: {cpu: '100'}}}}}";
+    let above_the_limit = "{tempo-stack: {tempo: {resources: {requests: {memory: 100Gi}}}}}";
     let spec = StackSpec {
         evidence: Some(folder.path().to_path_buf()),
         ..StackSpec::new(values(above_the_limit)?)
@@ -112,7 +112,7 @@ async fn refused(env: &Env) -> Result<()> {
         }
         Err(error) => format!("{error:#}"),
     };
-    let said = line.contains("cpu limit");
+    let said = line.contains("memory limit");
     env.recorder.check("an object that the API server refuses", said, line);
     complete(env, folder.path());
     Ok(())

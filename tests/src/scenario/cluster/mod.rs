@@ -8,6 +8,7 @@ pub(super) mod install;
 pub(super) mod lifecycle;
 pub(super) mod rollback;
 pub(super) mod security;
+pub(super) mod stranded;
 pub(super) mod upgrade;
 
 mod baseline;
