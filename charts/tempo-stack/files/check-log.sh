@@ -12,7 +12,7 @@ if [ "$ACCEPT" = true ]; then
   echo "$left blocks in $OTHER_LOG are left behind: tempo.acceptWalLoss is true"
   exit 0
 fi
-echo "$left blocks in $OTHER_LOG hold traces that Tempo $ENGINE never reads: starting it would lose them." \
+echo "Error: $left blocks in $OTHER_LOG hold traces that Tempo $ENGINE never reads: starting it would lose them." \
   "Go back to the version that wrote them, let it write them to the store ($FLUSH), and upgrade again;" \
   "or set tempo.acceptWalLoss: true." | tee /dev/termination-log
 exit 1
