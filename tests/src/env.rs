@@ -18,7 +18,6 @@ use serde_yaml::Value;
 
 use crate::backend::{Backend, Bucket, Component, ObjectStore, Stack, StackSpec};
 use crate::client::engine::Engine;
-use crate::client::send::http_client;
 use crate::diagnostics;
 use crate::report::Recorder;
 
@@ -267,9 +266,13 @@ impl Env {
                 let Ok(log) = stack.logs(component).await else { continue };
                 cause = cause.or_else(|| diagnostics::first_cause(&log).map(|c| format!("{component}: {c}")));
                 write(&dir.join(format!("{component}.log")), &log)?;
-                let metrics = metrics(stack.as_ref(), component)
-                    .await
-                    .unwrap_or_else(|error| format!("# {error:#}\n"));
+                let metrics = match stack.metrics(component).await {
+                    Ok(pods) => pods
+                        .into_iter()
+                        .map(|(pod, text)| format!("# pod {pod}\n{text}"))
+                        .collect(),
+                    Err(error) => format!("# {error:#}\n"),
+                };
                 write(&dir.join(format!("{component}.metrics")), &metrics)?;
             }
         }
@@ -282,20 +285,6 @@ impl Env {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn metrics(stack: &dyn Stack, component: Component) -> Result<String> {
-    let port = match component {
-        Component::Tempo => "http",
-        Component::OtelCollector => "metrics",
-    };
-    let url = format!("{}/metrics", stack.endpoints().url(component, port)?);
-    let response = http_client()?.get(&url).timeout(Duration::from_secs(5)).send().await;
-    response
-        .with_context(|| format!("asking {url}"))?
-        .text()
-        .await
-        .with_context(|| format!("reading {url}"))
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Free ports for stacks that run side by side on one machine.
+//! Free ports of 127.0.0.1, and names that one process of the machine has.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -22,7 +22,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// A port that is free for TCP and UDP on all addresses now.
+    /// A port of 127.0.0.1 that is free for TCP and UDP now.
     pub fn free(&self) -> Result<u16> {
         let mut taken = self
             .taken
@@ -43,18 +43,22 @@ impl Ports {
     }
 }
 
-/// Marks the port as handed out, for all processes of this machine; none if it is already. The mark is
-/// an abstract socket (unix(7)): no file is left behind, and it goes with the process however that ends.
 fn claim(port: u16) -> Option<UnixListener> {
-    let name = SocketAddr::from_abstract_name(format!("tempo-stack-port-{port}")).ok()?;
+    mark(&format!("port-{port}"))
+}
+
+/// Takes a name for as long as the mark lives, for all processes of this machine; none if it is taken. The
+/// mark is an abstract socket (unix(7)), known where addresses and ports are: in the network namespace. No
+/// file is left behind, and it goes with the process however that ends.
+pub fn mark(name: &str) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("tempo-stack-{name}")).ok()?;
     UnixListener::bind_addr(&name).ok()
 }
 
-/// Whether nothing listens on the port, TCP or UDP, on any address.
+/// Whether nothing listens on the port of 127.0.0.1, TCP or UDP.
 pub fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
-        && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-        && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    let address = (Ipv4Addr::LOCALHOST, port);
+    TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
 }
 
 #[cfg(test)]

@@ -96,16 +96,8 @@ impl Backend for FakeBackend {
         &[]
     }
 
-    fn shares_ports(&self) -> bool {
-        false
-    }
-
     fn runs(&self) -> &Path {
         Path::new("")
-    }
-
-    fn free_port(&self) -> Result<u16> {
-        bail!("a fake has no port")
     }
 
     async fn start(&self, _spec: &StackSpec) -> Result<Arc<dyn Stack>> {
@@ -162,6 +154,14 @@ impl Stack for FakeStack {
 
     async fn wait_ready(&self, _timeout: Duration) -> Result<()> {
         Ok(())
+    }
+
+    async fn pod_names(&self, _component: Component) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn metrics(&self, _component: Component) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
     }
 
     async fn restart_container(&self, component: Component) -> Result<Stop> {

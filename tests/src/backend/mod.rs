@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use charts::render::{Render, set};
 use serde_yaml::Value;
@@ -31,6 +31,14 @@ pub enum Component {
 impl Component {
     /// Both, in the order in which data flows backwards.
     pub const ALL: [Component; 2] = [Component::Tempo, Component::OtelCollector];
+
+    /// The name of the port at which its program shows its metrics.
+    pub fn metrics_port(self) -> &'static str {
+        match self {
+            Component::Tempo => "http",
+            Component::OtelCollector => "metrics",
+        }
+    }
 
     /// The value of the component label.
     pub fn label(self) -> &'static str {
@@ -71,11 +79,33 @@ pub struct StackSpec {
     pub values: Value,
     /// Objects that the user makes beside the release, as YAML: a Secret with credentials.
     pub objects: String,
-    /// Whether ports that `values` doesn't set are chosen free (a backend that shares the machine's
-    /// ports) or stay the chart's.
-    pub free_ports: bool,
+    /// Where its Services can be reached on this machine; a cluster has ways of its own.
+    pub published: Published,
     /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
     pub evidence: Option<PathBuf>,
+}
+
+/// Where the Services of a stack of processes can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// At addresses of the stack's own network, at the ports of the Services.
+    OwnAddresses,
+    /// On 127.0.0.1 as well, at the ports of the Services; of two Services with the same port the
+    /// Collector's is there.
+    Localhost,
+    /// On 127.0.0.1 as well, at ports that are free.
+    LocalhostFreePorts,
+}
+
+/// What goes wrong with a pod whose program is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing gets to it or away from it through a Service, and what was connected is not any more.
+    CutOff,
+    /// Its programs stand still (SIGSTOP).
+    Frozen,
+    /// All that goes to it and away from it through a Service is held back for so long.
+    Slow(Duration),
 }
 
 impl StackSpec {
@@ -86,7 +116,7 @@ impl StackSpec {
             namespace: "observability".into(),
             values,
             objects: String::new(),
-            free_ports: true,
+            published: Published::OwnAddresses,
             evidence: None,
         }
     }
@@ -148,14 +178,8 @@ pub trait Backend: Send + Sync {
     /// What this backend can't prove, each with the reason.
     fn unproven(&self) -> &[(&'static str, &'static str)];
 
-    /// Whether the programs of all stacks and this one share the ports of one machine.
-    fn shares_ports(&self) -> bool;
-
     /// Where this machine keeps the folders of runs.
     fn runs(&self) -> &Path;
-
-    /// A port that nothing listens on, for a scenario that chooses its ports itself.
-    fn free_port(&self) -> Result<u16>;
 
     /// Renders and starts a stack. It may not be ready yet: see [`Stack::wait_ready`].
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>>;
@@ -220,19 +244,41 @@ pub trait Stack: Send + Sync {
     /// ready and why, in the program's own words where it said any.
     async fn wait_ready(&self, timeout: Duration) -> Result<()>;
 
-    /// SIGTERM to the container, a kill after the grace period; it is started again, its volumes stay.
+    /// What of this stack in particular was not run, each with the reason.
+    fn unproven(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The names of a component's pods that run or start.
+    async fn pod_names(&self, component: Component) -> Result<Vec<String>>;
+
+    /// Lets something go wrong with a pod until [`Stack::recover`].
+    async fn disturb(&self, _pod: &str, fault: Fault) -> Result<()> {
+        bail!("this backend can't do this to a pod: {fault:?}")
+    }
+
+    /// Ends every fault of a pod.
+    async fn recover(&self, pod: &str) -> Result<()> {
+        bail!("this backend did nothing to pod {pod}")
+    }
+
+    /// The metrics that each pod of a component shows, by the pod's name.
+    async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>>;
+
+    /// SIGTERM to the container of each pod, a kill after the grace period; it is started again, its volumes
+    /// stay. The longest stop counts.
     async fn restart_container(&self, component: Component) -> Result<Stop>;
 
-    /// Stops the pod as a scale to zero does. Volumes of the pod (emptyDir) go, claims stay.
+    /// Stops the pods as a scale to zero does. Volumes of a pod (emptyDir) go, claims stay.
     async fn stop_pod(&self, component: Component) -> Result<Stop>;
 
-    /// Starts the pod again.
+    /// Starts the pods again.
     async fn start_pod(&self, component: Component) -> Result<()>;
 
-    /// Memory of the component's program now.
+    /// Memory of the component's program now; of several pods the one with the highest peak.
     async fn memory(&self, component: Component) -> Result<Memory>;
 
-    /// How often the component's container was started again by itself (not by a request of ours).
+    /// How often the component's containers were started again by itself (not by a request of ours).
     async fn crashes(&self, component: Component) -> Result<u32>;
 
     /// Everything that the component wrote to its log.

@@ -14,6 +14,7 @@ mod rollout;
 mod roundtrip;
 mod s3;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use serde_yaml::Value;
 
 use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
-use crate::client::send::{Sender, http_client};
+use crate::client::send::Sender;
 use crate::client::tempo::Client;
 use crate::env::Env;
 use crate::model::door::Doors;
@@ -326,21 +327,22 @@ pub fn select(choice: &Choice, backend: &str) -> Result<Vec<&'static Scenario>> 
     Ok(scenarios)
 }
 
-/// Bytes that wait in the Collector's sending queue.
+/// Bytes that wait in the sending queues of all Collectors.
 async fn queue_bytes(stack: &dyn Stack) -> Result<f64> {
-    let url = format!(
-        "{}/metrics",
-        stack.endpoints().url(Component::OtelCollector, "metrics")?
-    );
-    let response = http_client()?.get(&url).timeout(SEND_TIMEOUT).send().await;
-    let text = response
-        .with_context(|| format!("asking {url}"))?
-        .text()
-        .await
-        .with_context(|| format!("reading {url}"))?;
-    Scrape::parse(&text)?
-        .sum("otelcol_exporter_queue_size", &[])
-        .context("the Collector reports no queue size")
+    let pods = per_pod(stack, "otelcol_exporter_queue_size").await?;
+    Ok(pods.values().sum())
+}
+
+/// A metric of each Collector, by the name of its pod.
+async fn per_pod(stack: &dyn Stack, metric: &str) -> Result<BTreeMap<String, f64>> {
+    let pods = stack.metrics(Component::OtelCollector).await?;
+    anyhow::ensure!(!pods.is_empty(), "there is no Collector to ask for {metric}");
+    let value = |(pod, text): (String, String)| {
+        let sum = Scrape::parse(&text)?.sum(metric, &[]);
+        let sum = sum.with_context(|| format!("pod {pod} reports no {metric}"))?;
+        Ok((pod, sum))
+    };
+    pods.into_iter().map(value).collect()
 }
 
 /// Waits until nothing waits in the Collector's sending queue.

@@ -21,7 +21,7 @@ const LONGEST_RELEASE: usize = 53;
 const LONGEST_NAME: usize = 63;
 
 pub(super) async fn run(env: &Env) -> Result<()> {
-    let custom = custom_names(env)?;
+    let custom = custom_names()?;
     let long = "a".repeat(LONGEST_RELEASE - 2) + "-z";
     let cases = [
         (
@@ -52,16 +52,21 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 }
 
 /// Service names and every port that applications see, changed.
-fn custom_names(env: &Env) -> Result<Value> {
+fn custom_names() -> Result<Value> {
     let mut values =
         values("{tempo-stack: {tempo: {service: {name: traces-db}}, otelCollector: {service: {name: traces-in}}}}")?;
-    for path in [
-        ["tempo-stack", "tempo", "service", "ports", "http"],
-        ["tempo-stack", "tempo", "service", "ports", "otlpGrpc"],
-        ["tempo-stack", "otelCollector", "service", "ports", "otlpGrpc"],
-        ["tempo-stack", "otelCollector", "service", "ports", "otlpHttp"],
+    // A Service has an address of its own, and with it every port.
+    for (component, name, port) in [
+        ("tempo", "http", 23_200),
+        ("tempo", "otlpGrpc", 24_317),
+        ("otelCollector", "otlpGrpc", 25_317),
+        ("otelCollector", "otlpHttp", 25_318),
     ] {
-        set(&mut values, &path, env.backend.free_port()?.into());
+        set(
+            &mut values,
+            &["tempo-stack", component, "service", "ports", name],
+            port.into(),
+        );
     }
     Ok(values)
 }

@@ -68,6 +68,9 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     for (name, reason) in env.backend.unproven() {
         env.recorder.skip(*name, *reason);
     }
+    for (name, reason) in stack.unproven() {
+        env.recorder.skip(name, reason);
+    }
     env.finish(stack).await
 }
 

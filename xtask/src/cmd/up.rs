@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_yaml::Value;
 use stack_tests::backend::local::LocalBackend;
-use stack_tests::backend::{Backend, Component, Stack, StackSpec};
+use stack_tests::backend::{Backend, Component, Published, Stack, StackSpec};
 
 use crate::ctx::Ctx;
 use crate::local::claim::Claim;
@@ -28,16 +28,16 @@ const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
 /// Starts the stack on this machine and leaves it running.
 ///
-/// The Collector and Tempo listen on 127.0.0.1 at the chart's own ports, except Tempo's OTLP port,
-/// which one machine can't have twice. Traces go with `cargo xtask down`.
-/// Running it again shows what runs already.
+/// Services are reached on 127.0.0.1 at the chart's own ports. Tempo's OTLP port is the Collector's too, so
+/// it is reached at an address of its own, which is printed with the others.
+/// Traces go with `cargo xtask down`. Running it again shows what runs already.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask up\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 my-application\n  \
-                  cargo xtask down"
+    after_help = "Examples:\n  cargo xtask up\n  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 \
+                  OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf my-application\n  cargo xtask down"
 )]
 pub struct UpArgs {
-    /// Choose free ports instead of the chart's.
+    /// Choose free ports of 127.0.0.1 instead of the chart's.
     #[arg(long)]
     free_ports: bool,
     #[command(flatten)]
@@ -110,7 +110,11 @@ fn foreground(ctx: &Ctx, args: &UpArgs, values: Value, runs: &Path) -> Result<()
     claim.sign()?;
     let backend = backend(ctx, runs)?;
     let spec = StackSpec {
-        free_ports: args.free_ports,
+        published: if args.free_ports {
+            Published::LocalhostFreePorts
+        } else {
+            Published::Localhost
+        },
         ..StackSpec::new(values)
     };
     runtime()?.block_on(async {

@@ -64,8 +64,13 @@ impl Shown {
                 text.push_str(&format!("{component:<16} {port:<16} {address}\n"));
             }
         }
-        if let (Some(otlp), Some(query)) = (self.get("otel-collector", "otlp-grpc"), self.get("tempo", "http")) {
-            text.push_str(&format!("send traces to   OTEL_EXPORTER_OTLP_ENDPOINT=http://{otlp}\n"));
+        if let Some(otlp) = self.get("otel-collector", "otlp-http") {
+            // SDKs differ in the protocol that they choose by themselves: it has to be named with the port.
+            text.push_str(&format!(
+                "send traces with OTEL_EXPORTER_OTLP_ENDPOINT=http://{otlp}\n                 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
+            ));
+        }
+        if let Some(query) = self.get("tempo", "http") {
             text.push_str(&format!("find them with   curl http://{query}/api/search\n"));
         }
         ctx.print(self, text)

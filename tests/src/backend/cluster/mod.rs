@@ -28,7 +28,6 @@ use kube::Api;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
-use rand::RngExt;
 use serde_yaml::Value;
 
 pub use self::connection::{Connection, Target};
@@ -50,8 +49,6 @@ use kit::step::Cancel;
 
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
-/// Ports that a scenario may choose for a Service: each has an address of its own.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// The type that the Prometheus operator brings.
 const MONITORS: (&str, &str) = ("monitoring.coreos.com/v1", "ServiceMonitor");
 
@@ -347,16 +344,8 @@ impl Backend for ClusterBackend {
         &self.0.unproven
     }
 
-    fn shares_ports(&self) -> bool {
-        false
-    }
-
     fn runs(&self) -> &Path {
         &self.0.runs
-    }
-
-    fn free_port(&self) -> Result<u16> {
-        Ok(rand::rng().random_range(PORTS))
     }
 
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kit::failure::Failure;
 use kit::step::Cancel;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Request};
 use tokio::sync::Mutex;
 
 use super::connection::Connection;
@@ -293,6 +293,34 @@ impl Stack for ClusterStack {
             }
         }
         Ok(())
+    }
+
+    async fn pod_names(&self, component: Component) -> Result<Vec<String>> {
+        self.pods_of(component.label()).await
+    }
+
+    async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
+        let part = self.part(component)?;
+        let mut ports = part.container.ports.iter().flatten();
+        let port = ports
+            .find(|port| port.name.as_deref() == Some(component.metrics_port()))
+            .with_context(|| format!("{component} has no port for its metrics"))?
+            .container_port;
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        let mut all = BTreeMap::new();
+        for pod in self.pods_of(component.label()).await? {
+            // The API server asks the pod itself: a Service would choose one.
+            let request = Request::new(api.resource_url())
+                .get_subresource("proxy/metrics", &format!("{pod}:{port}"))
+                .with_context(|| format!("asking pod {pod} for its metrics"))?;
+            let client = api.clone().into_client();
+            let text = client
+                .request_text(request)
+                .await
+                .with_context(|| format!("asking pod {pod} for its metrics"))?;
+            all.insert(pod, text);
+        }
+        Ok(all)
     }
 
     async fn restart_container(&self, component: Component) -> Result<Stop> {

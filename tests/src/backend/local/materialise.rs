@@ -1,8 +1,10 @@
-//! Makes a container's view of the world true on this machine: mount paths become folders of the run,
-//! Service names become loopback addresses. Only materialised copies are changed, and every
-//! replacement is written down.
+//! Makes a container's view of the world true on this machine: mount paths become folders of the run, names
+//! of Services become addresses of the run's network, and what a pod calls its own (127.0.0.1, all
+//! interfaces) becomes the pod's address. Only materialised copies are changed, and every replacement is
+//! written down.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -11,14 +13,19 @@ use k8s_openapi::api::core::v1::Container;
 use regex::Regex;
 use serde_yaml::Value;
 
-use super::objects::{Objects, Pod, VolumeSource, bytes};
+use super::network::Network;
+use super::objects::{Objects, Pod, PodService, VolumeSource, bytes};
 
-/// The address that stands in for every pod's own.
-const POD_IP: &str = "127.0.0.1";
+/// The address of the machine, as a pod's field `status.hostIP`.
+const HOST_IP: &str = "127.0.0.1";
+/// How a pod names itself inside a longer text. `0.0.0.0/0` is a network.
+const OWN: [&str; 5] = ["127.0.0.1", "0.0.0.0", "localhost", "[::]", "[::1]"];
+/// The same as a whole text.
+const OWN_ALONE: [&str; 2] = ["::", "::1"];
 
-/// A host name with a port: `tempo:3200`, `tempo.observability.svc.cluster.local:4317`.
-static HOST_PORT: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*):([0-9]{1,5})").ok());
+/// A host name, with a port or without: `tempo:3200`, `tempo.observability.svc.cluster.local`.
+static HOST: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*)(?::([0-9]{1,5}))?").ok());
 /// A reference to a variable: `$(NAME)` (Kubernetes API, Container.args).
 static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)").ok());
 
@@ -95,6 +102,8 @@ pub struct Materialiser<'a> {
     pub folders: &'a Folders,
     /// The release's namespace.
     pub namespace: &'a str,
+    /// Which addresses there are.
+    pub network: &'a Network,
 }
 
 impl Materialiser<'_> {
@@ -104,7 +113,7 @@ impl Materialiser<'_> {
             let dir = self.folders.volume(pod, &volume.name)?;
             fs_err::create_dir_all(&dir)?;
         }
-        for container in &pod.containers {
+        for container in pod.init_containers.iter().chain(&pod.containers) {
             let mut world = self.world(pod, container)?;
             for mount in container.volume_mounts.iter().flatten() {
                 let Some(volume) = pod.volumes.iter().find(|v| v.name == mount.name) else {
@@ -155,22 +164,26 @@ impl Materialiser<'_> {
         })
     }
 
-    /// A URL with its Service name replaced.
+    /// A URL with its Service name replaced by where this machine reaches it.
     pub fn reach(&self, url: &str) -> Result<String> {
         World {
             objects: self.objects,
             namespace: self.namespace,
+            network: self.network,
+            pod: None,
             mounts: Vec::new(),
             replacements: Vec::new(),
         }
         .services(url)
     }
 
-    fn world<'a>(&'a self, pod: &Pod, container: &Container) -> Result<World<'a>> {
+    fn world<'a>(&'a self, pod: &'a Pod, container: &Container) -> Result<World<'a>> {
         let mounts = self.folders.mounts(pod, container)?;
         Ok(World {
             objects: self.objects,
             namespace: self.namespace,
+            network: self.network,
+            pod: Some(pod),
             mounts,
             replacements: Vec::new(),
         })
@@ -229,7 +242,9 @@ impl Materialiser<'_> {
         Ok(match path {
             "metadata.name" => pod.name.clone(),
             "metadata.namespace" => self.namespace.to_owned(),
-            "status.podIP" | "status.hostIP" => POD_IP.to_owned(),
+            "metadata.uid" => pod.name.clone(),
+            "status.podIP" => self.network.pod(&pod.name)?.to_string(),
+            "status.hostIP" => HOST_IP.to_owned(),
             "spec.nodeName" => "local".to_owned(),
             other => bail!("the local backend has no field {other}"),
         })
@@ -281,6 +296,9 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
 struct World<'a> {
     objects: &'a Objects,
     namespace: &'a str,
+    network: &'a Network,
+    /// Who looks; none for this machine.
+    pod: Option<&'a Pod>,
     mounts: Vec<(String, PathBuf)>,
     replacements: Vec<String>,
 }
@@ -298,6 +316,7 @@ impl World<'_> {
         match serde_yaml::from_str::<Value>(text) {
             Ok(mut value) if is_yaml => {
                 self.value(&mut value)?;
+                self.loopback(&mut value);
                 serde_yaml::to_string(&value).context("writing YAML")
             }
             _ => Ok(text.to_owned()),
@@ -307,57 +326,125 @@ impl World<'_> {
     fn value(&mut self, value: &mut Value) -> Result<()> {
         match value {
             Value::String(text) => *text = self.text(text)?,
-            Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.value(item))?,
+            Value::Sequence(items) => {
+                let mut replaced = Vec::with_capacity(items.len());
+                for mut item in std::mem::take(items) {
+                    match item.as_str().map(|text| self.peers(text)).transpose()?.flatten() {
+                        Some(peers) => replaced.extend(peers.into_iter().map(Value::from)),
+                        None => {
+                            self.value(&mut item)?;
+                            replaced.push(item);
+                        }
+                    }
+                }
+                *items = replaced;
+            }
             Value::Mapping(map) => map.iter_mut().try_for_each(|(_, item)| self.value(item))?,
             _ => {}
         }
         Ok(())
     }
 
-    /// One scalar: mount paths, then Service names.
+    /// A Tempo that is all of its modules in one process reaches itself over gRPC at 127.0.0.1, whatever its
+    /// configuration says (grafana/tempo, cmd/tempo/main.go, loadConfig). A pod has that address to itself,
+    /// the processes of one machine share it: there the port has to be the pod's own.
+    fn loopback(&mut self, document: &mut Value) {
+        let Some(port) = self.pod.and_then(|pod| pod.loopback_port) else {
+            return;
+        };
+        if document.get("target").is_some_and(|target| target != "all") {
+            return;
+        }
+        if let Some(Value::Mapping(server)) = document.get_mut("server") {
+            server.insert("grpc_listen_address".into(), HOST_IP.into());
+            server.insert("grpc_listen_port".into(), port.into());
+            self.note(format!("gRPC of Tempo's own modules = {HOST_IP}:{port}"));
+        }
+    }
+
+    /// One scalar: mount paths, the pod itself, then Service names.
     fn text(&mut self, text: &str) -> Result<String> {
         let text = self.paths(text);
+        let text = self.own_address(&text)?;
         self.services(&text)
+    }
+
+    fn own_address(&mut self, text: &str) -> Result<String> {
+        let Some(pod) = self.pod else {
+            return Ok(text.to_owned());
+        };
+        let address = self.network.pod(&pod.name)?.to_string();
+        if OWN_ALONE.contains(&text) {
+            self.note(format!("{text} = {address}"));
+            return Ok(address);
+        }
+        let mut result = text.to_owned();
+        for own in OWN {
+            // A whole host, and no network as `0.0.0.0/0` is one.
+            let ends = if own == "0.0.0.0" { ":, \"'" } else { "/:, \"'" };
+            if let Some(replaced) = replace_words(&result, own, &address, "=:, \"'/@", ends) {
+                self.note(format!("{own} = {address}"));
+                result = replaced;
+            }
+        }
+        Ok(result)
     }
 
     fn paths(&mut self, text: &str) -> String {
         let mut result = text.to_owned();
-        let mounts = self.mounts.clone();
-        for (mount, host) in &mounts {
-            let mut from = 0;
-            while let Some(at) = result[from..].find(mount.as_str()).map(|at| at + from) {
-                let end = at + mount.len();
-                // A whole path: `/etc/tempo` in `-config.file=/etc/tempo/x`, not in `/my/etc/tempo` or `/etc/tempo2`.
-                let starts = result[..at].chars().next_back().is_none_or(|c| "=:, \"'".contains(c));
-                let ends = result[end..].chars().next().is_none_or(|c| "/:, \"'".contains(c));
-                if starts && ends {
-                    let shown = host.display().to_string();
-                    result.replace_range(at..end, &shown);
-                    self.note(format!("{mount} = {shown}"));
-                    from = at + shown.len();
-                } else {
-                    from = end;
-                }
+        for (mount, host) in self.mounts.clone() {
+            let shown = host.display().to_string();
+            // A whole path: `/etc/tempo` in `-config.file=/etc/tempo/x`, not in `/my/etc/tempo` or `/etc/tempo2`.
+            if let Some(replaced) = replace_words(&result, &mount, &shown, "=:, \"'", "/:, \"'") {
+                self.note(format!("{mount} = {shown}"));
+                result = replaced;
             }
         }
         result
     }
 
+    /// `name:port` of a headless Service as the addresses of its pods; none if the text is anything else.
+    fn peers(&mut self, text: &str) -> Result<Option<Vec<String>>> {
+        let Some((host, port)) = text.split_once(':') else {
+            return Ok(None);
+        };
+        let Ok(port) = port.parse() else { return Ok(None) };
+        let Some(addresses) = self.resolve(host, Some(port))?.filter(|addresses| addresses.len() > 1) else {
+            return Ok(None);
+        };
+        let peers: Vec<String> = addresses.iter().map(|address| format!("{address}:{port}")).collect();
+        self.note(format!("{text} = {}", peers.join(", ")));
+        Ok(Some(peers))
+    }
+
     fn services(&mut self, text: &str) -> Result<String> {
-        let Some(pattern) = HOST_PORT.as_ref() else {
+        let Some(pattern) = HOST.as_ref() else {
             return Ok(text.to_owned());
         };
         let mut result = String::new();
         let mut last = 0;
         for found in pattern.captures_iter(text) {
-            let (Some(whole), host, port) = (found.get(0), &found[1], &found[2]) else {
+            let (Some(whole), host) = (found.get(0), &found[1]) else {
                 continue;
             };
-            let Some(port) = self.service_port(host, port)? else {
+            let port = found.get(2).map(|port| port.as_str());
+            // A word alone may mean anything.
+            if port.is_none() && !host.contains(".svc") {
                 continue;
+            }
+            let number = port.map(str::parse).transpose();
+            let Ok(number) = number else { continue };
+            let Some(addresses) = self.resolve(host, number)? else {
+                continue;
+            };
+            let [address] = addresses[..] else {
+                bail!(
+                    "{host} leads to {} pods, which the local backend can only write down where a list stands",
+                    addresses.len()
+                );
             };
             result.push_str(&text[last..whole.start()]);
-            let address = format!("{POD_IP}:{port}");
+            let address = number.map_or_else(|| address.to_string(), |port| format!("{address}:{port}"));
             self.note(format!("{} = {address}", whole.as_str()));
             result.push_str(&address);
             last = whole.end();
@@ -372,25 +459,70 @@ impl World<'_> {
         Ok(result)
     }
 
-    /// The container port behind `host:port`; none if `host` is no Service of ours.
-    fn service_port(&self, host: &str, port: &str) -> Result<Option<u16>> {
-        let mut parts = host.splitn(3, '.');
-        let (name, namespace, rest) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-        let Some(service) = self.objects.services.iter().find(|s| s.name == name) else {
+    /// The addresses behind a name, as the cluster's DNS gives them; none if it is no name of ours.
+    fn resolve(&self, host: &str, port: Option<u16>) -> Result<Option<Vec<Ipv4Addr>>> {
+        if let Some(found) = self.resolve_service(host, port)? {
+            return Ok(Some(found));
+        }
+        // `pod.service`, for each pod of a headless one.
+        let Some((pod, rest)) = host.split_once('.') else {
             return Ok(None);
         };
-        let own = service.namespace.as_deref().unwrap_or(self.namespace);
-        if namespace.is_some_and(|n| n != own) || rest.is_some_and(|r| r != "svc" && !r.starts_with("svc.")) {
+        let Some(service) = self.named(rest).filter(|service| service.headless) else {
             return Ok(None);
-        }
-        let number: u16 = port.parse().with_context(|| format!("{host}:{port} is not a port"))?;
-        let target = service
-            .ports
-            .iter()
-            .find(|p| p.port == number)
-            .with_context(|| format!("Service {name} has no port {number}, which {host}:{port} asks for"))?;
-        Ok(Some(target.target))
+        };
+        let found = self.objects.pods_behind(service).find(|behind| behind.name == pod);
+        found.map(|pod| Ok(vec![self.network.pod(&pod.name)?])).transpose()
     }
+
+    fn resolve_service(&self, host: &str, port: Option<u16>) -> Result<Option<Vec<Ipv4Addr>>> {
+        let Some(service) = self.named(host) else {
+            return Ok(None);
+        };
+        if service.headless {
+            let pods = self.objects.pods_behind(service).map(|pod| self.network.pod(&pod.name));
+            return pods.collect::<Result<_>>().map(Some);
+        }
+        if let Some(port) = port
+            && !service.ports.iter().any(|p| p.port == port)
+        {
+            bail!(
+                "Service {} has no port {port}, which {host}:{port} asks for",
+                service.name
+            );
+        }
+        let from = self.pod.map(|pod| pod.name.as_str());
+        Ok(Some(vec![self.network.service(from, &service.name)?]))
+    }
+
+    /// The Service that `name[.namespace[.svc…]]` means.
+    fn named(&self, host: &str) -> Option<&PodService> {
+        let mut parts = host.splitn(3, '.');
+        let (name, namespace, rest) = (parts.next()?, parts.next(), parts.next());
+        let service = self.objects.service(name)?;
+        let own = service.namespace.as_deref().unwrap_or(self.namespace);
+        let elsewhere =
+            namespace.is_some_and(|n| n != own) || rest.is_some_and(|r| r != "svc" && !r.starts_with("svc."));
+        (!elsewhere).then_some(service)
+    }
+}
+
+/// The text with a word replaced wherever it stands between these characters, or at an end; none if it
+/// doesn't.
+fn replace_words(text: &str, word: &str, with: &str, before: &str, after: &str) -> Option<String> {
+    let (mut result, mut from, mut found) = (text.to_owned(), 0, false);
+    while let Some(at) = result[from..].find(word).map(|at| at + from) {
+        let end = at + word.len();
+        let starts = result[..at].chars().next_back().is_none_or(|c| before.contains(c));
+        let ends = result[end..].chars().next().is_none_or(|c| after.contains(c));
+        from = end;
+        if starts && ends {
+            result.replace_range(at..end, with);
+            from = at + with.len();
+            found = true;
+        }
+    }
+    found.then_some(result)
 }
 
 #[cfg(test)]
@@ -405,7 +537,9 @@ metadata: {name: conf}
 data:
   tempo.yaml: |
     storage: {path: /var/tempo/blocks, other: /var/tempo2}
-    server: {port: 3200}
+    server: {http_listen_address: 0.0.0.0, http_listen_port: 3200, grpc_listen_port: 9095}
+    memberlist: {bind_addr: [127.0.0.1], join_members: ["gossip:7946", "t-1.gossip.observability.svc:7946"]}
+    trusted: [0.0.0.0/0, "::", "http://localhost:1/x", 10.127.0.0.1]
   notes.txt: /var/tempo stays
 ---
 apiVersion: v1
@@ -420,10 +554,21 @@ spec:
   selector: {app.kubernetes.io/component: tempo}
   ports: [{name: http, port: 3200, targetPort: http}]
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: gossip}
+spec:
+  clusterIP: None
+  selector: {app.kubernetes.io/component: tempo}
+  ports: [{name: http, port: 7946, targetPort: http}]
+---
 apiVersion: apps/v1
-kind: Deployment
+kind: StatefulSet
 metadata: {name: t}
 spec:
+  replicas: 2
+  serviceName: gossip
+  volumeClaimTemplates: [{metadata: {name: data}}]
   selector: {matchLabels: {app.kubernetes.io/component: tempo}}
   template:
     metadata: {labels: {app.kubernetes.io/component: tempo}}
@@ -441,12 +586,16 @@ spec:
         volumeMounts: [{name: config, mountPath: /etc/tempo}, {name: data, mountPath: /var/tempo}]
       volumes:
       - {name: config, configMap: {name: conf}}
-      - {name: data, persistentVolumeClaim: {claimName: data}}
 "#;
 
     fn world(render: &str, test: impl FnOnce(&Materialiser<'_>, &Pod)) {
         let temp = tempfile::tempdir().unwrap();
-        let objects = Objects::read(&parse_all(render).unwrap()).unwrap();
+        let mut objects = Objects::read(&parse_all(render).unwrap()).unwrap();
+        let network = Network::claim().unwrap();
+        for pod in &mut objects.pods {
+            network.add_pod(&pod.name).unwrap();
+            pod.loopback_port = Some(20_001);
+        }
         let folders = Folders {
             run: temp.path().to_path_buf(),
         };
@@ -455,6 +604,7 @@ spec:
                 objects: &objects,
                 folders: &folders,
                 namespace: "observability",
+                network: &network,
             },
             &objects.pods[0],
         );
@@ -469,12 +619,18 @@ spec:
                 invocation.args,
                 [
                     format!("-config.file={run}/pods/t-0/volumes/config/tempo.yaml"),
-                    "--peer=http://127.0.0.1:4000/x".to_owned()
+                    // Its own way to the Service, at the Service's port.
+                    format!(
+                        "--peer=http://{}:3200/x",
+                        made.network.service(Some("t-0"), "tempo").unwrap()
+                    )
                 ]
             );
-            assert_eq!(
-                (invocation.env["ID"].as_str(), invocation.env["IP"].as_str()),
-                ("abc", "127.0.0.1")
+            let own = made.network.pod("t-0").unwrap().to_string();
+            assert_eq!((invocation.env["ID"].as_str(), &invocation.env["IP"]), ("abc", &own));
+            assert_ne!(
+                made.network.service(None, "tempo").unwrap(),
+                made.network.service(Some("t-0"), "tempo").unwrap()
             );
             assert_eq!(invocation.env["MEM"], "1024");
             assert!(
@@ -494,9 +650,31 @@ spec:
             let dir = made.folders.volume(pod, "config").unwrap();
             let config: Value =
                 serde_yaml::from_str(&std::fs::read_to_string(dir.join("tempo.yaml")).unwrap()).unwrap();
-            let data = made.folders.run.join("claims/data/blocks").display().to_string();
+            let data = made.folders.run.join("claims/data-t-0/blocks").display().to_string();
             assert_eq!(config["storage"]["path"].as_str().unwrap(), data);
             assert_eq!(config["storage"]["other"], "/var/tempo2");
+            let [own, other] = ["t-0", "t-1"].map(|pod| made.network.pod(pod).unwrap().to_string());
+            assert_eq!(config["server"]["http_listen_address"], own.as_str());
+            assert_eq!(config["server"]["http_listen_port"], 3200);
+            assert_eq!(config["server"]["grpc_listen_address"], "127.0.0.1");
+            assert_eq!(config["server"]["grpc_listen_port"], 20_001);
+            assert_eq!(config["memberlist"]["bind_addr"][0], own.as_str());
+            let members: Vec<&str> = config["memberlist"]["join_members"]
+                .as_sequence()
+                .unwrap()
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            assert_eq!(
+                members,
+                [format!("{own}:7946"), format!("{other}:7946"), format!("{other}:7946")]
+            );
+            let trusted = &config["trusted"];
+            assert_eq!((&trusted[0], &trusted[1]), (&"0.0.0.0/0".into(), &own.as_str().into()));
+            assert_eq!(
+                (&trusted[2], &trusted[3]),
+                (&format!("http://{own}:1/x").into(), &"10.127.0.0.1".into())
+            );
             assert_eq!(
                 std::fs::read_to_string(dir.join("notes.txt")).unwrap(),
                 "/var/tempo stays"

@@ -1,14 +1,17 @@
 //! The stack as processes of this machine: no root, no containers.
 //!
 //! The real helm renders the umbrella, the rendered containers run as supervised processes, and
-//! readiness alone says whether a start worked: Tempo may exit with 0 when a module failed.
+//! readiness alone says whether a start worked: Tempo may exit with 0 when a module failed. Each stack is a
+//! small network: a loopback address for every pod, and relays for its Services.
 
 mod materialise;
+mod network;
 mod objects;
 mod process;
 mod s3;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,46 +26,33 @@ use k8s_openapi::api::core::v1::Container;
 use kit::failure::Failure;
 use kit::run_dir::RunDir;
 use kit::step::Cancel;
+use nix::sys::signal::Signal;
 use serde_yaml::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
 
 use self::materialise::{Folders, Materialiser};
-use self::objects::{Objects, Pod};
+use self::network::Network;
+use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
 use super::{
-    Backend, Bucket, Component, Endpoints, Memory, ObjectStore, Stack, StackSpec, Stop, peak_memory, stop_soon,
+    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, peak_memory,
+    stop_soon,
 };
+use crate::client::send::http_client;
 use crate::diagnostics;
-use crate::ports::{Ports, is_free};
+use crate::ports::Ports;
 
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
-/// Listeners behind a Service, which would meet another stack's on the same machine.
-const SERVICE_PORTS: [&[&str]; 9] = [
-    &["tempo", "service", "ports", "http"],
-    &["tempo", "service", "ports", "otlpGrpc"],
-    &["otelCollector", "service", "ports", "otlpGrpc"],
-    &["otelCollector", "service", "ports", "otlpHttp"],
-    &["otelCollector", "service", "ports", "jaegerGrpc"],
-    &["otelCollector", "service", "ports", "jaegerThriftHttp"],
-    &["otelCollector", "service", "ports", "jaegerThriftCompact"],
-    &["otelCollector", "service", "ports", "jaegerThriftBinary"],
-    &["otelCollector", "service", "ports", "metrics"],
-];
-/// Listeners that nobody outside the pod asks for.
-const INTERNAL_PORTS: [&[&str]; 3] = [
-    &["tempo", "internalPorts", "grpc"],
-    &["tempo", "internalPorts", "memberlist"],
-    &["otelCollector", "internalPorts", "healthCheck"],
-];
-/// Both programs listen for OTLP over gRPC on 4317 by default, which one machine has only once.
-const OTLP_GRPC_OF_TEMPO: &[&str] = &["tempo", "service", "ports", "otlpGrpc"];
 /// A stack that crashed this often won't come up by waiting.
 const HOPELESS_CRASHES: u32 = 2;
+/// How long a program may take to show its metrics.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the local backend can't prove, and why.
-const UNPROVEN: [(&str, &str); 5] = [
+const UNPROVEN: [(&str, &str); 6] = [
     (
         "security contexts",
         "processes run as this user: uid, capabilities, seccomp and the read-only root are not applied",
@@ -73,7 +63,11 @@ const UNPROVEN: [(&str, &str); 5] = [
     ),
     (
         "cluster DNS",
-        "Service names are replaced by loopback addresses before the programs start",
+        "names of Services are replaced by loopback addresses before the programs start",
+    ),
+    (
+        "kube-proxy",
+        "Services are relays of this program: TCP by connection, UDP by source; network policies are not applied",
     ),
     (
         "resource limits",
@@ -127,15 +121,21 @@ impl LocalBackend {
         })
     }
 
-    /// The program behind an image.
-    fn program(&self, image: &str) -> Result<&Installed> {
-        let repository = image.split('@').next().unwrap_or(image);
-        let last = repository.rsplit('/').next().unwrap_or(repository);
-        let name = last.split(':').next().unwrap_or(last);
+    /// The program of a container.
+    fn program(&self, container: &Container) -> Result<&Installed> {
+        let image = container.image.as_deref().unwrap_or_default();
+        let name = match container.command.iter().flatten().next() {
+            Some(command) => command.rsplit('/').next().unwrap_or(command),
+            None => {
+                let repository = image.split('@').next().unwrap_or(image);
+                let last = repository.rsplit('/').next().unwrap_or(repository);
+                last.split(':').next().unwrap_or(last)
+            }
+        };
         let tool = match name {
             "tempo" => "tempo",
             name if name.starts_with("opentelemetry-collector") || name.starts_with("otelcol") => "otelcol",
-            _ => bail!("the local backend has no program for image {image}"),
+            name => bail!("the local backend has no program {name} for image {image}"),
         };
         self.programs
             .get(tool)
@@ -143,31 +143,21 @@ impl LocalBackend {
     }
 
     /// What this machine needs set, under what the scenario sets.
-    fn values(&self, spec: &StackSpec) -> Result<Value> {
+    fn values(&self, spec: &StackSpec) -> Value {
         let mut stack = Value::Mapping(Default::default());
         for (component, tool) in [(Component::Tempo, "tempo"), (Component::OtelCollector, "otelcol")] {
-            let key = component.values_key();
-            set(&mut stack, &[key, "listenAddress"], "127.0.0.1".into());
             // What is run is named as what it is.
             set(
                 &mut stack,
-                &[key, "image", "tag"],
+                &[component.values_key(), "image", "tag"],
                 self.programs[tool].version.to_string().into(),
             );
         }
         stop_soon(&mut stack);
-        let chosen = if spec.free_ports {
-            SERVICE_PORTS.to_vec()
-        } else {
-            vec![OTLP_GRPC_OF_TEMPO]
-        };
-        for path in INTERNAL_PORTS.into_iter().chain(chosen) {
-            set(&mut stack, path, self.ports.free()?.into());
-        }
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
         merge(&mut values, spec.values.clone());
-        Ok(values)
+        values
     }
 
     fn render(&self, spec: &StackSpec) -> Result<Render> {
@@ -175,7 +165,7 @@ impl LocalBackend {
             release: spec.release.clone(),
             namespace: spec.namespace.clone(),
             values_files: Vec::new(),
-            values: Some(self.values(spec)?),
+            values: Some(self.values(spec)),
         };
         self.helm.template(&self.umbrella, &options)
     }
@@ -201,16 +191,8 @@ impl Backend for LocalBackend {
         &UNPROVEN
     }
 
-    fn shares_ports(&self) -> bool {
-        true
-    }
-
     fn runs(&self) -> &Path {
         &self.runs
-    }
-
-    fn free_port(&self) -> Result<u16> {
-        self.ports.free()
     }
 
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>> {
@@ -222,7 +204,7 @@ impl Backend for LocalBackend {
         let tool = tokio::task::spawn_blocking(move || toolbox.get("versitygw"))
             .await
             .context("finding versitygw")??;
-        let server = S3Server::start(&tool, bucket, &self.runs, self.ports.free()?, &self.cancel).await?;
+        let server = S3Server::start(&tool, bucket, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))
     }
 }
@@ -235,16 +217,34 @@ pub struct LocalStack {
     endpoints: Endpoints,
     namespace: String,
     folders: Folders,
+    network: Arc<Network>,
     // Before `run`: supervision ends before what is left of the processes is killed.
-    pods: Mutex<BTreeMap<Component, RunningPod>>,
+    pods: Mutex<BTreeMap<String, RunningPod>>,
     run: RunDir,
 }
 
+#[derive(Default)]
 struct RunningPod {
-    pod: Pod,
-    containers: Vec<Arc<Supervised>>,
-    /// Crashes of the pods of this component that are gone.
+    /// Containers with the processes that they are; those of init containers first.
+    containers: Vec<(Container, Arc<Supervised>)>,
+    /// How many of these are init containers.
+    init: usize,
+    /// Tells the network whether the pod is ready.
+    readiness: JoinSet<()>,
+    /// Crashes of the pods of this name that are gone.
     past_crashes: u32,
+}
+
+impl RunningPod {
+    /// The container that the component is named after.
+    fn main(&self) -> Option<&Arc<Supervised>> {
+        self.containers.get(self.init).map(|(_, process)| process)
+    }
+
+    fn crashes(&self) -> u32 {
+        let now = self.containers.iter().map(|(_, process)| process.status().crashes);
+        self.past_crashes + now.sum::<u32>()
+    }
 }
 
 impl LocalStack {
@@ -255,79 +255,177 @@ impl LocalStack {
             .context("rendering")??;
         let mut manifests = render.manifests.clone();
         manifests.extend(parse_all(&spec.objects).context("reading the objects beside the release")?);
-        let objects = Objects::read(&manifests)?;
-        if !spec.free_ports {
-            require_free(&endpoints(&objects))?;
+        let mut objects = Objects::read(&manifests)?;
+        let network = Arc::new(Network::claim()?);
+        for service in &objects.services {
+            network.service(None, &service.name)?;
         }
+        for pod in &mut objects.pods {
+            network.add_pod(&pod.name)?;
+            let modules = pod
+                .containers
+                .first()
+                .and_then(|c| c.args.as_ref())
+                .into_iter()
+                .flatten();
+            // What is only a part of Tempo reaches the others by their names.
+            let whole = modules
+                .filter_map(|arg| arg.strip_prefix("-target="))
+                .all(|target| target == "all");
+            if pod.component == Component::Tempo && whole {
+                pod.loopback_port = Some(backend.ports.free()?);
+            }
+        }
+        let endpoints = publish(&network, &objects, spec.published).await?;
+        network.open(&objects).await?;
         let run = RunDir::create(&backend.runs, backend.purpose)?;
         let folders = Folders {
             run: run.path().to_path_buf(),
         };
         std::fs::write(run.path().join("manifests.yaml"), &render.text).context("keeping the rendered manifests")?;
         let stack = LocalStack {
-            endpoints: endpoints(&objects),
+            endpoints,
             namespace: spec.namespace.clone(),
             pods: Mutex::default(),
             backend,
             render,
             objects,
             folders,
+            network,
             run,
         };
         for pod in &stack.objects.pods {
-            stack.start_pod(pod.component).await?;
+            stack.start_one(pod).await?;
         }
         Ok(stack)
     }
 
-    fn pod_of(&self, component: Component) -> Result<&Pod> {
-        self.objects
-            .pod(component)
-            .with_context(|| format!("this stack has no {component}"))
+    fn pods_of(&self, component: Component) -> Result<Vec<&Pod>> {
+        let pods: Vec<&Pod> = self.objects.pods_of(component).collect();
+        anyhow::ensure!(!pods.is_empty(), "this stack has no {component}");
+        Ok(pods)
     }
 
-    fn process(&self, pod: &Pod, container: &Container) -> Result<ProcessSpec> {
-        let made = Materialiser {
+    fn materialiser(&self) -> Materialiser<'_> {
+        Materialiser {
             objects: &self.objects,
             folders: &self.folders,
             namespace: &self.namespace,
-        };
-        let invocation = made.invocation(pod, container)?;
+            network: &self.network,
+        }
+    }
+
+    async fn start_one(&self, pod: &Pod) -> Result<()> {
+        self.materialiser().write_volumes(pod)?;
+        let mut specs = Vec::new();
+        for container in pod.init_containers.iter().filter(|c| self.backend.program(c).is_ok()) {
+            // One that stays beside the others is ready when its probes say so (Kubernetes API, Container).
+            let once = container.restart_policy.as_deref() != Some("Always");
+            specs.push((container.clone(), self.process(pod, container, once)?));
+        }
+        let init = specs.len();
+        for container in &pod.containers {
+            specs.push((container.clone(), self.process(pod, container, false)?));
+        }
+        self.network.open(&self.objects).await?;
+        let mut pods = self.pods.lock().await;
+        let running = pods.entry(pod.name.clone()).or_default();
+        if !running.containers.is_empty() {
+            bail!("pod {} is running already", pod.name);
+        }
+        running.init = init;
+        let mut before = None;
+        for (n, (container, spec)) in specs.into_iter().enumerate() {
+            let process = Arc::new(Supervised::start(ProcessSpec {
+                after: before.clone(),
+                ..spec
+            }));
+            if n < init {
+                before = Some(process.watch());
+            }
+            running.containers.push((container, process));
+        }
+        let statuses = running.containers.iter().map(|(_, process)| process.watch()).collect();
+        running.readiness = tell_readiness(&self.network, &pod.name, statuses);
+        Ok(())
+    }
+
+    /// Takes the processes of a pod that is to stop. Its name stays known, for what it did before.
+    async fn take_down(&self, pod: &Pod) -> Result<Vec<Arc<Supervised>>> {
+        let mut pods = self.pods.lock().await;
+        let running = pods
+            .get_mut(&pod.name)
+            .filter(|running| !running.containers.is_empty())
+            .with_context(|| format!("pod {} is not running", pod.name))?;
+        running.past_crashes = running.crashes();
+        running.readiness.abort_all();
+        // No new connection goes to a pod that ends; what is open goes on until it is done.
+        self.network.set_ready(&pod.name, false);
+        Ok(std::mem::take(&mut running.containers)
+            .into_iter()
+            .map(|(_, process)| process)
+            .collect())
+    }
+
+    fn process(&self, pod: &Pod, container: &Container, once: bool) -> Result<ProcessSpec> {
+        let invocation = self.materialiser().invocation(pod, container)?;
         let dir = self.run.path().join("logs");
         fs_err::create_dir_all(&dir)?;
-        let notes = dir.join(format!("{}.replacements", container.name));
+        let notes = dir.join(format!("{}.{}.replacements", pod.name, container.name));
         fs_err::write(&notes, invocation.replacements.join("\n"))?;
-        let image = container.image.as_deref().unwrap_or_default();
         Ok(ProcessSpec {
-            program: self.backend.program(image)?.path.clone(),
+            program: self.backend.program(container)?.path.clone(),
             args: invocation.args,
             env: invocation.env,
-            log: self.log(container),
+            log: self.log(&pod.name, container),
             run: self.run.path().to_path_buf(),
             grace: pod.grace,
-            probes: Probes::read(container)?,
+            probes: Probes::read(container, self.network.pod(&pod.name)?)?,
+            once,
+            after: None,
         })
     }
 
-    fn log(&self, container: &Container) -> PathBuf {
-        self.run.path().join("logs").join(format!("{}.log", container.name))
+    fn log(&self, pod: &str, container: &Container) -> PathBuf {
+        self.run
+            .path()
+            .join("logs")
+            .join(format!("{pod}.{}.log", container.name))
     }
 
-    /// The first container that isn't ready, with its status.
-    async fn unready(&self) -> Option<(Component, Container, Status)> {
+    /// The first container that isn't ready, with its pod and its status.
+    async fn unready(&self) -> Option<(String, Container, Status)> {
         let pods = self.pods.lock().await;
-        pods.iter().find_map(|(component, pod)| {
-            pod.pod
+        pods.iter().find_map(|(name, pod)| {
+            let mut all = pod
                 .containers
                 .iter()
-                .zip(&pod.containers)
-                .map(|(container, running)| (*component, container.clone(), running.status()))
-                .find(|(_, _, status)| !status.ready)
+                .map(|(container, process)| (container, process.status()));
+            all.find(|(_, status)| !status.ready)
+                .map(|(container, status)| (name.clone(), container.clone(), status))
         })
     }
 
-    fn not_ready(&self, container: &Container, status: &Status, after: Duration) -> anyhow::Error {
-        let log = std::fs::read_to_string(self.log(container)).unwrap_or_default();
+    /// The processes of a pod that run.
+    async fn processes(&self, pod: &str) -> Result<Vec<Arc<Supervised>>> {
+        let pods = self.pods.lock().await;
+        let running = pods.get(pod).with_context(|| format!("this stack has no pod {pod}"))?;
+        Ok(running
+            .containers
+            .iter()
+            .map(|(_, process)| Arc::clone(process))
+            .collect())
+    }
+
+    async fn signal(&self, pod: &str, signal: Signal) -> Result<()> {
+        for process in self.processes(pod).await? {
+            process.signal(signal)?;
+        }
+        Ok(())
+    }
+
+    fn not_ready(&self, pod: &str, container: &Container, status: &Status, after: Duration) -> anyhow::Error {
+        let log = std::fs::read_to_string(self.log(pod, container)).unwrap_or_default();
         let state = if status.crashes > 0 {
             format!("{} {} ({} times)", container.name, status.last_end, status.crashes)
         } else {
@@ -359,153 +457,192 @@ impl Stack for LocalStack {
     }
 
     fn reach(&self, url: &str) -> Result<String> {
-        Materialiser {
-            objects: &self.objects,
-            folders: &self.folders,
-            namespace: &self.namespace,
-        }
-        .reach(url)
+        self.materialiser().reach(url)
     }
 
     async fn wait_ready(&self, timeout: Duration) -> Result<()> {
         let begun = Instant::now();
-        while let Some((_, container, status)) = self.unready().await {
+        while let Some((pod, container, status)) = self.unready().await {
             self.backend.cancel.check()?;
             if status.crashes >= HOPELESS_CRASHES || begun.elapsed() > timeout {
-                return Err(self.not_ready(&container, &status, begun.elapsed()));
+                return Err(self.not_ready(&pod, &container, &status, begun.elapsed()));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
     }
 
+    fn unproven(&self) -> Vec<(String, String)> {
+        let containers = self.objects.pods.iter().flat_map(|pod| {
+            let init = pod.init_containers.iter().filter(|c| self.backend.program(c).is_err());
+            init.map(|container| {
+                (
+                    container.name.clone(),
+                    pod.component,
+                    container.image.clone().unwrap_or_default(),
+                )
+            })
+        });
+        let unique: BTreeSet<_> = containers.collect();
+        let told = unique.into_iter().map(|(name, component, image)| {
+            let reason = format!("it does not run: this machine has no program for {image}");
+            (format!("init container {name} of {component}"), reason)
+        });
+        told.collect()
+    }
+
+    async fn pod_names(&self, component: Component) -> Result<Vec<String>> {
+        Ok(self.pods_of(component)?.iter().map(|pod| pod.name.clone()).collect())
+    }
+
+    async fn disturb(&self, pod: &str, fault: Fault) -> Result<()> {
+        self.network.pod(pod)?;
+        match fault {
+            Fault::CutOff => self.network.cut_off(pod, true),
+            Fault::Slow(delay) => self.network.slow(pod, delay),
+            Fault::Frozen => self.signal(pod, Signal::SIGSTOP).await?,
+        }
+        Ok(())
+    }
+
+    async fn recover(&self, pod: &str) -> Result<()> {
+        self.network.cut_off(pod, false);
+        self.network.slow(pod, Duration::ZERO);
+        self.signal(pod, Signal::SIGCONT).await
+    }
+
+    async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
+        let mut all = BTreeMap::new();
+        for pod in self.pods_of(component)? {
+            let mut ports = pod.containers.iter().flat_map(|c| c.ports.iter().flatten());
+            let port = ports
+                .find(|port| port.name.as_deref() == Some(component.metrics_port()))
+                .with_context(|| format!("{component} has no port for its metrics"))?
+                .container_port;
+            let url = format!("http://{}:{port}/metrics", self.network.pod(&pod.name)?);
+            let response = http_client()?.get(&url).timeout(METRICS_TIMEOUT).send().await;
+            let text = response
+                .with_context(|| format!("asking {url}"))?
+                .text()
+                .await
+                .with_context(|| format!("reading {url}"))?;
+            all.insert(pod.name.clone(), text);
+        }
+        Ok(all)
+    }
+
     async fn restart_container(&self, component: Component) -> Result<Stop> {
-        // The lock is not held while it stops, or two programs couldn't stop at the same time.
-        let container = {
+        let mut processes = Vec::new();
+        {
+            // The lock is not held while they stop, or two components couldn't stop at the same time.
             let pods = self.pods.lock().await;
-            pods.get(&component).and_then(|pod| pod.containers.first()).cloned()
-        };
-        container
-            .with_context(|| format!("{component} is not running"))?
-            .restart()
-            .await
+            for pod in self.pods_of(component)? {
+                let process = pods.get(&pod.name).and_then(RunningPod::main);
+                processes.push(
+                    process
+                        .cloned()
+                        .with_context(|| format!("{component} is not running"))?,
+                );
+            }
+        }
+        longest(
+            processes
+                .into_iter()
+                .map(|process| async move { process.restart().await }),
+        )
+        .await
     }
 
     async fn stop_pod(&self, component: Component) -> Result<Stop> {
-        let mut pods = self.pods.lock().await;
-        let pod = pods
-            .get_mut(&component)
-            .with_context(|| format!("{component} is not running"))?;
-        let mut longest = Stop {
-            elapsed: Duration::ZERO,
-            killed: false,
-        };
-        for container in std::mem::take(&mut pod.containers) {
-            pod.past_crashes += container.status().crashes;
-            let stop = container.stop().await?;
-            longest = Stop {
-                elapsed: longest.elapsed.max(stop.elapsed),
-                killed: longest.killed || stop.killed,
-            };
+        let pods = self.pods_of(component)?;
+        let mut processes = Vec::new();
+        for pod in &pods {
+            processes.extend(self.take_down(pod).await?);
         }
-        let dir = self.folders.pod(&pod.pod);
-        fs_err::remove_dir_all(&dir)?;
-        Ok(longest)
+        let stop = longest(processes.into_iter().map(|process| async move { process.stop().await })).await?;
+        for pod in pods {
+            fs_err::remove_dir_all(self.folders.pod(pod))?;
+        }
+        Ok(stop)
     }
 
     async fn start_pod(&self, component: Component) -> Result<()> {
-        let wanted = self.pod_of(component)?.clone();
-        let made = Materialiser {
-            objects: &self.objects,
-            folders: &self.folders,
-            namespace: &self.namespace,
-        };
-        made.write_volumes(&wanted)?;
-        let specs = wanted
-            .containers
-            .iter()
-            .map(|c| self.process(&wanted, c))
-            .collect::<Result<Vec<_>>>()?;
-        let mut pods = self.pods.lock().await;
-        let past_crashes = match pods.get(&component) {
-            Some(pod) if !pod.containers.is_empty() => bail!("{component} is running already"),
-            Some(pod) => pod.past_crashes,
-            None => 0,
-        };
-        let containers = specs
-            .into_iter()
-            .map(|spec| Arc::new(Supervised::start(spec)))
-            .collect();
-        pods.insert(
-            component,
-            RunningPod {
-                pod: wanted,
-                containers,
-                past_crashes,
-            },
-        );
+        for pod in self.pods_of(component)? {
+            self.start_one(pod).await?;
+        }
         Ok(())
     }
 
     async fn memory(&self, component: Component) -> Result<Memory> {
-        let limit = self
-            .pod_of(component)?
-            .containers
-            .first()
-            .and_then(|c| c.resources.as_ref()?.limits.as_ref()?.get("memory"))
-            .with_context(|| format!("{component} has no memory limit"))?;
-        let pid = {
-            let pods = self.pods.lock().await;
-            pods.get(&component)
-                .and_then(|pod| pod.containers.first())
-                .and_then(|c| c.status().pid)
-        };
-        let pid = pid.with_context(|| format!("{component} is not running"))?;
-        let file = format!("/proc/{pid}/status");
-        let status = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
-        Ok(Memory {
-            peak: peak_memory(&status)?,
-            limit: objects::bytes(limit)?,
-        })
+        let mut highest: Option<Memory> = None;
+        for pod in self.pods_of(component)? {
+            let limit = pod
+                .containers
+                .first()
+                .and_then(|c| c.resources.as_ref()?.limits.as_ref()?.get("memory"))
+                .with_context(|| format!("{component} has no memory limit"))?;
+            let pid = {
+                let pods = self.pods.lock().await;
+                pods.get(&pod.name)
+                    .and_then(RunningPod::main)
+                    .and_then(|process| process.status().pid)
+            };
+            let pid = pid.with_context(|| format!("{component} is not running"))?;
+            let file = format!("/proc/{pid}/status");
+            let status = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+            let memory = Memory {
+                peak: peak_memory(&status)?,
+                limit: objects::bytes(limit)?,
+            };
+            if highest.is_none_or(|highest| highest.peak < memory.peak) {
+                highest = Some(memory);
+            }
+        }
+        highest.with_context(|| format!("{component} is not running"))
     }
 
     async fn crashes(&self, component: Component) -> Result<u32> {
-        let pods = self.pods.lock().await;
-        let pod = pods
-            .get(&component)
-            .with_context(|| format!("{component} was never started"))?;
-        Ok(pod.past_crashes + pod.containers.iter().map(|c| c.status().crashes).sum::<u32>())
+        let running = self.pods.lock().await;
+        let pods = self.pods_of(component)?;
+        Ok(pods
+            .iter()
+            .filter_map(|pod| running.get(&pod.name))
+            .map(RunningPod::crashes)
+            .sum())
     }
 
     async fn logs(&self, component: Component) -> Result<String> {
         let mut text = String::new();
-        for container in &self.pod_of(component)?.containers {
-            let log = self.log(container);
-            text.push_str(&fs_err::read_to_string(&log)?);
+        for pod in self.pods_of(component)? {
+            for container in pod.init_containers.iter().chain(&pod.containers) {
+                let log = self.log(&pod.name, container);
+                // What never ran has none.
+                text.push_str(&std::fs::read_to_string(&log).unwrap_or_default());
+            }
         }
         Ok(text)
     }
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
-        let pod = self.pod_of(component)?;
-        let container = pod
-            .containers
-            .first()
-            .with_context(|| format!("{component} has no container"))?;
-        let dir = self.folders.host_path(pod, container, folder)?;
-        let mut files = Vec::new();
-        // Files come and go while a program runs: what vanishes during the walk isn't there.
-        for entry in walkdir::WalkDir::new(&dir)
-            .into_iter()
-            .flatten()
-            .filter(|e| e.file_type().is_file())
-        {
-            if let Ok(relative) = entry.path().strip_prefix(&dir) {
-                files.push(relative.display().to_string());
+        let mut files = BTreeSet::new();
+        for pod in self.pods_of(component)? {
+            let container = pod
+                .containers
+                .first()
+                .with_context(|| format!("{component} has no container"))?;
+            let dir = self.folders.host_path(pod, container, folder)?;
+            // Files come and go while a program runs: what vanishes during the walk isn't there.
+            for entry in walkdir::WalkDir::new(&dir)
+                .into_iter()
+                .flatten()
+                .filter(|e| e.file_type().is_file())
+            {
+                if let Ok(relative) = entry.path().strip_prefix(&dir) {
+                    files.insert(relative.display().to_string());
+                }
             }
         }
-        files.sort();
-        Ok(Some(files))
+        Ok(Some(files.into_iter().collect()))
     }
 
     async fn configs(&self) -> Result<BTreeMap<String, String>> {
@@ -526,31 +663,90 @@ impl Stack for LocalStack {
     }
 }
 
-/// Every Service port as an address of this machine.
-fn endpoints(objects: &Objects) -> Endpoints {
-    let mut endpoints = Endpoints::default();
-    for service in &objects.services {
-        let Some(pod) = objects.pod_behind(service) else {
-            continue;
+/// Waits for all stops at the same time; the longest of them counts.
+async fn longest<F: Future<Output = Result<Stop>> + Send + 'static>(stops: impl Iterator<Item = F>) -> Result<Stop> {
+    let mut running: JoinSet<Result<Stop>> = stops.collect();
+    let mut longest = Stop {
+        elapsed: Duration::ZERO,
+        killed: false,
+    };
+    while let Some(stop) = running.join_next().await {
+        let stop = stop.context("a stop ended badly")??;
+        longest = Stop {
+            elapsed: longest.elapsed.max(stop.elapsed),
+            killed: longest.killed || stop.killed,
         };
-        for port in &service.ports {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.target));
-            endpoints.0.insert((pod.component, port.name.clone()), address);
-        }
     }
-    endpoints
+    Ok(longest)
 }
 
-/// Fails where something listens already on a port that was asked for by number.
-fn require_free(endpoints: &Endpoints) -> Result<()> {
-    for ((component, name), address) in &endpoints.0 {
-        if !is_free(address.port()) {
-            let port = address.port();
-            return Err(Failure::environment(
-                format!("port {port}, which {component} needs for {name}, is taken by another program"),
-                format!("see which with `ss -tulnp | grep :{port}` and stop it, or run `cargo xtask up --free-ports`"),
-            ));
+/// Tells the network whether all containers of a pod are ready, whenever that changes.
+fn tell_readiness(network: &Arc<Network>, pod: &str, statuses: Vec<watch::Receiver<Status>>) -> JoinSet<()> {
+    let (changed, mut changes) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    for mut status in statuses.clone() {
+        let changed = changed.clone();
+        tasks.spawn(async move {
+            while status.changed().await.is_ok() {
+                // A full channel is a change that is yet to be looked at.
+                let _ = changed.try_send(());
+            }
+        });
+    }
+    let (network, pod) = (Arc::clone(network), pod.to_owned());
+    tasks.spawn(async move {
+        loop {
+            let ready = statuses.iter().all(|status| status.borrow().ready);
+            network.set_ready(&pod, ready);
+            if changes.recv().await.is_none() {
+                return;
+            }
+        }
+    });
+    tasks
+}
+
+/// Where every port of every Service is reached from this machine.
+async fn publish(network: &Network, objects: &Objects, published: Published) -> Result<Endpoints> {
+    let mut endpoints = Endpoints::default();
+    let mut taken = BTreeSet::new();
+    let mut services: Vec<&PodService> = objects.services.iter().filter(|service| !service.headless).collect();
+    let component = |service| objects.pods_behind(service).next().map(|pod| pod.component);
+    // Applications send to the Collector, which has the ports first.
+    services.sort_by_key(|service| component(service) != Some(Component::OtelCollector));
+    for service in services {
+        let Some(component) = component(service) else { continue };
+        for port in &service.ports {
+            let own = SocketAddr::from((network.service(None, &service.name)?, port.port));
+            let localhost = match published {
+                Published::OwnAddresses => None,
+                Published::Localhost => taken.insert((port.port, port.protocol)).then_some(port.port),
+                Published::LocalhostFreePorts => Some(0),
+            };
+            let address = match localhost {
+                None => own,
+                Some(number) => {
+                    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
+                    let opened = network.publish(objects, service, port, listen).await;
+                    opened.map_err(|error| cannot_publish(component, port, &error))?
+                }
+            };
+            endpoints.0.insert((component, port.name.clone()), address);
         }
     }
-    Ok(())
+    Ok(endpoints)
+}
+
+/// Why a port that was asked for by number can't be had.
+fn cannot_publish(component: Component, PodPort { name, port, .. }: &PodPort, error: &io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return Failure::environment(
+            format!("port {port}, which {component} needs for {name}, is taken by another program"),
+            format!("see which with `ss -tulnp | grep :{port}` and stop it, or run `cargo xtask up --free-ports`"),
+        );
+    }
+    Failure::environment(
+        format!("port {port}, which {component} needs for {name}, can't be listened at: {error}"),
+        "choose another with `cargo xtask up --free-ports`",
+    )
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, KeyToPath, PodTemplateSpe
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::network::Protocol;
 use crate::backend::Component;
 
 /// The grace period of a pod that sets none (Kubernetes API, PodSpec).
@@ -19,7 +20,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 /// All that the local backend reads of a render.
 #[derive(Debug, Clone)]
 pub struct Objects {
-    /// The pods to run, one for each workload with a replica.
+    /// The pods to run: every replica of every workload.
     pub pods: Vec<Pod>,
     /// The Services.
     pub services: Vec<PodService>,
@@ -32,14 +33,18 @@ pub struct Objects {
 /// One pod.
 #[derive(Debug, Clone)]
 pub struct Pod {
-    /// The pod's name: the workload's with `-0`.
+    /// The pod's name: the workload's with the number of the replica.
     pub name: String,
     /// The component label.
     pub component: Component,
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
+    /// What runs before its containers, one after the other.
+    pub init_containers: Vec<Container>,
     /// Its containers.
     pub containers: Vec<Container>,
+    /// The port at which its program reaches itself on 127.0.0.1, which all pods of this machine share.
+    pub loopback_port: Option<u16>,
     /// Its volumes.
     pub volumes: Vec<PodVolume>,
     /// From SIGTERM to SIGKILL.
@@ -117,6 +122,8 @@ pub struct PodService {
     pub namespace: Option<String>,
     /// Which pods it leads to.
     pub selector: BTreeMap<String, String>,
+    /// Whether its name resolves to the pods themselves.
+    pub headless: bool,
     /// Its ports.
     pub ports: Vec<PodPort>,
 }
@@ -130,6 +137,8 @@ pub struct PodPort {
     pub port: u16,
     /// The container's port.
     pub target: u16,
+    /// The port's transport.
+    pub protocol: Protocol,
     /// The name by which the Service asks for the container's port, where it uses one.
     target_name: Option<String>,
 }
@@ -149,7 +158,7 @@ impl Objects {
                 "Deployment" => {
                     let spec = manifest.parse::<Deployment>()?.spec;
                     objects
-                        .add_pod(manifest, spec.replicas, spec.template, vec![])
+                        .add_pods(manifest, spec.replicas, spec.template, None)
                         .with_context(at)?;
                 }
                 "StatefulSet" => {
@@ -157,7 +166,7 @@ impl Objects {
                     let claims = spec.volume_claim_templates.unwrap_or_default();
                     let claims = claims.into_iter().filter_map(|c| c.metadata.name).collect();
                     objects
-                        .add_pod(manifest, spec.replicas, spec.template, claims)
+                        .add_pods(manifest, spec.replicas, spec.template, Some(claims))
                         .with_context(at)?;
                 }
                 "Service" => objects.services.push(PodService::read(manifest).with_context(at)?),
@@ -183,59 +192,71 @@ impl Objects {
         Ok(objects)
     }
 
-    fn add_pod(
+    /// Adds the replicas of a workload. `claims` are the names of a StatefulSet's claim templates.
+    fn add_pods(
         &mut self,
         manifest: &Manifest,
         replicas: Option<i32>,
         template: PodTemplateSpec,
-        claims: Vec<String>,
+        claims: Option<Vec<String>>,
     ) -> Result<()> {
-        if replicas == Some(0) {
-            return Ok(());
-        }
         let labels = template.metadata.unwrap_or_default().labels.unwrap_or_default();
         let component = labels
             .get("app.kubernetes.io/component")
             .and_then(|label| Component::from_label(label))
             .context("its pods have no known app.kubernetes.io/component label")?;
         let spec = template.spec.context("its pods have no spec")?;
-        if !spec.init_containers.unwrap_or_default().is_empty() {
-            bail!("its pods have init containers, which the local backend doesn't run");
-        }
-        let mut volumes: Vec<PodVolume> = spec
+        let volumes = spec
             .volumes
             .unwrap_or_default()
             .into_iter()
             .map(PodVolume::read)
-            .collect::<Result<_>>()?;
-        let name = format!("{}-0", manifest.name);
-        volumes.extend(claims.into_iter().map(|claim| PodVolume {
-            source: VolumeSource::Claim(format!("{claim}-{name}")),
-            name: claim,
-        }));
-        self.pods.push(Pod {
-            name,
-            component,
-            labels,
-            containers: spec.containers,
-            volumes,
-            grace: spec.termination_grace_period_seconds.map_or(DEFAULT_GRACE, |seconds| {
-                Duration::from_secs(seconds.max(0).unsigned_abs())
-            }),
+            .collect::<Result<Vec<_>>>()?;
+        let grace = spec.termination_grace_period_seconds.map_or(DEFAULT_GRACE, |seconds| {
+            Duration::from_secs(seconds.max(0).unsigned_abs())
         });
+        for ordinal in 0..replicas.unwrap_or(1) {
+            let name = format!("{}-{ordinal}", manifest.name);
+            let (mut labels, mut volumes) = (labels.clone(), volumes.clone());
+            if let Some(claims) = &claims {
+                labels.insert("statefulset.kubernetes.io/pod-name".into(), name.clone());
+                labels.insert("apps.kubernetes.io/pod-index".into(), ordinal.to_string());
+                // A claim template wins over a volume of its name (Kubernetes API, StatefulSetSpec).
+                volumes.retain(|volume| !claims.contains(&volume.name));
+                volumes.extend(claims.iter().map(|claim| PodVolume {
+                    source: VolumeSource::Claim(format!("{claim}-{name}")),
+                    name: claim.clone(),
+                }));
+            }
+            self.pods.push(Pod {
+                name,
+                component,
+                labels,
+                init_containers: spec.init_containers.clone().unwrap_or_default(),
+                containers: spec.containers.clone(),
+                loopback_port: None,
+                volumes,
+                grace,
+            });
+        }
         Ok(())
     }
 
-    /// The pod behind a Service.
-    pub fn pod_behind(&self, service: &PodService) -> Option<&Pod> {
-        self.pods.iter().find(|pod| {
+    /// The Service of that name.
+    pub fn service(&self, name: &str) -> Option<&PodService> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The pods behind a Service.
+    pub fn pods_behind<'a, 's>(&'a self, service: &'s PodService) -> impl Iterator<Item = &'a Pod> + use<'a, 's> {
+        self.pods.iter().filter(|pod| {
             !service.selector.is_empty() && service.selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v))
         })
     }
 
-    /// The pod of a component.
-    pub fn pod(&self, component: Component) -> Option<&Pod> {
-        self.pods.iter().find(|pod| pod.component == component)
+    /// The pods of a component.
+    pub fn pods_of(&self, component: Component) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().filter(move |pod| pod.component == component)
     }
 
     /// Follows each Service port to the container port that it leads to.
@@ -243,7 +264,8 @@ impl Objects {
         let mut services = std::mem::take(&mut self.services);
         for service in &mut services {
             let pod = self
-                .pod_behind(service)
+                .pods_behind(service)
+                .next()
                 .with_context(|| format!("Service/{} selects no pod of this release", service.name))?;
             for port in &mut service.ports {
                 let target =
@@ -305,6 +327,11 @@ impl PodService {
                     name: port.name.unwrap_or_default(),
                     port: u16::try_from(port.port).context("a port above 65535")?,
                     target: u16::try_from(target).context("a port above 65535")?,
+                    protocol: match port.protocol.as_deref() {
+                        None | Some("TCP") => Protocol::Tcp,
+                        Some("UDP") => Protocol::Udp,
+                        Some(other) => bail!("the local backend can't relay {other}"),
+                    },
                     target_name,
                 })
             })
@@ -312,6 +339,7 @@ impl PodService {
         Ok(PodService {
             name: manifest.name.clone(),
             namespace: service.metadata.namespace,
+            headless: spec.cluster_ip.as_deref() == Some("None"),
             selector: spec.selector.unwrap_or_default(),
             ports,
         })

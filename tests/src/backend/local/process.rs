@@ -2,6 +2,7 @@
 //! Kubernetes stops it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -26,6 +27,11 @@ use crate::backend::Stop;
 const EAGER_PERIOD: Duration = Duration::from_millis(50);
 /// The longest pause between restarts. Kubernetes goes up to five minutes; a test can't wait for that.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
+/// The stop of a process that doesn't run.
+const NOTHING_RAN: Stop = Stop {
+    elapsed: Duration::ZERO,
+    killed: false,
+};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -44,6 +50,10 @@ pub struct ProcessSpec {
     pub grace: Duration,
     /// Its probes.
     pub probes: Probes,
+    /// Whether it is done once it ended with 0, as an init container is.
+    pub once: bool,
+    /// What has to be ready, or done, before it starts.
+    pub after: Option<watch::Receiver<Status>>,
 }
 
 /// A container's probes; a missing one counts as passed, as in Kubernetes.
@@ -55,9 +65,9 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Reads the probes of a container.
-    pub fn read(container: &Container) -> Result<Probes> {
-        let read = |probe: &Option<KubernetesProbe>| probe.as_ref().map(|p| Probe::read(p, container)).transpose();
+    /// Reads the probes of a container in the pod of that address.
+    pub fn read(container: &Container, pod: Ipv4Addr) -> Result<Probes> {
+        let read = |probe: &Option<KubernetesProbe>| probe.as_ref().map(|p| Probe::read(p, container, pod)).transpose();
         Ok(Probes {
             startup: read(&container.startup_probe)?,
             readiness: read(&container.readiness_probe)?,
@@ -79,19 +89,16 @@ struct Probe {
 #[derive(Debug, Clone)]
 enum Target {
     Http(String),
-    Tcp(u16),
+    Tcp(Ipv4Addr, u16),
 }
 
 impl Probe {
-    fn read(probe: &KubernetesProbe, container: &Container) -> Result<Probe> {
+    fn read(probe: &KubernetesProbe, container: &Container, pod: Ipv4Addr) -> Result<Probe> {
         let target = if let Some(http) = &probe.http_get {
             let port = port_number(&http.port, container)?;
-            Target::Http(format!(
-                "http://127.0.0.1:{port}{}",
-                http.path.as_deref().unwrap_or("/")
-            ))
+            Target::Http(format!("http://{pod}:{port}{}", http.path.as_deref().unwrap_or("/")))
         } else if let Some(tcp) = &probe.tcp_socket {
-            Target::Tcp(port_number(&tcp.port, container)?)
+            Target::Tcp(pod, port_number(&tcp.port, container)?)
         } else {
             anyhow::bail!(
                 "container {} has a probe that the local backend doesn't know",
@@ -127,7 +134,7 @@ impl Probe {
                 let body = response.text().await.unwrap_or_default();
                 Err(format!("{url}: {status} {}", body.trim()))
             }
-            Target::Tcp(port) => match timeout(self.timeout, TcpStream::connect(("127.0.0.1", *port))).await {
+            Target::Tcp(pod, port) => match timeout(self.timeout, TcpStream::connect((*pod, *port))).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(format!("port {port}: {error}")),
                 Err(_) => Err(format!("port {port}: no answer in {} s", self.timeout.as_secs())),
@@ -219,6 +226,18 @@ impl Supervised {
         self.status.borrow().clone()
     }
 
+    /// What is known of it from now on.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Sends a signal to the process, if it runs.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let Some(pid) = self.status().pid else { return Ok(()) };
+        let pid = i32::try_from(pid).context("a pid")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("sending {signal} to process {pid}"))
+    }
+
     /// Stops it as a container restart does and starts it again.
     pub async fn restart(&self) -> Result<Stop> {
         self.order(Order::Restart).await
@@ -250,18 +269,23 @@ struct Supervisor {
 /// What ended the watch over a process.
 enum Watched {
     Exited(String),
+    Done,
     Ordered(Order),
 }
 
 /// What comes after a process.
 enum End {
     Exited(String),
+    Done,
     Again,
     Dropped,
 }
 
 impl Supervisor {
     async fn run(mut self) {
+        if !self.its_turn().await {
+            return;
+        }
         loop {
             let end = match self.spawn().await {
                 Ok(mut child) => self.watch(&mut child).await,
@@ -276,7 +300,37 @@ impl Supervisor {
                     }
                 }
                 End::Again => {}
+                End::Done => {
+                    self.status.send_modify(|status| {
+                        status.pid = None;
+                        status.ready = true;
+                    });
+                    // Nothing is left to supervise but the order to stop.
+                    let Some(Order::Restart(reply) | Order::Stop(reply)) = self.inbox.recv().await else {
+                        return;
+                    };
+                    let _ = reply.send(NOTHING_RAN);
+                    return;
+                }
                 End::Dropped => return,
+            }
+        }
+    }
+
+    /// Waits for what has to come first; false if the container is not wanted any more.
+    async fn its_turn(&mut self) -> bool {
+        let Some(mut before) = self.spec.after.take() else {
+            return true;
+        };
+        self.status
+            .send_modify(|status| status.why = "waits for an init container".into());
+        tokio::select! {
+            ready = before.wait_for(|status| status.ready) => ready.is_ok(),
+            order = self.inbox.recv() => {
+                if let Some(Order::Restart(reply) | Order::Stop(reply)) = order {
+                    let _ = reply.send(NOTHING_RAN);
+                }
+                false
             }
         }
     }
@@ -294,15 +348,11 @@ impl Supervisor {
 
     /// Waits before the next start; false if the container is not wanted any more.
     async fn pause(&mut self, pause: Duration) -> bool {
-        let stopped = Stop {
-            elapsed: Duration::ZERO,
-            killed: false,
-        };
         tokio::select! {
             () = sleep(pause) => true,
             order = self.inbox.recv() => match order {
-                Some(Order::Restart(reply)) => { let _ = reply.send(stopped); true }
-                Some(Order::Stop(reply)) => { let _ = reply.send(stopped); false }
+                Some(Order::Restart(reply)) => { let _ = reply.send(NOTHING_RAN); true }
+                Some(Order::Stop(reply)) => { let _ = reply.send(NOTHING_RAN); false }
                 None => false,
             },
         }
@@ -358,16 +408,17 @@ impl Supervisor {
         prober.spawn(probe(self.spec.probes.clone(), sender));
         let end = loop {
             tokio::select! {
-                ended = child.wait() => break Watched::Exited(match ended {
-                    Ok(status) => format!("ended with {status}"),
-                    Err(error) => format!("can't be waited for: {error}"),
-                }),
+                ended = child.wait() => break match ended {
+                    Ok(status) if self.spec.once && status.success() => Watched::Done,
+                    Ok(status) => Watched::Exited(format!("ended with {status}")),
+                    Err(error) => Watched::Exited(format!("can't be waited for: {error}")),
+                },
                 order = self.inbox.recv() => match order {
                     Some(order) => break Watched::Ordered(order),
                     // The handle is gone: dropping the child kills it.
                     None => return End::Dropped,
                 },
-                Some(verdict) = verdicts.recv() => match verdict {
+                Some(verdict) = verdicts.recv(), if !self.spec.once => match verdict {
                     Verdict::Ready(result) => self.status.send_modify(|status| {
                         status.ready = result.is_ok();
                         status.why = result.err().unwrap_or_default();
@@ -382,6 +433,7 @@ impl Supervisor {
         drop(prober);
         match end {
             Watched::Exited(how) => End::Exited(how),
+            Watched::Done => End::Done,
             Watched::Ordered(order) => {
                 let stop = self.stop(child).await;
                 let (reply, again) = match order {
@@ -504,6 +556,8 @@ mod tests {
             run: dir.to_path_buf(),
             grace,
             probes: Probes::default(),
+            once: false,
+            after: None,
         }
     }
 
@@ -520,6 +574,45 @@ mod tests {
         assert_eq!(status.last_end, "ended with exit status: 0");
         let log = std::fs::read_to_string(temp.path().join("log")).unwrap();
         assert!(log.contains("=== start 2") && log.contains("said"), "{log}");
+    }
+
+    #[tokio::test]
+    async fn a_container_starts_when_what_comes_first_has_ended_with_0() {
+        let temp = tempfile::tempdir().unwrap();
+        let script = "test -e again || { touch again; exit 3; }; touch done";
+        let first = Supervised::start(ProcessSpec {
+            once: true,
+            ..spec(temp.path(), script, Duration::from_secs(1))
+        });
+        let second = Supervised::start(ProcessSpec {
+            after: Some(first.watch()),
+            ..spec(temp.path(), "test -e done && exec sleep 600", Duration::from_secs(5))
+        });
+        let status = until(&second, |s| s.ready).await;
+        assert_eq!((status.crashes, first.status().crashes), (0, 1));
+        assert!(first.status().last_end.contains("status: 3"));
+        second.stop().await.unwrap();
+        first.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frozen_process_goes_on_where_it_was() {
+        let temp = tempfile::tempdir().unwrap();
+        let container = Supervised::start(spec(temp.path(), "exec sleep 600", Duration::from_secs(5)));
+        let pid = until(&container, |s| s.pid.is_some()).await.pid.unwrap();
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.rsplit(") ").next().unwrap().chars().next().unwrap()
+        };
+        container.signal(Signal::SIGSTOP).unwrap();
+        while state() != 'T' {
+            sleep(Duration::from_millis(5)).await;
+        }
+        container.signal(Signal::SIGCONT).unwrap();
+        while state() == 'T' {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(container.status().pid, Some(pid));
     }
 
     #[tokio::test]
@@ -552,7 +645,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let mut spec = spec(temp.path(), "exec sleep 600", Duration::from_secs(5));
         spec.probes.readiness = Some(Probe {
-            target: Target::Tcp(listener.local_addr().unwrap().port()),
+            target: Target::Tcp(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()),
             period: Duration::from_millis(10),
             timeout: Duration::from_secs(1),
             failures: 1,

@@ -1,6 +1,6 @@
 //! An S3 server as a process of this machine.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,28 +13,29 @@ use kit::step::Cancel;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
+use super::network::Network;
 use crate::backend::{Bucket, ObjectStore};
 use crate::wait::{Look, wait_for};
 
+/// Its address has all ports to itself.
+const PORT: u16 = 7070;
 const READY: Duration = Duration::from_secs(60);
 
 /// versitygw on a folder of this machine. Dropping it stops it.
 pub struct S3Server {
     run: RunDir,
-    port: u16,
+    address: SocketAddr,
+    /// Keeps the address.
+    _network: Network,
     child: Mutex<Child>,
 }
 
 impl S3Server {
-    /// Starts the server on a port of the loopback address and waits until it answers.
-    pub async fn start(
-        tool: &Installed,
-        bucket: &Bucket<'_>,
-        runs: &Path,
-        port: u16,
-        cancel: &Cancel,
-    ) -> Result<S3Server> {
+    /// Starts the server at an address of its own and waits until it answers.
+    pub async fn start(tool: &Installed, bucket: &Bucket<'_>, runs: &Path, cancel: &Cancel) -> Result<S3Server> {
         let run = RunDir::create(runs, "s3")?;
+        let network = Network::claim()?;
+        let address = SocketAddr::from((network.address()?, PORT));
         let folder = run.path().join("root").join(bucket.name);
         let sidecar = run.path().join("sidecar");
         for dir in [&folder, &sidecar] {
@@ -42,12 +43,7 @@ impl S3Server {
         }
         let log = std::fs::File::create(run.path().join("log")).context("making the S3 server's log")?;
         let child = Command::new(&tool.path)
-            .args([
-                "--port",
-                &format!("{}:{port}", Ipv4Addr::LOCALHOST),
-                "posix",
-                "--sidecar",
-            ])
+            .args(["--port", &address.to_string(), "posix", "--sidecar"])
             .arg(&sidecar)
             .arg(run.path().join("root"))
             .env_clear()
@@ -63,7 +59,8 @@ impl S3Server {
             .with_context(|| format!("starting {}", tool.path.display()))?;
         let server = S3Server {
             run,
-            port,
+            address,
+            _network: network,
             child: Mutex::new(child),
         };
         wait_for("the S3 server", READY, cancel, || async {
@@ -80,7 +77,7 @@ impl S3Server {
 #[async_trait]
 impl ObjectStore for S3Server {
     fn endpoint(&self) -> String {
-        format!("{}:{}", Ipv4Addr::LOCALHOST, self.port)
+        self.address.to_string()
     }
 
     async fn objects(&self) -> Result<Vec<String>> {

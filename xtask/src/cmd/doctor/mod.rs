@@ -2,7 +2,6 @@
 
 mod cluster;
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use anyhow::Result;
@@ -12,6 +11,7 @@ use kit::disk;
 use kit::failure::{Failure, Kind, remedy_of};
 use kit::step::Step;
 use serde::Serialize;
+use stack_tests::ports::is_free;
 
 use crate::ctx::Ctx;
 
@@ -209,9 +209,7 @@ fn space(path: &Path, needed: u64, what: &str, remedy: &str) -> Finding {
 
 fn port((port, purpose): (u16, &str)) -> Finding {
     let what = format!("port {port}");
-    let address = (Ipv4Addr::UNSPECIFIED, port);
-    // As `up` does: a port must be free for both.
-    if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+    if is_free(port) {
         Finding::ok(what, format!("free for {purpose}"))
     } else {
         let remedy = format!(
@@ -223,6 +221,8 @@ fn port((port, purpose): (u16, &str)) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
     use super::*;
 
     #[test]

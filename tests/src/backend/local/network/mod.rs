@@ -1,0 +1,249 @@
+//! The network of a stack: a block of loopback addresses of its own, in which every pod has one and every
+//! Service one for each pod that asks for it, so that a relay knows who connects.
+
+mod front;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixListener;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kit::failure::Failure;
+use rand::RngExt;
+use tokio::sync::watch;
+
+pub use self::front::Protocol;
+use self::front::{Front, PodState, Pods, Route};
+use super::objects::{Objects, PodPort, PodService};
+use crate::ports::mark;
+
+/// The second and the third number of a block. 127.0.0.0/16 is left to what machines use it for.
+const BLOCKS: (std::ops::RangeInclusive<u8>, std::ops::RangeInclusive<u8>) = (1..=254, 0..=255);
+/// Of 65,024 blocks a free one is found soon.
+const ATTEMPTS: usize = 1_000;
+/// The last number of an address; 255 would be a broadcast anywhere else.
+const LAST: u8 = 254;
+
+/// A claimed 127.x.y.0/24 and what is in it. Dropping it ends every connection that it relays.
+#[derive(Debug)]
+pub struct Network {
+    block: (u8, u8),
+    plan: Mutex<Plan>,
+    pods: watch::Sender<Pods>,
+    fronts: Mutex<Vec<Front>>,
+    /// No other process of this machine takes the block. The kernel lets go of it when this one ends.
+    _claim: UnixListener,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    used: u8,
+    /// Addresses of Services by who asks (nobody: this machine) and name, and whether they are open.
+    services: BTreeMap<(Option<String>, String), (Ipv4Addr, bool)>,
+}
+
+impl Network {
+    /// Claims a block that no other run on this machine has.
+    pub fn claim() -> Result<Network> {
+        let mut random = rand::rng();
+        for _ in 0..ATTEMPTS {
+            let block = (random.random_range(BLOCKS.0), random.random_range(BLOCKS.1));
+            if let Some(claim) = mark(&format!("net-127.{}.{}", block.0, block.1)) {
+                return Ok(Network {
+                    block,
+                    plan: Mutex::default(),
+                    pods: watch::Sender::new(Pods::new()),
+                    fronts: Mutex::default(),
+                    _claim: claim,
+                });
+            }
+        }
+        Err(Failure::environment(
+            "no block of loopback addresses is free",
+            "see what runs on this machine: `cargo xtask status`",
+        ))
+    }
+
+    /// An address that nothing else in this network has.
+    pub fn address(&self) -> Result<Ipv4Addr> {
+        self.next(&mut lock(&self.plan))
+    }
+
+    fn next(&self, plan: &mut Plan) -> Result<Ipv4Addr> {
+        if plan.used == LAST {
+            return Err(Failure::environment(
+                format!("the stack needs more than {LAST} addresses"),
+                "run fewer replicas on this machine",
+            ));
+        }
+        plan.used += 1;
+        Ok(Ipv4Addr::new(127, self.block.0, self.block.1, plan.used))
+    }
+
+    /// Gives a pod its address, which it keeps when it is replaced.
+    pub fn add_pod(&self, name: &str) -> Result<()> {
+        let state = PodState {
+            address: self.address()?,
+            ready: false,
+            cut_off: false,
+            delay: Duration::ZERO,
+        };
+        self.pods.send_modify(|pods| {
+            pods.insert(name.to_owned(), state);
+        });
+        Ok(())
+    }
+
+    /// The address of a pod.
+    pub fn pod(&self, name: &str) -> Result<Ipv4Addr> {
+        let pods = self.pods.borrow();
+        let pod = pods.get(name).with_context(|| format!("there is no pod {name}"))?;
+        Ok(pod.address)
+    }
+
+    /// The address at which a pod, or this machine, reaches a Service. It relays once [`Network::open`] was
+    /// called.
+    pub fn service(&self, from: Option<&str>, name: &str) -> Result<Ipv4Addr> {
+        let mut plan = lock(&self.plan);
+        let key = (from.map(str::to_owned), name.to_owned());
+        if let Some((address, _)) = plan.services.get(&key) {
+            return Ok(*address);
+        }
+        let address = self.next(&mut plan)?;
+        plan.services.insert(key, (address, false));
+        Ok(address)
+    }
+
+    /// Opens the ports of every Service that somebody asked for.
+    pub async fn open(&self, objects: &Objects) -> Result<()> {
+        let wanted: Vec<_> = {
+            let mut plan = lock(&self.plan);
+            let closed = plan.services.iter_mut().filter(|(_, (_, open))| !open);
+            closed
+                .map(|((from, name), (address, open))| {
+                    *open = true;
+                    (from.clone(), name.clone(), *address)
+                })
+                .collect()
+        };
+        for (from, name, address) in wanted {
+            let service = objects.service(&name).with_context(|| format!("no Service {name}"))?;
+            for port in &service.ports {
+                let listen = SocketAddr::from((address, port.port));
+                self.relay(objects, service, port, from.clone(), listen)
+                    .await
+                    .map_err(|error| {
+                        Failure::environment(
+                            format!("Service {name} can't listen at {listen}: {error}"),
+                            format!(
+                                "a program that listens at every address has the port: `ss -tulnp | grep :{}`",
+                                port.port
+                            ),
+                        )
+                    })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a port of a Service reachable at one more address; port 0 is a free one. Says where.
+    pub async fn publish(
+        &self,
+        objects: &Objects,
+        service: &PodService,
+        port: &PodPort,
+        listen: SocketAddr,
+    ) -> std::io::Result<SocketAddr> {
+        self.relay(objects, service, port, None, listen).await
+    }
+
+    async fn relay(
+        &self,
+        objects: &Objects,
+        service: &PodService,
+        port: &PodPort,
+        from: Option<String>,
+        listen: SocketAddr,
+    ) -> std::io::Result<SocketAddr> {
+        let route = Route {
+            from,
+            behind: objects.pods_behind(service).map(|pod| pod.name.clone()).collect(),
+            target: port.target,
+            pods: self.pods.subscribe(),
+        };
+        let front = Front::open(listen, port.protocol, route).await?;
+        let address = front.address();
+        lock(&self.fronts).push(front);
+        Ok(address)
+    }
+
+    /// Whether Services send to the pod.
+    pub fn set_ready(&self, pod: &str, ready: bool) {
+        self.change(pod, |state| state.ready = ready);
+    }
+
+    /// Ends the pod's connections through Services, in both directions, and refuses new ones; or ends that.
+    pub fn cut_off(&self, pod: &str, cut_off: bool) {
+        self.change(pod, |state| state.cut_off = cut_off);
+    }
+
+    /// Holds back what goes through Services to the pod and from it.
+    pub fn slow(&self, pod: &str, delay: Duration) {
+        self.change(pod, |state| state.delay = delay);
+    }
+
+    fn change(&self, pod: &str, change: impl FnOnce(&mut PodState)) {
+        self.pods.send_if_modified(|pods| {
+            let Some(state) = pods.get_mut(pod) else { return false };
+            let before = *state;
+            change(state);
+            *state != before
+        });
+    }
+}
+
+/// Nothing that panics holds it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_networks_have_no_address_in_common_and_one_has_none_twice() {
+        let (one, two) = (Network::claim().unwrap(), Network::claim().unwrap());
+        assert_ne!(one.block, two.block);
+        one.add_pod("a").unwrap();
+        let addresses = [
+            one.pod("a").unwrap(),
+            one.service(None, "tempo").unwrap(),
+            one.service(Some("a"), "tempo").unwrap(),
+            one.address().unwrap(),
+        ];
+        assert!(addresses.iter().all(|address| address.is_loopback()));
+        assert_eq!(addresses.map(|address| address.octets()[3]), [1, 2, 3, 4]);
+        assert_eq!(one.service(None, "tempo").unwrap(), addresses[1]);
+    }
+
+    #[test]
+    fn a_block_is_free_again_when_its_network_is_gone() {
+        let network = Network::claim().unwrap();
+        let name = format!("net-127.{}.{}", network.block.0, network.block.1);
+        assert!(mark(&name).is_none());
+        drop(network);
+        assert!(mark(&name).is_some());
+    }
+
+    #[test]
+    fn a_network_that_is_full_says_so() {
+        let network = Network::claim().unwrap();
+        for _ in 0..LAST {
+            network.address().unwrap();
+        }
+        assert!(network.address().is_err());
+    }
+}
