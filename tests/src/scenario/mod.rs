@@ -13,6 +13,7 @@ mod retention;
 mod rollout;
 mod roundtrip;
 mod s3;
+mod spread;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -94,6 +95,8 @@ impl Set {
 pub enum Needs {
     /// On every backend.
     Stack,
+    /// On the local backend only, which can do to a pod's network what a cluster has no command for.
+    Machine,
     /// In a cluster only.
     Cluster,
 }
@@ -103,6 +106,7 @@ impl Needs {
     pub fn backends(self) -> &'static [&'static str] {
         match self {
             Needs::Stack => &["local", "kind", "context"],
+            Needs::Machine => &["local"],
             Needs::Cluster => &["kind", "context"],
         }
     }
@@ -189,6 +193,15 @@ pub const ALL: &[Scenario] = &[
         "nothing depends on the default names, ports, release or namespace",
         |env| Box::pin(names::run(env)),
     ),
+    Scenario {
+        set: Set::More,
+        needs: Needs::Machine,
+        ..everywhere(
+            "spread",
+            "spans reach each of two Collectors, and one that is cut off under load loses nothing",
+            |env| Box::pin(spread::run(env)),
+        )
+    },
     in_cluster(
         "install",
         "the documented commands, word for word, and every address and command that they promise",
@@ -392,7 +405,13 @@ mod tests {
         for backend in ["local", "kind", "context"] {
             assert_eq!(names(&core, backend).len(), 8);
         }
-        assert_eq!(names(&Choice::All, "local"), names(&core, "local"));
+    }
+
+    #[test]
+    fn this_machine_runs_core_and_what_only_its_network_can_show() {
+        let core_and_more = Choice::Sets(vec![Set::Core, Set::More]);
+        assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
+        assert_eq!(names(&Choice::Sets(vec![Set::More]), "local"), ["spread"]);
     }
 
     #[test]

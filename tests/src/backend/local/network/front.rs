@@ -301,7 +301,8 @@ async fn serve_udp(route: Arc<Shared>, socket: UdpSocket) {
             route.delay(&flow.pod),
             Arc::clone(&flow.socket),
             buffer[..length].to_vec(),
-        );
+        )
+        .await;
     }
 }
 
@@ -335,10 +336,10 @@ async fn flow(route: &Arc<Shared>, front: &Arc<UdpSocket>, source: SocketAddr) -
     })
 }
 
-fn deliver(delay: Duration, socket: Arc<UdpSocket>, datagram: Vec<u8>) {
+async fn deliver(delay: Duration, socket: Arc<UdpSocket>, datagram: Vec<u8>) {
     if delay.is_zero() {
-        // A full buffer or a closed port loses it, as on any network.
-        let _ = socket.try_send(&datagram);
+        // A closed port loses it, as on any network.
+        let _ = socket.send(&datagram).await;
         return;
     }
     tokio::spawn(async move {
@@ -457,15 +458,16 @@ mod tests {
         for name in ["a", "b"] {
             change(&pods, name, |pod| pod.ready = false);
         }
-        let mut refused = None;
-        for _ in 0..200 {
-            refused = TcpStream::connect(front.address()).await.err();
-            if refused.is_some() {
-                break;
+        // Whoever connects while the listener is closed is reset; after that it is refused.
+        let refused = async {
+            loop {
+                match TcpStream::connect(front.address()).await {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
+                    _ => sleep(Duration::from_millis(5)).await,
+                }
             }
-            sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(refused.unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        };
+        timeout(Duration::from_secs(10), refused).await.unwrap();
         change(&pods, "b", |pod| pod.ready = true);
         assert_eq!(who(&front).await, "b");
     }
