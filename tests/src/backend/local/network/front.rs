@@ -1,5 +1,6 @@
 //! One port of a Service: spreads connections and UDP sources over the pods behind it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -289,13 +290,13 @@ async fn serve_udp(route: Arc<Shared>, socket: UdpSocket) {
             .map(|(name, _)| name)
             .collect();
         flows.retain(|_, flow| flow.last.elapsed() < UDP_IDLE && open.contains(&flow.pod));
-        if !flows.contains_key(&source) {
-            let Some(flow) = flow(&route, &socket, source).await else {
-                continue;
-            };
-            flows.insert(source, flow);
-        }
-        let Some(flow) = flows.get_mut(&source) else { continue };
+        let flow = match flows.entry(source) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match flow(&route, &socket, source).await {
+                Some(flow) => new.insert(flow),
+                None => continue,
+            },
+        };
         flow.last = Instant::now();
         deliver(
             route.delay(&flow.pod),
