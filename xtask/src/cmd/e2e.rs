@@ -33,8 +33,9 @@ use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
 ///
 /// Without options it runs the set `core`: `--set` and `--all` run more, `--scenario` one by name.
 /// Real helm renders the umbrella chart. The local backend runs the rendered containers as processes
-/// of this machine: it needs neither root nor containers. Each stack is a network of its own in 127.0.0.0/8,
-/// with an address for every pod and every Service, so that several runs don't meet. What it can't prove it reports as skipped. Tools that are missing are built first.
+/// of this machine: it needs neither root nor containers. Each stack is a network of its own in 127.0.0.0/8
+/// with an address for every pod and every Service, so that runs side by side don't meet.
+/// What it can't prove it reports as skipped. Tools that are missing are built first.
 /// In a cluster helm installs into namespaces of their own, which go with the scenario; what the cluster
 /// held before stays as it was. Images that it can't pull are named with --image.
 ///

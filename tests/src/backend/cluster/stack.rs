@@ -308,7 +308,8 @@ impl Stack for ClusterStack {
             .container_port;
         let api: Api<Pod> = self.connection.api(self.namespace.name());
         let mut all = BTreeMap::new();
-        for pod in self.pods_of(component.label()).await? {
+        let found = part.pods(&self.connection, self.namespace.name()).await?;
+        for pod in found.iter().filter(|pod| !pods::is_ending(pod)).map(pods::name) {
             // The API server asks the pod itself: a Service would choose one.
             let request = Request::new(api.resource_url())
                 .get_subresource("proxy/metrics", &format!("{pod}:{port}"))
@@ -318,7 +319,7 @@ impl Stack for ClusterStack {
                 .request_text(request)
                 .await
                 .with_context(|| format!("asking pod {pod} for its metrics"))?;
-            all.insert(pod, text);
+            all.insert(pod.to_owned(), text);
         }
         Ok(all)
     }

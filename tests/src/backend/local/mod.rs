@@ -123,20 +123,7 @@ impl LocalBackend {
 
     /// The program of a container.
     fn program(&self, container: &Container) -> Result<&Installed> {
-        let image = container.image.as_deref().unwrap_or_default();
-        let name = match container.command.iter().flatten().next() {
-            Some(command) => command.rsplit('/').next().unwrap_or(command),
-            None => {
-                let repository = image.split('@').next().unwrap_or(image);
-                let last = repository.rsplit('/').next().unwrap_or(repository);
-                last.split(':').next().unwrap_or(last)
-            }
-        };
-        let tool = match name {
-            "tempo" => "tempo",
-            name if name.starts_with("opentelemetry-collector") || name.starts_with("otelcol") => "otelcol",
-            name => bail!("the local backend has no program {name} for image {image}"),
-        };
+        let tool = tool_of(container)?;
         self.programs
             .get(tool)
             .with_context(|| format!("no program named {tool}"))
@@ -663,6 +650,24 @@ impl Stack for LocalStack {
     }
 }
 
+/// The pinned program that a container runs: its command's, or its image's.
+fn tool_of(container: &Container) -> Result<&'static str> {
+    let image = container.image.as_deref().unwrap_or_default();
+    let name = match container.command.iter().flatten().next() {
+        Some(command) => command.rsplit('/').next().unwrap_or(command),
+        None => {
+            let repository = image.split('@').next().unwrap_or(image);
+            let last = repository.rsplit('/').next().unwrap_or(repository);
+            last.split(':').next().unwrap_or(last)
+        }
+    };
+    match name {
+        "tempo" => Ok("tempo"),
+        name if name.starts_with("opentelemetry-collector") || name.starts_with("otelcol") => Ok("otelcol"),
+        name => bail!("the local backend has no program {name} for image {image}"),
+    }
+}
+
 /// Waits for all stops at the same time; the longest of them counts.
 async fn longest<F: Future<Output = Result<Stop>> + Send + 'static>(stops: impl Iterator<Item = F>) -> Result<Stop> {
     let mut running: JoinSet<Result<Stop>> = stops.collect();
@@ -749,4 +754,30 @@ fn cannot_publish(component: Component, PodPort { name, port, .. }: &PodPort, er
         format!("port {port}, which {component} needs for {name}, can't be listened at: {error}"),
         "choose another with `cargo xtask up --free-ports`",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(image: &str, command: &[&str]) -> Container {
+        Container {
+            image: Some(image.into()),
+            command: Some(command.iter().map(|&word| word.into()).collect()).filter(|c: &Vec<String>| !c.is_empty()),
+            ..Container::default()
+        }
+    }
+
+    #[test]
+    fn a_container_runs_the_program_of_its_image_unless_it_has_a_command() {
+        let tool = |image, command: &[&str]| tool_of(&container(image, command)).ok();
+        assert_eq!(tool("docker.io/grafana/tempo:2.9.0@sha256:0", &[]), Some("tempo"));
+        assert_eq!(
+            tool("localhost:5000/otel/opentelemetry-collector-contrib:1", &[]),
+            Some("otelcol")
+        );
+        assert_eq!(tool("docker.io/grafana/tempo:2.9.0", &["/bin/sh", "-c"]), None);
+        assert_eq!(tool("private/image", &["/tempo"]), Some("tempo"));
+        assert_eq!(tool("docker.io/library/busybox:1", &[]), None);
+    }
 }

@@ -360,3 +360,63 @@ fn secret_data(secret: &Secret) -> Result<BTreeMap<String, String>> {
 pub fn bytes(quantity: &Quantity) -> Result<u64> {
     quantity::bytes(&quantity.0).with_context(|| format!("{:?} is not a quantity of bytes", quantity.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use charts::manifest::parse_all;
+
+    const WORKLOADS: &str = "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: gateway}
+spec:
+  replicas: 2
+  serviceName: gateway
+  selector: {matchLabels: {app.kubernetes.io/component: otel-collector}}
+  volumeClaimTemplates: [{metadata: {name: queue}}]
+  template:
+    metadata: {labels: {app.kubernetes.io/component: otel-collector}}
+    spec:
+      initContainers: [{name: first, image: busybox}]
+      containers: [{name: c, ports: [{name: http, containerPort: 1}]}]
+      volumes: [{name: queue, emptyDir: {}}, {name: scratch, emptyDir: {}}]
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: queue-gateway-0}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: store}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app.kubernetes.io/component: tempo}}
+  template:
+    metadata: {labels: {app.kubernetes.io/component: tempo}}
+    spec: {containers: [{name: c}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: one}
+spec:
+  selector: {statefulset.kubernetes.io/pod-name: gateway-1}
+  ports: [{name: u, port: 5, targetPort: http, protocol: UDP}]
+";
+
+    #[test]
+    fn every_replica_is_a_pod_with_its_own_claim_and_its_own_label() {
+        let objects = Objects::read(&parse_all(WORKLOADS).unwrap()).unwrap();
+        let names: Vec<&str> = objects.pods.iter().map(|pod| pod.name.as_str()).collect();
+        assert_eq!(names, ["gateway-0", "gateway-1"]);
+        for pod in &objects.pods {
+            let queue = pod.volumes.iter().filter(|volume| volume.name == "queue");
+            let claim = VolumeSource::Claim(format!("queue-{}", pod.name));
+            assert!(queue.map(|volume| &volume.source).eq([&claim]));
+            assert_eq!((pod.volumes.len(), pod.init_containers.len()), (2, 1));
+        }
+        let one = objects.service("one").unwrap();
+        assert!(objects.pods_behind(one).map(|pod| &pod.name).eq(["gateway-1"]));
+        assert_eq!((one.ports[0].target, one.ports[0].protocol), (1, Protocol::Udp));
+    }
+}
