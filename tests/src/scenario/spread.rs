@@ -39,10 +39,10 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         shown,
     );
 
-    // While Tempo is away both have a backlog; the one that is cut off then keeps it.
+    // While Tempo stands still both have a backlog; the one that is cut off then keeps it.
     let tempo = first(stack.as_ref(), Component::Tempo).await?;
     let victim = first(stack.as_ref(), Component::OtelCollector).await?;
-    stack.disturb(&tempo, Fault::CutOff).await?;
+    stack.disturb(&tempo, Fault::Frozen).await?;
     backlog(env, stack.as_ref(), "a backlog in both", |_, bytes| bytes > 0.0).await?;
     let before = acked(&loads);
     stack.disturb(&victim, Fault::CutOff).await?;
