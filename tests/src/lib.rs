@@ -4,14 +4,14 @@
 //! sends what the [`model`] describes and reads it back, the model says what is lost or changed, and
 //! [`run`] gathers the verdicts into a [`report`].
 
-pub mod admission;
+mod admission;
 pub mod backend;
 pub mod client;
-pub mod diagnostics;
+mod diagnostics;
 pub mod env;
 pub mod model;
-pub mod ports;
+mod ports;
 pub mod report;
 pub mod run;
 pub mod scenario;
-pub mod wait;
+mod wait;

@@ -12,7 +12,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The engine of a version.
     pub fn of(version: &Version) -> Engine {
         Engine {
             major: version.major,

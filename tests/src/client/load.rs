@@ -34,7 +34,6 @@ pub struct Batches {
     pub rate: u32,
     /// Spans of each trace: a root and its children, all in one request.
     pub spans_per_trace: u32,
-    /// Traces of each request.
     pub traces_per_request: u32,
     /// Requests that may be unanswered at the same time.
     pub max_in_flight: usize,
@@ -133,7 +132,6 @@ pub struct Pace {
     pub slowest_ms: f64,
 }
 
-/// A load that is running.
 #[derive(Debug)]
 pub struct Load {
     ledger: Arc<Mutex<Ledger>>,
@@ -158,11 +156,6 @@ impl Load {
             stop,
             task: tokio::spawn(run.run()),
         }
-    }
-
-    /// The ledger as it is now. Hold it only briefly: the load waits for it.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
     }
 
     /// Stops the schedule, waits for all answers, and hands over the ledger. An error if a request

@@ -1,12 +1,12 @@
 //! What talks to the stack: senders of OTLP and Jaeger, malformed requests, Tempo's query API, metrics.
 
-pub mod engine;
-pub mod jaeger;
-pub mod load;
-pub mod malformed;
-pub mod metrics;
-pub mod otlp;
-pub mod readback;
-pub mod send;
+pub(crate) mod engine;
+pub(crate) mod jaeger;
+pub(crate) mod load;
+pub(crate) mod malformed;
+pub(crate) mod metrics;
+pub(crate) mod otlp;
+pub(crate) mod readback;
+pub(crate) mod send;
 pub mod tempo;
-pub mod transport;
+pub(crate) mod transport;

@@ -18,7 +18,6 @@ use crate::model::outcome::Outcome;
 
 /// The gRPC method.
 pub const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-/// The path over HTTP.
 pub const TRACES_PATH: &str = "/v1/traces";
 
 /// Sends to the OTLP receiver, over connections that are kept.

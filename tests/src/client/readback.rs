@@ -51,7 +51,6 @@ pub struct Readback {
     pub reads: usize,
     /// Searches and reads that failed.
     pub errors: usize,
-    /// What the last of them said.
     pub last_error: Option<String>,
     /// How long it took, in seconds.
     pub seconds: f64,

@@ -32,7 +32,6 @@ enum Answer {
     NoRoute,
     /// It doesn't have the trace.
     NotFound,
-    /// What it has.
     Body(Url, Vec<u8>),
 }
 

@@ -28,9 +28,7 @@ const LINK_ORDER: &str = ".links (order)";
 pub struct Difference {
     /// Where: `resource[0].scope[1].span 00ab….attributes["x"]`, counted as it was sent.
     pub path: String,
-    /// What was sent.
     pub sent: String,
-    /// What came back.
     pub found: String,
 }
 
@@ -40,7 +38,6 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a comparison says.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Comparison {
     /// Everything that differs, missing and unexpected spans included; each once.
@@ -106,7 +103,6 @@ pub fn compare(expected: &TracesData, found: &TracesData) -> Comparison {
 
 type Key = (Vec<u8>, Vec<u8>);
 
-/// A span with what it belongs to.
 struct Flat<'a> {
     key: Key,
     path: String,

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::model::id::{SpanId, TraceId};
+use crate::model::id::TraceId;
 
 /// The span attribute whose value is the sample's marker; every span of a sample has it.
 pub const SPAN_MARKER: &str = "e2e.marker";
@@ -39,7 +39,6 @@ pub struct Sample {
     pub id: TraceId,
     /// A value that no other sample has, in [`SPAN_MARKER`] and [`RESOURCE_MARKER`].
     pub marker: String,
-    /// The spans.
     pub traces: TracesData,
 }
 
@@ -106,15 +105,6 @@ impl Sample {
             ),
         ]
     }
-
-    /// Every span's id, in the order in which they are sent.
-    pub fn span_ids(&self) -> Vec<SpanId> {
-        let scopes = self.traces.resource_spans.iter().flat_map(|r| &r.scope_spans);
-        let spans = scopes.flat_map(|s| &s.spans);
-        spans
-            .filter_map(|span| SpanId::from_bytes(&span.span_id).ok())
-            .collect()
-    }
 }
 
 /// Nanoseconds since 1970. An error if the clock is before that.
@@ -125,7 +115,6 @@ pub fn now_unix_nano() -> Result<u64> {
     u64::try_from(since.as_nanos()).context("the clock is after the year 2554")
 }
 
-/// An attribute.
 pub fn attribute(key: impl Into<String>, value: Value) -> KeyValue {
     KeyValue {
         key: key.into(),
@@ -134,7 +123,6 @@ pub fn attribute(key: impl Into<String>, value: Value) -> KeyValue {
     }
 }
 
-/// A text value.
 pub fn text(value: impl Into<String>) -> Value {
     Value::StringValue(value.into())
 }
@@ -412,9 +400,9 @@ mod tests {
             assert_eq!(sample.id.0[0], 0);
             assert_ne!(sample.id.0, [0; 16]);
             assert_eq!(sample.id.0[..8] == [0; 8], n % 3 == 1);
-            let ids: BTreeSet<_> = sample.span_ids().into_iter().collect();
+            let ids: BTreeSet<_> = spans(&sample).iter().map(|s| s.span_id.clone()).collect();
             assert_eq!(ids.len(), spans(&sample).len());
-            assert!(ids.iter().all(|id| id.0 != [0; 8]));
+            assert!(ids.iter().all(|id| *id != [0; 8]));
         }
     }
 

@@ -5,11 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::model::id::{SpanId, TraceId};
@@ -21,7 +18,6 @@ use crate::model::outcome::Outcome;
 pub enum State {
     /// Handed over, without an answer yet; what UDP stays at.
     Sent,
-    /// The receiver answers for it.
     Acked,
     /// The receiver didn't take it.
     Refused,
@@ -47,7 +43,6 @@ pub struct Ledger {
     traces: HashMap<TraceId, Vec<Entry>>,
     /// Spans that came back and were never sent, by trace.
     unexpected: HashMap<TraceId, u64>,
-    refusals: HashMap<String, u64>,
 }
 
 /// A span that was acknowledged and isn't found.
@@ -55,9 +50,7 @@ pub struct Ledger {
 pub struct Lost {
     /// When its request left, in milliseconds after the ledger was opened.
     pub sent_ms: u32,
-    /// Its trace.
     pub trace: TraceId,
-    /// The span.
     pub span: SpanId,
 }
 
@@ -66,7 +59,6 @@ pub struct Lost {
 pub struct Summary {
     /// Handed over in any way.
     pub sent: u64,
-    /// The receiver answers for them.
     pub acked: u64,
     /// The receiver didn't take them.
     pub refused: u64,
@@ -94,7 +86,6 @@ impl Ledger {
                 .map_or(0, |since| since.as_millis() as u64),
             traces: HashMap::new(),
             unexpected: HashMap::new(),
-            refusals: HashMap::new(),
         }
     }
 
@@ -136,16 +127,11 @@ impl Ledger {
             Outcome::Sent => State::Sent,
             Outcome::Refused { .. } => State::Refused,
         };
-        let mut settled = 0;
         for (trace, span) in spans {
             let entries = self.traces.get_mut(&trace).into_iter().flatten();
             for entry in entries.filter(|entry| entry.span == span) {
                 entry.state = state;
-                settled += 1;
             }
-        }
-        if state == State::Refused || state == State::Unknown {
-            *self.refusals.entry(outcome.to_string()).or_default() += settled;
         }
     }
 
@@ -158,12 +144,6 @@ impl Ledger {
         }
         let strange = found.iter().filter(|span| entries.iter().all(|e| e.span != **span));
         self.unexpected.insert(trace, strange.count() as u64);
-    }
-
-    /// Forgets what was found, before spans are read back once more.
-    pub fn forget_found(&mut self) {
-        self.unexpected.clear();
-        self.traces.values_mut().flatten().for_each(|entry| entry.found = 0);
     }
 
     /// The traces of which an acknowledged span isn't found, with the time at which their requests left
@@ -208,14 +188,6 @@ impl Ledger {
         traces.flat_map(|(trace, entries)| entries.iter().map(|entry| (*trace, entry)))
     }
 
-    /// Refusals and unknown outcomes in the receiver's words, with how many spans each was for.
-    pub fn reasons(&self) -> Vec<(String, u64)> {
-        let mut reasons: Vec<_> = self.refusals.clone().into_iter().collect();
-        reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        reasons
-    }
-
-    /// The ledger in numbers.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {
             unexpected: self.unexpected.values().sum(),
@@ -232,29 +204,6 @@ impl Ledger {
         }
         summary
     }
-
-    /// Writes the ledger as JSON: the summary, the reasons of refusals, the lost spans, and every span
-    /// with its state (one array per span: trace, span, state, milliseconds, times found).
-    pub fn dump(&self, path: &Path) -> Result<()> {
-        let mut spans: Vec<_> = self
-            .entries()
-            .map(|(trace, e)| (e.sent_ms, trace, e.span, e.state, e.found))
-            .collect();
-        spans.sort_unstable();
-        let dump = Dump {
-            summary: self.summary(),
-            reasons: self.reasons(),
-            lost: self.lost(),
-            spans: spans
-                .into_iter()
-                .map(|(ms, trace, span, state, found)| (trace, span, state, ms, found))
-                .collect(),
-        };
-        let file = fs_err::File::create(path)?;
-        let mut file = BufWriter::new(file);
-        serde_json::to_writer(&mut file, &dump).with_context(|| format!("writing {}", path.display()))?;
-        file.flush().with_context(|| format!("writing {}", path.display()))
-    }
 }
 
 impl Summary {
@@ -269,14 +218,6 @@ impl Entry {
     fn is_lost(&self) -> bool {
         self.state == State::Acked && self.found == 0
     }
-}
-
-#[derive(Serialize)]
-struct Dump {
-    summary: Summary,
-    reasons: Vec<(String, u64)>,
-    lost: Vec<Lost>,
-    spans: Vec<(TraceId, SpanId, State, u32, u32)>,
 }
 
 impl fmt::Display for Summary {
@@ -339,7 +280,6 @@ mod tests {
         );
         assert_eq!(ledger.lost()[0].span, span(2));
         assert_eq!(ledger.incomplete().len(), 1);
-        assert_eq!(ledger.reasons().len(), 2);
         assert!(!summary.proves_no_loss());
         ledger.find(trace(1), &[span(1), span(2)]);
         assert!(ledger.summary().proves_no_loss());
@@ -369,7 +309,7 @@ mod tests {
         // Read again: what was found before doesn't count twice.
         ledger.find(trace(1), &[span(1)]);
         assert_eq!((ledger.summary().duplicates, ledger.incomplete()), (0, vec![]));
-        ledger.forget_found();
+        ledger.find(trace(1), &[]);
         assert_eq!(ledger.summary().lost, 1);
     }
 
@@ -395,19 +335,5 @@ mod tests {
             [(trace(1), span(1)), (trace(1), span(2))],
         );
         assert_eq!((ledger.summary().acked, ledger.summary().unknown), (0, 2));
-    }
-
-    #[test]
-    fn the_dump_names_every_span() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::new("test");
-        ledger.send(trace(1), [span(1)]);
-        ledger.settle(&ACKED, [(trace(1), span(1))]);
-        ledger.dump(&dir.path().join("ledger.json")).unwrap();
-        let text = std::fs::read_to_string(dir.path().join("ledger.json")).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["summary"]["lost"], 1);
-        assert_eq!(json["spans"][0][1], span(1).to_string());
-        assert_eq!(json["lost"][0]["trace"], trace(1).to_string());
     }
 }

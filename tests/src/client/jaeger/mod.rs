@@ -19,14 +19,12 @@ use crate::model::outcome::Outcome;
 
 /// The gRPC method (jaegertracing/jaeger-idl proto/api_v2/collector.proto).
 pub const POST_SPANS: &str = "/jaeger.api_v2.CollectorService/PostSpans";
-/// The path over HTTP.
 pub const TRACES_PATH: &str = "/api/traces";
 /// Content type of thrift over HTTP.
 pub const THRIFT: &str = "application/x-thrift";
 /// The largest packet that the receiver takes, in bytes (its `max_packet_size`).
 const MAX_PACKET: usize = 65_000;
 
-/// Sends to the Jaeger receiver.
 #[derive(Debug, Clone)]
 pub struct Jaeger {
     grpc: Channel,

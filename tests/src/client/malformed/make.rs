@@ -20,7 +20,6 @@ use crate::model::id::{SpanId, TraceId};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Makes one input.
 pub fn input(class: Class, number: u32, seed: u64, now: u64) -> Result<Input> {
     // A generator of its own for each input, so that one can be made again alone.
     let mix = seed ^ (class as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(number) << 32;

@@ -24,7 +24,6 @@ use wire::Wire;
 /// How many inputs of each class are asked for, at least.
 pub const PER_CLASS: u32 = 20;
 
-/// What is wrong with an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// The request, or the connection, ends too early.
@@ -58,7 +57,6 @@ pub enum Class {
 pub const MAX_NESTING: u32 = 1_000;
 
 impl Class {
-    /// Every class.
     pub const ALL: [Class; 10] = [
         Class::Cut,
         Class::BitFlip,
@@ -72,7 +70,6 @@ impl Class {
         Class::MethodOrPath,
     ];
 
-    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Class::Cut => "cut",
@@ -104,22 +101,17 @@ impl Serialize for Class {
 /// Whether the receiver may say that it took an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Allowed {
-    /// Only a refusal is right.
     Refusal,
     /// A refusal, or taking it without harm.
     Either,
 }
 
-/// One input.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// What is wrong with it.
     pub class: Class,
-    /// Its number within the class.
     pub number: u32,
     /// The receiver whose port it is sent to.
     pub door: Door,
-    /// What is wrong with it, in words.
     pub about: String,
     /// Good spans in the same request; they must be found if the request was accepted.
     pub neighbours: Vec<(TraceId, SpanId)>,

@@ -26,7 +26,6 @@ pub enum Wire {
     Grpc(GrpcRequest),
     /// Bytes over TCP, and the end of the stream.
     Tcp(Vec<u8>),
-    /// One packet.
     Udp(Vec<u8>),
 }
 
@@ -35,11 +34,9 @@ pub enum Wire {
 pub struct HttpRequest {
     /// The method, existing or not.
     pub method: String,
-    /// The path with its query.
     pub target: String,
     /// Headers beside `host`, `connection` and the one that says how long the body is.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Body,
     /// Whether the body is sent in chunks, without a length.
     pub chunked: bool,
@@ -64,29 +61,23 @@ pub struct GrpcRequest {
     pub message: Body,
 }
 
-/// What came back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reply", rename_all = "lowercase")]
 pub enum Reply {
     /// An HTTP status, and the beginning of the answer's body.
     Http {
-        /// The status.
         status: u16,
         /// What the server said.
         text: String,
     },
     /// A gRPC status.
     Grpc {
-        /// The status code.
         code: i32,
         /// What the server said.
         text: String,
     },
     /// The server ended the stream or the connection without a status.
-    Closed {
-        /// What was seen of it.
-        reason: String,
-    },
+    Closed { reason: String },
     /// Nobody listens there any more.
     Unreachable {
         /// What connecting said.
@@ -108,11 +99,6 @@ impl Reply {
             self,
             Reply::Http { status: 200..=299, .. } | Reply::Grpc { code: 0, .. }
         )
-    }
-
-    /// The server said that it didn't, or hung up.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Reply::Http { .. } | Reply::Grpc { .. } | Reply::Closed { .. }) && !self.is_accepted()
     }
 }
 
@@ -353,15 +339,15 @@ mod tests {
         let answer = b"HTTP/1.1 415 Unsupported Media Type\r\ncontent-length: 3\r\n\r\nno\n";
         let reply = http_reply(answer).unwrap();
         assert_eq!(reply.to_string(), "HTTP 415 \"no\"");
-        assert!(reply.is_refused() && !reply.is_accepted());
+        assert!(!reply.is_accepted());
         assert_eq!(http_reply(b"\0\0\x06\x04 settings"), None);
         assert_eq!(http_reply(b""), None);
     }
 
     #[test]
-    fn silence_is_neither_accepted_nor_refused() {
+    fn silence_is_not_accepted() {
         for reply in [Reply::Late { seconds: 1 }, Reply::Sent] {
-            assert!(!reply.is_accepted() && !reply.is_refused());
+            assert!(!reply.is_accepted());
         }
     }
 
@@ -381,6 +367,5 @@ mod tests {
         drop(listener);
         let reply = send(to, &request, Duration::from_secs(10)).await;
         assert!(matches!(reply, Reply::Unreachable { .. }), "{reply}");
-        assert!(!reply.is_refused());
     }
 }
