@@ -85,7 +85,6 @@ impl ScenarioReport {
     }
 }
 
-/// Whether it was asked and answered.
 fn judged(status: Status) -> bool {
     matches!(status, Status::Passed | Status::Failed)
 }

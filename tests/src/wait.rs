@@ -20,9 +20,7 @@ pub struct Waited<T> {
     pub looks: u32,
 }
 
-/// What one look found.
 pub enum Look<T> {
-    /// It is there.
     Found(T),
     /// Not yet; the text says what was found instead and appears in the error at the deadline.
     NotYet(String),

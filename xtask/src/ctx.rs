@@ -45,7 +45,6 @@ pub enum Format {
 #[derive(Debug, Clone)]
 pub struct Ctx {
     project: Project,
-    /// The global options.
     pub args: GlobalArgs,
 }
 
@@ -58,7 +57,6 @@ impl Deref for Ctx {
 }
 
 impl Ctx {
-    /// Reads the workspace.
     pub fn new(args: GlobalArgs, cancel: Cancel) -> Result<Ctx> {
         let options = Options {
             plan: args.dry_run,

@@ -26,7 +26,6 @@ pub struct Observed {
     pub network: Option<Network>,
 }
 
-/// Whose a cluster is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     Nobody,

@@ -74,12 +74,10 @@ fn parse(json: &str) -> Result<Vec<Object>> {
     Ok(list.items)
 }
 
-/// A pod's namespace.
 pub fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }
 
-/// The containers of a pod that have a status.
 pub fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.iter();
     status.flat_map(|status| status.container_statuses.iter().flatten())

@@ -266,7 +266,6 @@ enum Line {
 pub struct Runner {
     cancel: Cancel,
     echo: bool,
-    /// What would have run, in a plan.
     plan: Option<Arc<Mutex<Vec<Step>>>>,
 }
 

@@ -16,11 +16,9 @@ const PREFIX: &str = "artifacthub.io/";
 /// What an annotation's text must be.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
-    /// Any text.
     Text,
     /// `true` or `false`.
     Switch,
-    /// One of these.
     OneOf(&'static [&'static str]),
     /// A YAML mapping with these keys.
     Mapping(&'static [&'static str]),

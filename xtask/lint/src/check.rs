@@ -27,7 +27,6 @@ use crate::rules::{self, Finding, Subject, Variation};
 use crate::schema_check::Target;
 use crate::{artifact_hub, kube_score, pod_security, readme, schema_check};
 
-/// What an allowance begins with.
 const ALLOWANCE: &str = "# lint-allow ";
 
 /// The programs that checks run.

@@ -26,7 +26,6 @@ fn rendered(name: &str, values: &str) -> Vec<Manifest> {
     helm().template(chart(name), &options).unwrap().manifests
 }
 
-/// Looks at the configuration of one program.
 fn with_program<T>(manifests: &[Manifest], kind: ProgramKind, look: impl FnOnce(&Program) -> T) -> T {
     let workloads: Vec<_> = manifests.iter().filter_map(|m| workload(m).unwrap()).collect();
     let programs = programs(&workloads, manifests).unwrap();

@@ -231,7 +231,6 @@ impl<'a> History<'a> {
         Ok(changes(&commits))
     }
 
-    /// The chart and its local dependencies.
     fn members(&self, chart: &Chart) -> Vec<&Chart> {
         let family = self.family(chart);
         let member = |name: &String| self.charts.iter().find(|c| c.name() == name);

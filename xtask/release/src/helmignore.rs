@@ -13,7 +13,6 @@ pub struct Ignore {
 #[derive(Debug, Clone)]
 struct Pattern {
     regex: Regex,
-    /// It means folders only.
     folder: bool,
     /// It means the whole path, not the name alone.
     whole: bool,

@@ -34,7 +34,6 @@ pub struct Entry {
     pub sha256: String,
     /// Where the archive is, relative to the index or not.
     pub url: String,
-    /// The entry as it stands there.
     value: Value,
 }
 

@@ -67,7 +67,6 @@ pub struct Packed {
 struct Written {
     bytes: u64,
     sha256: String,
-    /// Its Chart.yaml.
     chart: Value,
 }
 

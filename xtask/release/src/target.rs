@@ -91,7 +91,6 @@ impl Target {
         }
     }
 
-    /// Fetches a published archive.
     fn fetch(&self, chart: &str, version: &Version, to: &Path) -> Result<()> {
         let lost = || format!("{chart} {version} is listed, but its archive is not there");
         let entry = |index: &Index| index.find(chart, version)?.with_context(lost);

@@ -79,7 +79,6 @@ struct Raised {
     files: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &BumpArgs) -> Result<()> {
     for name in &args.chart {
         ctx.workspace.chart(name)?;

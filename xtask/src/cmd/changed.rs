@@ -48,7 +48,6 @@ struct Matrix {
     chart: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &ChangedArgs) -> Result<()> {
     let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
     let history = History::read(&ctx.workspace, git)?;

@@ -56,7 +56,6 @@ pub struct DocsArgs {
     check: bool,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
     let mut all = Docs::default();
     for chart in ctx.workspace.charts()? {

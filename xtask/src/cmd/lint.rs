@@ -41,7 +41,6 @@ pub struct LintArgs {
     rules: bool,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
     if args.rules {
         return list_rules(ctx);

@@ -66,7 +66,6 @@ pub struct PackageArgs {
     cosign_passphrase_file: Option<PathBuf>,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     /// The pinned helm's version.
@@ -80,7 +79,6 @@ struct Report {
     archives: Vec<Archive>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     let charts = ctx.workspace.charts()?;
     let git = Git::open(ctx.workspace.root(), &ctx.runner);

@@ -39,7 +39,6 @@ pub struct SchemasArgs {
     check: bool,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &SchemasArgs) -> Result<()> {
     let root = ctx.workspace.root();
     let versions = kubernetes::versions(root)?;

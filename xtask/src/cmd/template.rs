@@ -27,7 +27,6 @@ pub struct TemplateArgs {
     check: bool,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &TemplateArgs) -> Result<()> {
     let folder = golden::folder(&ctx.workspace);
     // Without --chart, the folder of a chart that was removed is full of orphans.

@@ -42,7 +42,6 @@ struct Outcome {
     seconds: f64,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
     let mut steps = steps(ctx)?;
     if args.releases {

@@ -48,7 +48,6 @@ struct Row {
     path: Option<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
     match args.command.as_ref().unwrap_or(&ToolsCommand::List) {
         ToolsCommand::List => list(ctx),

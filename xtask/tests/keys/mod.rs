@@ -13,7 +13,6 @@ pub struct Recipe {
     pub passphrase: &'static str,
     /// Whether the primary key may sign.
     pub signs: bool,
-    /// Whether there is a subkey that may.
     pub signing_subkey: bool,
 }
 
@@ -44,7 +43,6 @@ impl Home {
         Home(dir)
     }
 
-    /// What a gpg says.
     pub fn try_gpg(&self, passphrase: &str, args: &[&str]) -> Output {
         let mut command = Command::new("gpg");
         command.arg("--homedir").arg(&self.0);

@@ -38,7 +38,6 @@ impl Machine {
         machine
     }
 
-    /// One of its files.
     pub fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }
@@ -48,7 +47,6 @@ impl Machine {
         std::fs::write(self.path(file), text).unwrap();
     }
 
-    /// Runs the xtask on it.
     pub fn xtask(&self, args: &[&str]) -> Output {
         let path = std::env::var("PATH").unwrap();
         Command::new(env!("CARGO_BIN_EXE_xtask"))

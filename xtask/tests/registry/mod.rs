@@ -14,7 +14,6 @@ use kit::step::{Cancel, Runner};
 
 /// Who may push.
 pub const USER: &str = "bot";
-/// With this password.
 pub const PASSWORD: &str = "s3cret-of-the-registry";
 
 /// A pinned tool, built if need be.
@@ -34,7 +33,6 @@ pub struct Registry {
     pub dir: PathBuf,
 }
 
-/// How a registry is started.
 pub struct Options {
     /// With TLS and basic authentication, else open on plain HTTP.
     pub secure: bool,
@@ -141,7 +139,6 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy that is open.
     pub fn to(registry: &Registry) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -161,7 +158,6 @@ impl Proxy {
         self.left.store(writes, Ordering::SeqCst);
     }
 
-    /// Whether it is shut by now.
     pub fn is_shut(&self) -> bool {
         self.left.load(Ordering::SeqCst) == 0
     }

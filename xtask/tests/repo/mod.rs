@@ -10,7 +10,6 @@ use super::sample::Sample;
 
 /// The charts `leaf` and `tree` (which depends on `leaf`), committed and released as 0.1.0.
 pub struct Repo {
-    /// The files.
     pub sample: Sample,
     /// Where commands run: the sample, or a clone of it.
     pub dir: PathBuf,
@@ -82,7 +81,6 @@ impl Repo {
         self.commit(message);
     }
 
-    /// Commits everything.
     pub fn commit(&self, message: &str) {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-qm", message]);
@@ -122,7 +120,6 @@ impl Repo {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Runs the xtask.
     pub fn xtask(&self, args: &[&str]) -> Output {
         self.command(env!("CARGO_BIN_EXE_xtask")).args(args).output().unwrap()
     }
@@ -218,7 +215,6 @@ fn steady(line: &str) -> String {
     })
 }
 
-/// Both outputs.
 pub fn text(output: &Output) -> String {
     let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&both).into_owned()

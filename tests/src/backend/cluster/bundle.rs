@@ -73,7 +73,6 @@ pub async fn log(pods: &Api<Pod>, pod: &str, container: &str, previous: bool) ->
         .with_context(|| format!("reading the log of container {container} of pod {pod}"))
 }
 
-/// The events of a namespace, the oldest first.
 pub async fn events(connection: &Connection, namespace: &str) -> Result<Vec<Event>> {
     let api: Api<Event> = connection.api(namespace);
     let mut events = api.list(&ListParams::default()).await.context("listing events")?.items;

@@ -130,7 +130,6 @@ async fn carry(mut stream: TcpStream, pods: &Api<Pod>, selector: &str, target: &
     carried.map(|_| ()).context("carrying bytes")
 }
 
-/// The number of the container's port.
 fn container_port(pod: &Pod, target: &IntOrString) -> Result<u16> {
     let number = match target {
         IntOrString::Int(number) => Some(*number),

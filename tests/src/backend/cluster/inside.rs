@@ -44,7 +44,6 @@ pub async fn beside(pods: &Api<Pod>, pod: &str, container: &str, image: &str, sc
     exec(pods, pod, &helper, &["/bin/sh", "-c", script]).await
 }
 
-/// Runs a command in a container.
 pub async fn exec(pods: &Api<Pod>, pod: &str, container: &str, command: &[&str]) -> Result<Printed> {
     let params = AttachParams::default()
         .container(container)

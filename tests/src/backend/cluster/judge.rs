@@ -21,7 +21,6 @@ pub struct Facts {
     pub pods: Vec<Pod>,
     /// Events of the namespace, the oldest first.
     pub events: Vec<Event>,
-    /// Claims of the namespace.
     pub claims: Vec<PersistentVolumeClaim>,
     /// How many ends of the program this harness asked for.
     pub asked_for: u32,

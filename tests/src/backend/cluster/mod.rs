@@ -103,7 +103,6 @@ struct Inner {
     images: Images,
     /// Values of chart `tempo-stack` that every stack of the run has.
     values: Value,
-    /// What one stack asks for.
     stack: Request,
     tenants: Tenants,
     helm: Helm,

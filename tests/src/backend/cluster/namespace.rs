@@ -218,7 +218,6 @@ fn host() -> String {
         .to_owned()
 }
 
-/// The namespaces that the run of a folder has in the cluster.
 pub async fn of_run(connection: &Connection, folder: &Path) -> Result<Vec<String>> {
     let namespaces: Api<ApiNamespace> = connection.global();
     let ours = ListParams::default().labels(LABEL);

@@ -13,7 +13,6 @@ use super::connection::Connection;
 use super::pods;
 use crate::backend::Component;
 
-/// The label that names the component.
 const COMPONENT: &str = "app.kubernetes.io/component";
 
 /// Which kind of workload it is.

@@ -17,23 +17,19 @@ pub const PERIOD: Duration = Duration::from_millis(250);
 /// A pod of this harness starts within this on a busy node.
 const READY: Duration = Duration::from_secs(60);
 
-/// A label selector of these labels.
 pub fn selector(labels: &BTreeMap<String, String>) -> String {
     let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(",")
 }
 
-/// The pod's name.
 pub fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// Whether the pod is on its way out.
 pub fn is_ending(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether a Service sends to the pod.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let mut ready = conditions.filter(|c| c.type_ == "Ready");

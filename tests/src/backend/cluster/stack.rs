@@ -526,7 +526,6 @@ impl ClusterStack {
         ports
     }
 
-    /// Where the port of a Service is reached from here.
     fn address(&self, service: &str, port: &str) -> Option<SocketAddr> {
         let named = |s: &&(Component, Service)| s.1.metadata.name.as_deref() == Some(service);
         let (component, service) = self.services.iter().find(named)?;

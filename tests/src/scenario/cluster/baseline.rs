@@ -29,7 +29,6 @@ const COMMITS: &str = "50";
 pub struct Baseline {
     /// The tag, or the short id of the commit.
     pub name: String,
-    /// The chart.
     pub chart: Prepared,
     _folder: RunDir,
 }

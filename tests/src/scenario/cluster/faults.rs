@@ -118,7 +118,6 @@ async fn refused(env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// The bundle of a failure.
 async fn bundle(env: &Env, stack: &dyn Stack) -> Result<()> {
     let folder = tempfile::tempdir()?;
     stack.evidence(folder.path()).await?;

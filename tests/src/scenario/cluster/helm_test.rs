@@ -105,7 +105,6 @@ fn test_values(env: &Env) -> Result<Value> {
     Ok(values)
 }
 
-/// The documented command.
 async fn test(env: &Env, lab: &Lab<'_>) -> Result<(Output, f64)> {
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
     let words = lab.own(documented_command(&readme, &["helm test tempo-stack", "--namespace"])?);

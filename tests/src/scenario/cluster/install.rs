@@ -300,7 +300,6 @@ async fn bucket(env: &Env, command: &[String]) -> Result<()> {
     env.remove(stack).await
 }
 
-/// The documented installation of the umbrella.
 async fn umbrella(env: &Env, readme: &Path, shell: &Shell) -> Result<()> {
     let what = "umbrella";
     let Some(lab) = observability(env).await? else {

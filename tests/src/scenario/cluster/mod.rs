@@ -34,7 +34,6 @@ const READY: Duration = Duration::from_secs(90);
 /// How long a trace may take to be found.
 const FOUND: Duration = Duration::from_secs(30);
 
-/// The namespace of the documented commands.
 const DOCUMENTED: &str = "observability";
 
 /// A namespace in which a scenario installs, upgrades and removes releases itself.

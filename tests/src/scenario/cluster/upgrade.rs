@@ -29,7 +29,6 @@ const RATE: u32 = 500;
 /// How helm treats the values of the last revision.
 const MODES: [&str; 3] = ["--reset-values", "--reuse-values", "--reset-then-reuse-values"];
 
-/// Where the queue of the Collector is.
 #[derive(Clone, Copy)]
 struct Queue {
     what: &'static str,
@@ -238,7 +237,6 @@ async fn apply(lab: &Lab<'_>, values: &Value, change: &str) -> Result<()> {
         .await
 }
 
-/// The pod of each component.
 async fn uids(lab: &Lab<'_>) -> Result<BTreeMap<Component, String>> {
     let stack: std::sync::Arc<ClusterStack> = lab.cluster.attach(&lab.namespace, RELEASE).await?;
     let mut uids = BTreeMap::new();

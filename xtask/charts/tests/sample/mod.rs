@@ -23,7 +23,6 @@ pub fn helm() -> Helm {
 /// A workspace with the chart `leaf` and the chart `tree`, which depends on it.
 pub struct Sample {
     dir: TempDir,
-    /// The workspace.
     pub workspace: Workspace,
 }
 
@@ -50,7 +49,6 @@ impl Sample {
         sample
     }
 
-    /// Writes a file, below the workspace.
     pub fn write(&self, file: &str, text: &str) {
         let path = self.path(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -26,7 +26,6 @@ pub struct Debian {
     pub image: String,
     /// Its id: a rebuilt root has another.
     pub id: String,
-    /// Its packages with versions.
     pub packages: String,
 }
 

@@ -28,7 +28,6 @@ const FILES: [&str; 4] = [
 /// image, and from there to every node of a cluster.
 const BUILDER: &str = "tempo-stack-testbed-builder";
 const KIND_MODULE: &str = "sigs.k8s.io/kind";
-/// kind's files for its base image.
 const KIND_FILES: &str = "images/base/files";
 /// The Go file that holds kind's storage manifest as a string.
 const STORAGE_SOURCE: &str = "pkg/build/nodeimage/const_storage.go";

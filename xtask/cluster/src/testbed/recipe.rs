@@ -25,7 +25,6 @@ pub struct Recipe {
 #[serde(deny_unknown_fields)]
 pub struct Pulled {
     pub kubernetes: Version,
-    /// Its name, with its digest.
     pub node: String,
 }
 
@@ -43,13 +42,10 @@ pub struct DebianRecipe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The pinned tool that it runs.
     #[serde(default)]
     pub tool: Option<String>,
-    /// Its name where it runs no tool.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its version where it runs no tool.
     #[serde(default)]
     pub version: Option<Version>,
     /// What stands before the version in its tag.
@@ -95,7 +91,6 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The image in the node of that short name.
     pub fn in_node(&self, name: &str) -> Result<&Entry> {
         self.node
             .iter()

@@ -6,7 +6,6 @@ use serde_yaml::Value;
 
 use super::keys::{Groups, KeyTable};
 
-/// The list.
 pub(super) fn table() -> KeyTable {
     KeyTable::new(KEYS, BLOCKS)
 }

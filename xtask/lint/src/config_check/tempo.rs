@@ -5,7 +5,6 @@
 
 use super::keys::{Groups, KeyTable};
 
-/// The list.
 pub(super) fn table() -> KeyTable {
     KeyTable::new(KEYS, BLOCKS)
 }

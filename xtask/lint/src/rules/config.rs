@@ -44,7 +44,6 @@ fn of_kind<'p, 'a>(programs: &'p [Program<'a>], kind: ProgramKind) -> impl Itera
     programs.iter().filter(move |program| program.kind == kind)
 }
 
-/// The strings of a pipeline's list.
 fn pipeline_list<'v>(pipeline: &'v Value, key: &str) -> Vec<&'v str> {
     let list = pipeline.get(key).and_then(Value::as_sequence);
     list.into_iter().flatten().filter_map(Value::as_str).collect()

@@ -32,17 +32,13 @@ pub(super) const RULES: &[Rule] = &[
 /// What the rules read of a ServiceMonitor (prometheus-operator, API reference, ServiceMonitorSpec).
 #[derive(Debug, Clone, Deserialize)]
 pub struct ServiceMonitor {
-    /// What it asks for.
     pub spec: ServiceMonitorSpec,
 }
 
-/// The spec of a ServiceMonitor.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceMonitorSpec {
-    /// Which Services it picks.
     pub selector: Selector,
-    /// What it scrapes of them.
     pub endpoints: Vec<Endpoint>,
     /// In which namespaces; its own where nothing is written.
     #[serde(default)]
@@ -53,19 +49,15 @@ pub struct ServiceMonitorSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
-    /// Label by value.
     #[serde(default)]
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// Namespaces to look in.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
-    /// All of them.
     #[serde(default)]
     pub any: bool,
-    /// These.
     #[serde(default)]
     pub match_names: Vec<String>,
 }
@@ -81,7 +73,6 @@ pub struct Endpoint {
     pub path: Option<String>,
 }
 
-/// The Services that a monitor picks.
 fn picked<'s, 'a>(scene: &'s Scene<'a>, spec: &ServiceMonitorSpec) -> Vec<&'s Typed<'a, Service>> {
     let here = spec.namespace_selector.any
         || spec.namespace_selector.match_names.is_empty()

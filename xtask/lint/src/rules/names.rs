@@ -70,7 +70,6 @@ fn in_namespace(scene: &Scene) -> Vec<Problem> {
         .collect()
 }
 
-/// All strings inside a value.
 fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     match value {
         Value::String(text) => found.push(text),
@@ -162,7 +161,6 @@ fn computed_names(scene: &Scene) -> Value {
     values
 }
 
-/// A YAML map.
 pub(super) fn map(entries: &[(&str, Value)]) -> Value {
     let entries = entries.iter().map(|(key, value)| (Value::from(*key), value.clone()));
     Value::Mapping(entries.collect())

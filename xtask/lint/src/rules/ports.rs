@@ -37,9 +37,7 @@ pub(super) const RULES: &[Rule] = &[
 /// A port that a program listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listener {
-    /// The key that says so.
     key: String,
-    /// The port.
     port: u16,
     /// `TCP` or `UDP`.
     protocol: &'static str,

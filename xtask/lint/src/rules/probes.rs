@@ -44,7 +44,6 @@ fn probes(container: &Container) -> [(&'static str, Option<&Probe>); 3] {
     ]
 }
 
-/// The port that a probe asks.
 fn port_of(probe: &Probe) -> Option<IntOrString> {
     let http = probe.http_get.as_ref().map(|http| http.port.clone());
     let tcp = || probe.tcp_socket.as_ref().map(|tcp| tcp.port.clone());
@@ -64,7 +63,6 @@ pub(super) fn resolve(container: &Container, port: &IntOrString) -> Option<i32> 
         .map(|(_, number)| number)
 }
 
-/// A port as text.
 pub(super) fn shown(port: &IntOrString) -> String {
     match port {
         IntOrString::Int(number) => number.to_string(),

@@ -31,9 +31,7 @@ const STACK: &str = "tempo-stack";
 
 /// A manifest with its object as a type.
 pub struct Typed<'a, T> {
-    /// The manifest.
     pub manifest: &'a Manifest,
-    /// The object.
     pub object: T,
 }
 

@@ -5,7 +5,6 @@
 use anyhow::{Context, Result, bail};
 use granit_parser::{Event, Parser, Span};
 
-/// One line of comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Comment {
     /// The line, from 1.

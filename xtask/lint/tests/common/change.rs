@@ -11,7 +11,6 @@ const COMPONENT: &str = "app.kubernetes.io/component";
 /// Which renders a change is applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// All.
     Always,
     /// The case's own, not those that rules compare it with.
     Once,
@@ -24,7 +23,6 @@ pub enum When {
 pub enum What {
     /// Sets a value (YAML) at a path; `-` appends to a list.
     Set(&'static str, &'static str),
-    /// Removes what is at a path.
     Remove(&'static str),
     /// Adds the object a second time.
     Repeat,

@@ -12,12 +12,10 @@ use kit::step::{Cancel, Runner};
 /// The Kubernetes version that charts are rendered for.
 pub const KUBE_VERSION: &str = "1.34.4";
 
-/// This workspace.
 pub fn workspace() -> Workspace {
     Workspace::find().unwrap()
 }
 
-/// The pinned tools.
 pub fn toolbox() -> &'static Toolbox {
     static TOOLBOX: OnceLock<Toolbox> = OnceLock::new();
     TOOLBOX.get_or_init(|| {
@@ -26,7 +24,6 @@ pub fn toolbox() -> &'static Toolbox {
     })
 }
 
-/// The real helm.
 pub fn helm() -> &'static Helm {
     static HELM: OnceLock<Helm> = OnceLock::new();
     HELM.get_or_init(|| Helm {

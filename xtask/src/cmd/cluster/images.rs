@@ -31,7 +31,6 @@ pub struct ImagesArgs {
     remove: bool,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &ImagesArgs) -> Result<()> {
     let testbed = Testbed::read(ctx)?;
     Docker::new(ctx.runner.clone()).info()?;

@@ -15,7 +15,6 @@ pub struct KubeconfigArgs {
     merge: bool,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &KubeconfigArgs) -> Result<()> {
     let path = cluster.kubeconfig();
     cluster.require_ours()?;

@@ -18,7 +18,6 @@ pub struct LoadArgs {
     images: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &LoadArgs) -> Result<()> {
     cluster.require_ours()?;
     let copied = cluster.load(&args.images)?;

@@ -47,7 +47,6 @@ enum ClusterCommand {
     Kubeconfig(kubeconfig::KubeconfigArgs),
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &ClusterArgs) -> Result<()> {
     let cluster = Cluster::named(ctx, &args.name)?;
     match &args.command {

@@ -32,7 +32,6 @@ struct Node {
     image: String,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, _args: &StatusArgs) -> Result<()> {
     let observed = cluster.require_ours()?;
     let stopped = observed.nodes.iter().filter(|node| node.state.status != "running");

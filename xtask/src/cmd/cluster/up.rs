@@ -30,7 +30,6 @@ pub struct UpArgs {
     node_image: Option<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, cluster: &Cluster, args: &UpArgs) -> Result<()> {
     let wanted = Wanted {
         images: args.images,

@@ -102,7 +102,6 @@ impl Finding {
     }
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &DoctorArgs) -> Result<()> {
     let mut findings = vec![git(ctx)];
     findings.extend(tools(ctx)?);

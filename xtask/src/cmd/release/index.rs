@@ -52,7 +52,6 @@ pub struct IndexArgs {
     backport: bool,
 }
 
-/// What is printed.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     /// `chart-version` of each new entry.
@@ -61,7 +60,6 @@ struct Report {
     unchanged: Vec<String>,
     /// Those that `--prune` dropped.
     pruned: Vec<String>,
-    /// Whether index.yaml was written.
     written: bool,
     /// Whether Artifact Hub's file beside it was written.
     metadata: bool,
@@ -70,7 +68,6 @@ struct Report {
     files: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
     if !(args.url.starts_with("https://") || args.url.starts_with("http://")) {
         return Err(Failure::usage(

@@ -33,7 +33,6 @@ enum ReleaseCommand {
     Verify(verify::VerifyArgs),
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
     match &args.command {
         ReleaseCommand::Plan(args) => plan::run(ctx, args),

@@ -34,11 +34,9 @@ pub struct NotesArgs {
 struct Report {
     #[serde(flatten)]
     notes: Notes,
-    /// The file that was written.
     changelog: Option<PathBuf>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &NotesArgs) -> Result<()> {
     for name in &args.chart {
         ctx.workspace.chart(name)?;

@@ -40,9 +40,7 @@ pub struct PlanArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Action {
-    /// It is to be published.
     Release,
-    /// It is published.
     Published,
     /// It must not be published as it is.
     Blocked,
@@ -56,7 +54,6 @@ struct Row {
     why: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
     let git = Git::open(ctx.workspace.root(), &ctx.runner);
     let epoch = package::epoch(&git)?;

@@ -69,7 +69,6 @@ struct Pushed {
     chart: String,
     version: Version,
     reference: String,
-    /// The manifest's digest.
     digest: String,
     /// Whether a `.prov` is with it.
     signed: bool,
@@ -77,7 +76,6 @@ struct Pushed {
     done: Vec<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &PushArgs) -> Result<()> {
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
     let registry = Registry::open(&args.to, &args.access, ctx)?;

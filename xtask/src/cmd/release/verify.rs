@@ -99,7 +99,6 @@ struct Pushed {
     statement: Option<String>,
 }
 
-/// Runs the command.
 pub fn run(ctx: &Ctx, args: &VerifyArgs) -> Result<()> {
     let mut reports = Vec::new();
     for reference in references(ctx, args)? {
@@ -131,7 +130,6 @@ pub fn run(ctx: &Ctx, args: &VerifyArgs) -> Result<()> {
     ))
 }
 
-/// What to verify.
 fn references(ctx: &Ctx, args: &VerifyArgs) -> Result<Vec<String>> {
     if let Some(reference) = &args.reference {
         return Ok(vec![reference.clone()]);

@@ -19,7 +19,6 @@ use self::probe::{Change, Probe};
 use super::{Entry, ValuesFile, candidates};
 use crate::rules::Finding;
 
-/// The rule's name.
 const RULE: &str = "values-unused";
 /// How many attempts each leaf gets in each round, while it is unread; then all that are left.
 const ROUNDS: &[usize] = &[1, 1, 2, 4];

@@ -21,7 +21,6 @@ use serde_json::{Value, json};
 /// How many changes one helm tries: enough to hide its start, few enough that all processors have work
 /// and that little is repeated after a guard.
 const BATCH: usize = 16;
-/// The added template.
 const PROBE: &str = "templates/xtask-probe.yaml";
 /// The line in it that renders without a change; those of the changes follow.
 const UNCHANGED_LINE: usize = 3;
@@ -29,11 +28,8 @@ const UNCHANGED_LINE: usize = 3;
 /// One value to try.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Who asks.
     pub leaf: usize,
-    /// The key.
     pub path: Vec<String>,
-    /// The value instead.
     pub value: Value,
 }
 
