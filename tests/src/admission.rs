@@ -13,7 +13,7 @@ use crate::scenario::Scenario;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Lets scenarios in.
-pub struct Admission {
+pub(crate) struct Admission {
     jobs: usize,
     backend: Arc<dyn Backend>,
     taken: Arc<Mutex<Taken>>,
@@ -26,7 +26,7 @@ struct Taken {
 }
 
 /// The right of one scenario to run. Dropping it makes room for the next.
-pub struct Turn {
+pub(crate) struct Turn {
     taken: Arc<Mutex<Taken>>,
     /// Stacks that it holds room for.
     stacks: u32,
@@ -45,7 +45,7 @@ impl Admission {
 
     /// Waits for the turn of a scenario. One that is alone may start whatever the room: where it can't be
     /// scheduled, that is its finding. On Ctrl-C every scenario gets its turn at once.
-    pub async fn turn(&self, scenario: &Scenario, env: &Env) -> Turn {
+    pub(crate) async fn turn(&self, scenario: &Scenario, env: &Env) -> Turn {
         let mut told = false;
         loop {
             let alone = lock(&self.taken).running == 0;

@@ -17,7 +17,7 @@ static HARMLESS: LazyLock<Option<Regex>> =
 static CONTINUED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^(\s|\*|-|'|\})").ok());
 
 /// The first message about trouble after the last start that a log tells of.
-pub fn first_cause(log: &str) -> Option<String> {
+pub(crate) fn first_cause(log: &str) -> Option<String> {
     let last_start = log.rfind("=== start ").unwrap_or(0);
     let lines: Vec<&str> = log[last_start..]
         .lines()

@@ -101,7 +101,7 @@ impl Env {
     }
 
     /// Starts a stack with these values of the umbrella and waits until it is ready.
-    pub async fn ready_stack(&self, values: Value) -> Result<Arc<dyn Stack>> {
+    pub(crate) async fn ready_stack(&self, values: Value) -> Result<Arc<dyn Stack>> {
         let stack = self.start(&StackSpec::new(values)).await?;
         let begun = Instant::now();
         stack.wait_ready(READY_TIMEOUT).await?;
@@ -123,7 +123,7 @@ impl Env {
     }
 
     /// Takes over a stack that the scenario installed itself: its evidence and its end.
-    pub fn adopt(&self, stack: Arc<dyn Stack>) {
+    pub(crate) fn adopt(&self, stack: Arc<dyn Stack>) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let held = Held {
             stack,
@@ -134,14 +134,14 @@ impl Env {
     }
 
     /// Starts an S3 server with one empty bucket. It runs for as long as the scenario's stacks do.
-    pub async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Arc<dyn ObjectStore>> {
+    pub(crate) async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Arc<dyn ObjectStore>> {
         let store: Arc<dyn ObjectStore> = self.backend.object_store(bucket).await?.into();
         lock(&self.stores).push(store.clone());
         Ok(store)
     }
 
     /// Where what explains a failure in a namespace goes, of which there is no stack to ask.
-    pub fn evidence_of(&self, namespace: &str) -> PathBuf {
+    pub(crate) fn evidence_of(&self, namespace: &str) -> PathBuf {
         self.artifacts.join(namespace)
     }
 
@@ -163,7 +163,7 @@ impl Env {
     }
 
     /// Whether what was adopted in a namespace stays up now that the scenario is done with it.
-    pub fn keeps_in(&self, namespace: &str) -> bool {
+    pub(crate) fn keeps_in(&self, namespace: &str) -> bool {
         self.keep && self.keep_those(|stack| stack.namespace() == namespace)
     }
 
@@ -178,14 +178,14 @@ impl Env {
     }
 
     /// Removes the evidence of an earlier run, which would be taken for this one's.
-    pub fn forget_evidence(&self) {
+    pub(crate) fn forget_evidence(&self) {
         // What isn't there needs no removal.
         let _ = std::fs::remove_dir_all(&self.artifacts);
     }
 
     /// Writes all that explains a failure: manifests, configurations, logs, metrics, evidence. Tells where it
     /// is, and the first cause if a log names one.
-    pub async fn tell_evidence(&self) {
+    pub(crate) async fn tell_evidence(&self) {
         match self.gather().await {
             Ok(cause) => {
                 let cause = cause.map(|c| format!("; the log says: {c}")).unwrap_or_default();
@@ -202,7 +202,7 @@ impl Env {
     }
 
     /// Stops the stacks that are still up, then the stores that they used.
-    pub async fn clean_up(&self) {
+    pub(crate) async fn clean_up(&self) {
         let stacks = std::mem::take(&mut *lock(&self.stacks));
         for held in stacks.values() {
             self.tell_error(held.stack.shut_down().await);

@@ -254,7 +254,7 @@ impl Recorder {
     }
 
     /// Counts time from now on.
-    pub fn restart_clock(&self) {
+    pub(crate) fn restart_clock(&self) {
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -287,12 +287,12 @@ impl Recorder {
     }
 
     /// Records a number that nobody judges.
-    pub fn measured(&self, name: impl Into<String>, value: f64, unit: &str, detail: impl Into<String>) {
+    pub(crate) fn measured(&self, name: impl Into<String>, value: f64, unit: &str, detail: impl Into<String>) {
         self.record(name.into(), Status::Measured, detail.into(), Some((value, unit)));
     }
 
     /// Checks a value: records it, and whether it is good enough.
-    pub fn measure(
+    pub(crate) fn measure(
         &self,
         name: impl Into<String>,
         value: f64,

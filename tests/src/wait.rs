@@ -11,7 +11,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What was waited for, and how long that took.
 #[derive(Debug, Clone)]
-pub struct Waited<T> {
+pub(crate) struct Waited<T> {
     /// What the last look found.
     pub value: T,
     /// From the first look to the one that found it.
@@ -20,7 +20,7 @@ pub struct Waited<T> {
     pub looks: u32,
 }
 
-pub enum Look<T> {
+pub(crate) enum Look<T> {
     Found(T),
     /// Not yet; the text says what was found instead and appears in the error at the deadline.
     NotYet(String),
@@ -43,7 +43,7 @@ pub async fn wait_for<T, F: Future<Output = Result<Look<T>>>>(
 }
 
 /// The same with a period of one's own between two looks.
-pub async fn wait_every<T, F: Future<Output = Result<Look<T>>>>(
+pub(crate) async fn wait_every<T, F: Future<Output = Result<Look<T>>>>(
     period: Duration,
     what: &str,
     deadline: Duration,

@@ -41,7 +41,7 @@ impl Default for FakeBackend {
 
 impl FakeBackend {
     /// With room for so many stacks.
-    pub fn with_room(room: u32) -> FakeBackend {
+    pub(crate) fn with_room(room: u32) -> FakeBackend {
         FakeBackend {
             room: Some(room),
             ..FakeBackend::default()
@@ -49,7 +49,7 @@ impl FakeBackend {
     }
 
     /// The most stacks that were up at the same time.
-    pub fn most_up(&self) -> usize {
+    pub(crate) fn most_up(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
 
@@ -78,7 +78,7 @@ pub fn shared(backend: &FakeBackend, keep: bool) -> Arc<Shared> {
 }
 
 /// An empty map.
-pub fn no_values() -> Value {
+pub(crate) fn no_values() -> Value {
     Value::Mapping(Default::default())
 }
 

@@ -49,7 +49,7 @@ impl Component {
     }
 
     /// The key of the component in the values of `tempo-stack`.
-    pub fn values_key(self) -> &'static str {
+    pub(crate) fn values_key(self) -> &'static str {
         match self {
             Component::Tempo => "tempo",
             Component::OtelCollector => "otelCollector",
@@ -57,7 +57,7 @@ impl Component {
     }
 
     /// The component with that label.
-    pub fn from_label(label: &str) -> Option<Component> {
+    pub(crate) fn from_label(label: &str) -> Option<Component> {
         Component::ALL.into_iter().find(|c| c.label() == label)
     }
 }
@@ -124,7 +124,7 @@ impl StackSpec {
 
 /// Makes pods stop soon, in values of the chart `tempo-stack`: a Tempo that was queried stops only when
 /// its grace period ends, and a Collector whose pod is removed waits for as long as Tempo may be away.
-pub fn stop_soon(stack: &mut Value) {
+pub(crate) fn stop_soon(stack: &mut Value) {
     set(stack, &["tempo", "terminationGracePeriodSeconds"], 5.into());
     set(stack, &["otelCollector", "drainSeconds"], 0.into());
 }

@@ -29,7 +29,7 @@ impl Engine {
 
     /// Why blocks don't hold all that was sent; none where they do. Up to 2.5 they are vParquet3
     /// (grafana/tempo, tempodb/encoding/versioned.go of each tag).
-    pub fn drops_from_blocks(self) -> Option<&'static str> {
+    pub(crate) fn drops_from_blocks(self) -> Option<&'static str> {
         self.is_before(2, 6)
             .then_some("Tempo before 2.6 keeps neither attributes of scopes nor values of bytes in its blocks")
     }
@@ -37,14 +37,14 @@ impl Engine {
     /// Why spans may be lost when Tempo is told to stop under load; none where they aren't. The OTLP
     /// receiver of Tempo before 2.5 has no codes that a sender may retry
     /// (opentelemetry-collector, receiver/otlpreceiver/internal/errors).
-    pub fn loses_on_a_stop(self) -> Option<&'static str> {
+    pub(crate) fn loses_on_a_stop(self) -> Option<&'static str> {
         self.is_before(2, 5).then_some(
             "Tempo before 2.5 answers with the gRPC code Unknown while it stops, and the Collector drops what it sent",
         )
     }
 
     /// The gauge of traces that are in memory only.
-    pub fn live_traces(self) -> &'static str {
+    pub(crate) fn live_traces(self) -> &'static str {
         if self.has_live_store() {
             "tempo_live_store_live_traces"
         } else {
@@ -53,7 +53,7 @@ impl Engine {
     }
 
     /// The counter of blocks that were shipped to the store.
-    pub fn blocks_flushed(self) -> &'static str {
+    pub(crate) fn blocks_flushed(self) -> &'static str {
         if self.has_live_store() {
             "tempo_live_store_local_blocks_flushed_total"
         } else {
@@ -63,18 +63,18 @@ impl Engine {
 
     /// Whether `/flush` ships what is held at once. Where it doesn't, blocks go by themselves when they are
     /// half a minute old.
-    pub fn can_flush(self) -> bool {
+    pub(crate) fn can_flush(self) -> bool {
         !self.has_live_store()
     }
 
     /// Whether a span's links come back in the order in which they were sent: 3.0 sorts them by their ids
     /// when it reads from blocks (grafana/tempo, pkg/model/trace/sort.go).
-    pub fn keeps_link_order(self) -> bool {
+    pub(crate) fn keeps_link_order(self) -> bool {
         !self.has_live_store()
     }
 
     /// `tempo.config` with blocks of `seconds`, so that one is in the store soon.
-    pub fn short_blocks(self, seconds: u32) -> String {
+    pub(crate) fn short_blocks(self, seconds: u32) -> String {
         if self.has_live_store() {
             format!("{{live_store: {{max_block_duration: {seconds}s}}}}")
         } else {
@@ -84,7 +84,7 @@ impl Engine {
 
     /// `tempo.config` with blocks of a few seconds that are judged every few seconds. Blocks of different
     /// ages are not merged, or the younger would keep the older alive.
-    pub fn quick_retention(self) -> &'static str {
+    pub(crate) fn quick_retention(self) -> &'static str {
         if self.has_live_store() {
             "
 live_store: {max_block_duration: 5s, complete_block_timeout: 12s, flush_op_timeout: 5s}
@@ -106,7 +106,7 @@ storage: {trace: {blocklist_poll: 5s}}
 }
 
 /// Values of the umbrella with this `tempo.config`.
-pub fn tempo_config(config: &str) -> serde_yaml::Result<Value> {
+pub(crate) fn tempo_config(config: &str) -> serde_yaml::Result<Value> {
     let mut values = Value::Mapping(Default::default());
     charts::render::set(
         &mut values,

@@ -27,7 +27,7 @@ use crate::model::ledger::Ledger;
 
 /// What to send, and how fast.
 #[derive(Debug, Clone, Serialize)]
-pub struct Batches {
+pub(crate) struct Batches {
     /// Through which receiver.
     pub door: Door,
     /// Spans per second.
@@ -119,7 +119,7 @@ impl Batches {
 
 /// How a load went.
 #[derive(Debug, Clone, Serialize)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// From the start to the end of the schedule, in seconds.
     pub seconds: f64,
     /// Spans per second that left.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 /// One line of a scrape.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Series {
+pub(crate) struct Series {
     /// The metric's name, with `_total`, `_bucket`, … as it is printed.
     pub name: String,
     pub labels: BTreeMap<String, String>,
@@ -19,7 +19,7 @@ pub struct Series {
 
 /// All series that a program showed at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scrape {
+pub(crate) struct Scrape {
     series: Vec<Series>,
 }
 

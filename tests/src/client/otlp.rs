@@ -17,12 +17,12 @@ use crate::model::door::{Door, Doors};
 use crate::model::outcome::Outcome;
 
 /// The gRPC method.
-pub const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-pub const TRACES_PATH: &str = "/v1/traces";
+pub(crate) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(crate) const TRACES_PATH: &str = "/v1/traces";
 
 /// Sends to the OTLP receiver, over connections that are kept.
 #[derive(Debug, Clone)]
-pub struct Otlp {
+pub(crate) struct Otlp {
     grpc: Channel,
     http: reqwest::Client,
     url: String,
@@ -92,7 +92,7 @@ impl Otlp {
 }
 
 /// Content type of protobuf over HTTP.
-pub const PROTOBUF: &str = "application/x-protobuf";
+pub(crate) const PROTOBUF: &str = "application/x-protobuf";
 /// Content type of JSON over HTTP.
 pub const JSON: &str = "application/json";
 

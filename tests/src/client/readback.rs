@@ -42,7 +42,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// How reading back went.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Readback {
+pub(crate) struct Readback {
     /// Traces with acknowledged spans.
     pub traces: usize,
     /// Searches, repetitions included.
@@ -61,7 +61,12 @@ pub struct Readback {
 ///
 /// An error if the user asked to stop, or if Tempo gave no answer by id for a trace of which spans are
 /// missing: that says nothing about them.
-pub async fn read_back(client: &Client, ledger: &mut Ledger, deadline: Duration, cancel: &Cancel) -> Result<Readback> {
+pub(crate) async fn read_back(
+    client: &Client,
+    ledger: &mut Ledger,
+    deadline: Duration,
+    cancel: &Cancel,
+) -> Result<Readback> {
     let started = Instant::now();
     let mut report = Readback::default();
     let mut left = ledger.incomplete();

@@ -43,7 +43,7 @@ impl Sender {
 }
 
 /// An HTTP client that never goes through a proxy: everything it talks to is on this machine.
-pub fn http_client() -> Result<reqwest::Client> {
+pub(crate) fn http_client() -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()
         .connect_timeout(Duration::from_secs(2))

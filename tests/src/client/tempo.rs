@@ -81,7 +81,7 @@ impl Search {
     }
 
     /// List at most `spans` matching spans of each trace.
-    pub fn spans_per_trace(mut self, spans: u32) -> Search {
+    pub(crate) fn spans_per_trace(mut self, spans: u32) -> Search {
         self.spans_per_trace = Some(spans);
         self
     }
@@ -104,7 +104,7 @@ pub struct Found {
 
 /// A value of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub struct TagValue {
+pub(crate) struct TagValue {
     /// `string`, `int`, `float`, `bool`, `keyword`, …
     #[serde(rename = "type")]
     pub kind: String,
@@ -221,7 +221,7 @@ impl Client {
     }
 
     /// The values of a tag, named with its scope: `span.e2e.marker`, `resource.service.name`, `status`.
-    pub async fn tag_values(&self, tag: &str) -> Result<Vec<TagValue>> {
+    pub(crate) async fn tag_values(&self, tag: &str) -> Result<Vec<TagValue>> {
         let answer: TagValuesAnswer = self.json(self.url(&format!("api/v2/search/tag/{tag}/values"))?).await?;
         Ok(answer.tag_values)
     }
@@ -255,12 +255,12 @@ impl Client {
 
     /// Asks the ingester to write what it holds into blocks and to ship them. Only 2.x has this; it
     /// answers before the blocks are in the backend.
-    pub async fn flush(&self) -> Result<()> {
+    pub(crate) async fn flush(&self) -> Result<()> {
         self.text("flush").await.map(drop)
     }
 
     /// Waits until the trace is there with at least `spans` spans.
-    pub async fn wait_for_trace(
+    pub(crate) async fn wait_for_trace(
         &self,
         id: TraceId,
         spans: usize,
@@ -278,7 +278,7 @@ impl Client {
     }
 
     /// Waits until a search finds exactly the trace `id`. An error at once if it finds others.
-    pub async fn wait_for_search(
+    pub(crate) async fn wait_for_search(
         &self,
         id: TraceId,
         query: &Query,
@@ -336,7 +336,7 @@ fn undecoded(url: &Url, body: &[u8]) -> String {
 }
 
 /// How many spans there are, duplicates included.
-pub fn span_count(traces: &TracesData) -> usize {
+pub(crate) fn span_count(traces: &TracesData) -> usize {
     let scopes = traces.resource_spans.iter().flat_map(|r| &r.scope_spans);
     scopes.map(|s| s.spans.len()).sum()
 }

@@ -26,7 +26,7 @@ pub fn channel(address: SocketAddr) -> Result<Channel> {
 }
 
 /// Calls a unary method; the error says what became of the spans instead.
-pub async fn unary<M, R>(
+pub(crate) async fn unary<M, R>(
     channel: &Channel,
     path: &'static str,
     message: M,
@@ -71,7 +71,7 @@ fn from_status(status: &tonic::Status) -> Outcome {
 }
 
 /// Posts a body; the answer's body if its status is 2xx, else what became of the spans instead.
-pub async fn post(request: reqwest::RequestBuilder, timeout: Duration) -> Result<Vec<u8>, Outcome> {
+pub(crate) async fn post(request: reqwest::RequestBuilder, timeout: Duration) -> Result<Vec<u8>, Outcome> {
     let unknown = |error: reqwest::Error| Outcome::Unknown { reason: causes(&error) };
     let exchange = async {
         let answer = request.send().await.map_err(unknown)?;

@@ -50,12 +50,12 @@ pub struct Comparison {
 
 impl Comparison {
     /// Whether everything came back as it was sent.
-    pub fn is_equal(&self) -> bool {
+    pub(crate) fn is_equal(&self) -> bool {
         self.differences.is_empty()
     }
 
     /// The same without those differences that are only another order of a span's links.
-    pub fn but_for_link_order(mut self) -> Comparison {
+    pub(crate) fn but_for_link_order(mut self) -> Comparison {
         self.differences
             .retain(|difference| !difference.path.ends_with(LINK_ORDER));
         self

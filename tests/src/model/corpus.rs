@@ -15,9 +15,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use crate::model::id::TraceId;
 
 /// The span attribute whose value is the sample's marker; every span of a sample has it.
-pub const SPAN_MARKER: &str = "e2e.marker";
+pub(crate) const SPAN_MARKER: &str = "e2e.marker";
 /// The resource attribute whose value is the sample's marker; every resource of a sample has it.
-pub const RESOURCE_MARKER: &str = "e2e.resource.marker";
+pub(crate) const RESOURCE_MARKER: &str = "e2e.resource.marker";
 
 /// Text in several scripts, with a character outside the basic plane and one that JSON escapes.
 const UNICODE: &str = "Grüße, мир, 世界, 🛰 \"quoted\" \\ tab\t";
@@ -27,7 +27,7 @@ const MILLISECOND: u64 = 1_000_000;
 
 /// A source of samples.
 #[derive(Debug, Clone, Copy)]
-pub struct Corpus {
+pub(crate) struct Corpus {
     seed: u64,
     now: u64,
 }
@@ -44,7 +44,7 @@ pub struct Sample {
 
 /// A TraceQL query that finds exactly one sample.
 #[derive(Debug, Clone)]
-pub struct Query {
+pub(crate) struct Query {
     /// What it searches by: `span attribute`.
     pub by: &'static str,
     /// The TraceQL text.
@@ -58,7 +58,7 @@ impl Corpus {
     }
 
     /// Samples whose spans end shortly before this moment. An error if the clock is before 1970.
-    pub fn from_now(seed: u64) -> Result<Corpus> {
+    pub(crate) fn from_now(seed: u64) -> Result<Corpus> {
         Ok(Corpus::new(seed, now_unix_nano()?))
     }
 
@@ -108,14 +108,14 @@ impl Sample {
 }
 
 /// Nanoseconds since 1970. An error if the clock is before that.
-pub fn now_unix_nano() -> Result<u64> {
+pub(crate) fn now_unix_nano() -> Result<u64> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("reading the clock")?;
     u64::try_from(since.as_nanos()).context("the clock is after the year 2554")
 }
 
-pub fn attribute(key: impl Into<String>, value: Value) -> KeyValue {
+pub(crate) fn attribute(key: impl Into<String>, value: Value) -> KeyValue {
     KeyValue {
         key: key.into(),
         value: Some(AnyValue { value: Some(value) }),

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 /// A way into the Collector: a protocol, its encoding and its transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Door {
+pub(crate) enum Door {
     /// OTLP over gRPC.
     OtlpGrpc,
     /// OTLP over gRPC, messages compressed with gzip.
@@ -32,7 +32,7 @@ pub enum Door {
 
 /// Doors that carry the same things: a column of the table in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// All receivers that speak OTLP.
     Otlp,
     /// Jaeger's api_v2.
@@ -45,7 +45,7 @@ pub enum Family {
 
 /// Something that a span has and a receiver may or may not carry: a row of the table in the README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feature {
+pub(crate) enum Feature {
     /// Trace id, span id and parent, with leading zeros.
     Ids,
     /// Start, end and event times.
@@ -88,7 +88,7 @@ pub enum Feature {
 
 /// What becomes of a feature on its way through a receiver into Tempo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carried {
+pub(crate) enum Carried {
     /// It comes back as it was sent.
     Whole,
     /// It comes back as something else.
@@ -146,7 +146,7 @@ impl Door {
     }
 
     /// Whether the Collector tells the sender that it took the spans.
-    pub fn acknowledges(self) -> bool {
+    pub(crate) fn acknowledges(self) -> bool {
         self.carries(Feature::Acknowledgement) == Carried::Whole
     }
 
@@ -299,7 +299,7 @@ pub fn markdown_table() -> String {
 
 /// Where the Collector listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doors {
+pub(crate) struct Doors {
     /// OTLP over gRPC (4317/tcp).
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP (4318/tcp).

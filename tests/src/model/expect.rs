@@ -115,7 +115,7 @@ fn values(door: Door, attributes: &mut Vec<KeyValue>) {
 
 /// A value as JSON text, as exporters to Jaeger write arrays and maps
 /// (specification/common/README.md, "AnyValue representation for non-OTLP protocols").
-pub fn json_text(value: &AnyValue) -> String {
+pub(crate) fn json_text(value: &AnyValue) -> String {
     to_json(value).to_string()
 }
 

@@ -16,7 +16,7 @@ pub struct SpanId(pub [u8; 8]);
 
 impl TraceId {
     /// The id in the bytes of an OTLP field; an error if there aren't 16 of them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<TraceId> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<TraceId> {
         let id = <[u8; 16]>::try_from(bytes);
         Ok(TraceId(
             id.with_context(|| format!("a trace id of {} bytes", bytes.len()))?,
@@ -26,7 +26,7 @@ impl TraceId {
 
 impl SpanId {
     /// The id in the bytes of an OTLP field; an error if there aren't 8 of them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<SpanId> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<SpanId> {
         let id = <[u8; 8]>::try_from(bytes);
         Ok(SpanId(
             id.with_context(|| format!("a span id of {} bytes", bytes.len()))?,

@@ -36,7 +36,7 @@ struct Entry {
 
 /// Every span that was sent, by trace and span id.
 #[derive(Debug, Clone)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     marker: String,
     opened: Instant,
     opened_unix_ms: u64,
@@ -47,7 +47,7 @@ pub struct Ledger {
 
 /// A span that was acknowledged and isn't found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Lost {
+pub(crate) struct Lost {
     /// When its request left, in milliseconds after the ledger was opened.
     pub sent_ms: u32,
     pub trace: TraceId,
@@ -56,7 +56,7 @@ pub struct Lost {
 
 /// The ledger in numbers of spans.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Handed over in any way.
     pub sent: u64,
     pub acked: u64,
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// Milliseconds since the ledger was opened.
-    pub fn now_ms(&self) -> u32 {
+    pub(crate) fn now_ms(&self) -> u32 {
         u32::try_from(self.opened.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
@@ -112,7 +112,7 @@ impl Ledger {
     }
 
     /// Writes down that these spans leave now.
-    pub fn send_all(&mut self, spans: &[(TraceId, SpanId)]) {
+    pub(crate) fn send_all(&mut self, spans: &[(TraceId, SpanId)]) {
         for (trace, span) in spans {
             self.send(*trace, [*span]);
         }
@@ -120,7 +120,7 @@ impl Ledger {
 
     /// Writes down what became of spans. A partial success leaves all spans of its request unknown,
     /// because it doesn't say which of them were rejected.
-    pub fn settle(&mut self, outcome: &Outcome, spans: impl IntoIterator<Item = (TraceId, SpanId)>) {
+    pub(crate) fn settle(&mut self, outcome: &Outcome, spans: impl IntoIterator<Item = (TraceId, SpanId)>) {
         let state = match outcome {
             Outcome::Acked { rejected_spans: 0 } => State::Acked,
             Outcome::Acked { .. } | Outcome::Unknown { .. } => State::Unknown,
@@ -148,7 +148,7 @@ impl Ledger {
 
     /// The traces of which an acknowledged span isn't found, with the time at which their requests left
     /// in milliseconds since 1970, in that order.
-    pub fn incomplete(&self) -> Vec<(u64, TraceId)> {
+    pub(crate) fn incomplete(&self) -> Vec<(u64, TraceId)> {
         let traces = self.traces.iter().filter_map(|(trace, entries)| {
             let lost = entries.iter().find(|entry| entry.is_lost())?;
             Some((self.opened_unix_ms + u64::from(lost.sent_ms), *trace))
@@ -173,7 +173,7 @@ impl Ledger {
     }
 
     /// The longest time in which nothing left that was acknowledged, in milliseconds.
-    pub fn longest_gap_ms(&self) -> u32 {
+    pub(crate) fn longest_gap_ms(&self) -> u32 {
         let mut sent: Vec<u32> = self
             .entries()
             .filter(|(_, entry)| entry.state == State::Acked)
@@ -209,7 +209,7 @@ impl Ledger {
 impl Summary {
     /// The verdict: nothing that was acknowledged is missing. A ledger without an acknowledged span proves
     /// nothing.
-    pub fn proves_no_loss(&self) -> bool {
+    pub(crate) fn proves_no_loss(&self) -> bool {
         self.lost == 0 && self.acked > 0
     }
 }

@@ -31,7 +31,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Whether all spans of the request were acknowledged.
-    pub fn is_acked(&self) -> bool {
+    pub(crate) fn is_acked(&self) -> bool {
         *self == Outcome::Acked { rejected_spans: 0 }
     }
 }

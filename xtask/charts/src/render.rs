@@ -37,7 +37,7 @@ impl RenderOptions {
     }
 
     /// With one more values file.
-    pub fn values_file(mut self, file: impl Into<PathBuf>) -> RenderOptions {
+    pub(crate) fn values_file(mut self, file: impl Into<PathBuf>) -> RenderOptions {
         self.values_files.push(file.into());
         self
     }
@@ -138,7 +138,7 @@ impl Helm {
     }
 
     /// The `helm dependency build` step, in the folder of a copied chart.
-    pub fn dependency_build_step(&self, name: &str, dir: &Path) -> Step {
+    pub(crate) fn dependency_build_step(&self, name: &str, dir: &Path) -> Step {
         self.step(format!("helm dependency build {name}"))
             .args(["dependency", "build", "--skip-refresh"])
             .path_arg(dir)

@@ -13,7 +13,7 @@ use serde::Deserialize;
 /// What to do where Docker doesn't answer.
 pub const START_DOCKER: &str = "as root on Debian: bash ci/testbed/docker.sh";
 /// The label by which kind finds the containers of a cluster.
-pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
+pub(crate) const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 
 /// Docker's words for what is asked for here.
 const OBJECTS: [&str; 4] = ["object", "container", "image", "network"];
@@ -245,7 +245,7 @@ impl Docker {
     /// Whether the registry that `image` names answers and has it; the reason if not.
     ///
     /// Docker's client asks the registry for the image's manifest: a few kilobytes, nothing is pulled.
-    pub fn can_pull(&self, image: &str) -> Result<(), String> {
+    pub(crate) fn can_pull(&self, image: &str) -> Result<(), String> {
         let step = Docker::step("ask the registry", ["manifest", "inspect", image])
             .timeout(Duration::from_secs(15))
             .reads();

@@ -13,7 +13,7 @@ const KNOWS_FAIL_CGROUP_V1: Version = Version::new(1, 31, 0);
 
 /// What the template is rendered with.
 #[derive(Debug, Clone, Serialize)]
-pub struct KindConfig {
+pub(crate) struct KindConfig {
     pub name: String,
     pub image: String,
     /// Whether the kubelet must be told to accept cgroup v1.
@@ -24,7 +24,7 @@ pub struct KindConfig {
 
 /// How kubeadm finds the images inside the test bed's node.
 #[derive(Debug, Clone, Serialize)]
-pub struct NodeImages {
+pub(crate) struct NodeImages {
     /// What their names begin with.
     pub repository: String,
     pub coredns: String,
@@ -41,7 +41,7 @@ impl KindConfig {
 }
 
 /// Whether a kubelet of that version must and can be told to accept this machine's cgroups.
-pub fn needs_cgroup_v1(cgroup_version: &str, kubernetes: &Version) -> bool {
+pub(crate) fn needs_cgroup_v1(cgroup_version: &str, kubernetes: &Version) -> bool {
     cgroup_version == "1" && *kubernetes >= KNOWS_FAIL_CGROUP_V1
 }
 

@@ -6,16 +6,16 @@
 use crate::docker::{Container, Network};
 
 /// On our networks: the name of the cluster.
-pub const CLUSTER_LABEL: &str = "tempo-stack.cluster";
+pub(crate) const CLUSTER_LABEL: &str = "tempo-stack.cluster";
 /// On our networks: the key of what the cluster was made of.
-pub const CONFIG_LABEL: &str = "tempo-stack.config";
+pub(crate) const CONFIG_LABEL: &str = "tempo-stack.config";
 
 /// On our networks: where the cluster's images come from, as [`Source::word`] has it.
 ///
 /// [`Source::word`]: crate::source::Source::word
-pub const IMAGES_LABEL: &str = "tempo-stack.images";
+pub(crate) const IMAGES_LABEL: &str = "tempo-stack.images";
 
-pub fn network_name(cluster: &str) -> String {
+pub(crate) fn network_name(cluster: &str) -> String {
     format!("kind-{cluster}")
 }
 

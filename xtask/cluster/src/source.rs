@@ -40,7 +40,7 @@ impl Source {
     }
 
     /// The reverse of [`Source::word`].
-    pub fn from_word(word: &str) -> Option<Source> {
+    pub(crate) fn from_word(word: &str) -> Option<Source> {
         [Source::Pull, Source::Testbed]
             .into_iter()
             .find(|source| source.word() == word)

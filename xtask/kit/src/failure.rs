@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 /// What to do about a full disk.
-pub const MORE_SPACE: &str =
+pub(crate) const MORE_SPACE: &str =
     "free some space on that disk, or point TMPDIR, XTASK_CACHE or CARGO_TARGET_DIR at a larger one";
 
 /// From here on a name may be meant as another (Jaro similarity, 1 where both are the same).

@@ -7,9 +7,9 @@ use serde_yaml::Value;
 use crate::rules::Finding;
 
 /// The rule's name.
-pub const RULE: &str = "artifact-hub";
+pub(crate) const RULE: &str = "artifact-hub";
 /// What it demands.
-pub const SUMMARY: &str = "artifacthub.io annotations have known keys and the shape that Artifact Hub reads";
+pub(crate) const SUMMARY: &str = "artifacthub.io annotations have known keys and the shape that Artifact Hub reads";
 
 const PREFIX: &str = "artifacthub.io/";
 

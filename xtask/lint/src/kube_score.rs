@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::rules::{Finding, Problem, Subject};
 
 /// Checks that are left out, each with the reason.
-pub const IGNORED: &[(&str, &str)] = &[
+pub(crate) const IGNORED: &[(&str, &str)] = &[
     (
         "container-image-pull-policy",
         "tags and digests are fixed; Always would keep a pod from starting while its registry is away, and breaks \

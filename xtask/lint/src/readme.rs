@@ -6,9 +6,9 @@ use charts::workspace::Workspace;
 use crate::rules::Finding;
 
 /// The rule's name.
-pub const RULE: &str = "readme-length";
+pub(crate) const RULE: &str = "readme-length";
 /// What it demands.
-pub const SUMMARY: &str = "README.md has at most 200 lines";
+pub(crate) const SUMMARY: &str = "README.md has at most 200 lines";
 
 const LONGEST: usize = 200;
 

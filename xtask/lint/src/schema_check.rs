@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::rules::{Finding, Problem, Subject};
 
 /// The name of findings.
-pub const RULE: &str = "api-schema";
+pub(crate) const RULE: &str = "api-schema";
 
 /// The kinds that the charts render, as the OpenAPI file names them.
 const KINDS: [&str; 11] = [

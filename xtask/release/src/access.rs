@@ -76,7 +76,7 @@ impl Access {
 
     /// Writes the given credentials where only this user can read them, for programs that take no
     /// secret but in their arguments. Nothing is written where none are given.
-    pub fn write_login(&self, host: &str, dir: &Path) -> Result<()> {
+    pub(crate) fn write_login(&self, host: &str, dir: &Path) -> Result<()> {
         self.certificates()?;
         let Some(login) = self.login()? else { return Ok(()) };
         let config = json!({"auths": {host: {"auth": STANDARD.encode(login)}}});

@@ -19,7 +19,7 @@ pub fn is_local(repository: &str) -> bool {
 
 /// Points the `file://` dependencies of the copy in `dir` to where the charts are published, in
 /// Chart.yaml and Chart.lock. Nothing happens where no such place is set.
-pub fn publish_dependencies(dir: &Path, publication: &Publication) -> Result<()> {
+pub(crate) fn publish_dependencies(dir: &Path, publication: &Publication) -> Result<()> {
     let Some(url) = &publication.charts else { return Ok(()) };
     let (file, lock_file) = (dir.join("Chart.yaml"), dir.join("Chart.lock"));
     let mut chart = read(&file)?;

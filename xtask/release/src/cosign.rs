@@ -20,7 +20,7 @@ pub const PASSWORD: &str = "COSIGN_PASSWORD";
 
 impl Cosign {
     /// Signs a file; the signature goes to `bundle`.
-    pub fn sign_blob(&self, file: &Path, bundle: &Path) -> Step {
+    pub(crate) fn sign_blob(&self, file: &Path, bundle: &Path) -> Step {
         self.sign("sign-blob", &format!("cosign sign-blob {}", shown(file)))
             .arg("--bundle")
             .path_arg(bundle)

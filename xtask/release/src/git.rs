@@ -72,7 +72,7 @@ impl Git {
     }
 
     /// The branch that others start from: the remote's default branch, else a local main or master.
-    pub fn default_branch(&self) -> Result<Option<String>> {
+    pub(crate) fn default_branch(&self) -> Result<Option<String>> {
         let mut candidates = Vec::new();
         let remotes = self.run(&["remote"])?;
         let mut remotes: Vec<_> = remotes.lines().collect();
@@ -91,7 +91,7 @@ impl Git {
 
     /// The newest common ancestor of a commit and HEAD. In a shallow clone it is believed only if all
     /// history between is there; otherwise an error says what to fetch.
-    pub fn merge_base(&self, with: &str) -> Result<String> {
+    pub(crate) fn merge_base(&self, with: &str) -> Result<String> {
         let output = self.try_run(&["merge-base", with, "HEAD"])?;
         let base = output.stdout.trim().to_owned();
         if !output.success() || base.is_empty() {
@@ -118,7 +118,7 @@ impl Git {
     }
 
     /// The error of a clone that lacks what the answer needs.
-    pub fn undecided(&self, why: &str) -> anyhow::Error {
+    pub(crate) fn undecided(&self, why: &str) -> anyhow::Error {
         Failure::environment(
             format!("can't decide what changed: {why}"),
             "run `git fetch --unshallow --tags` (actions/checkout: `fetch-depth: 0`), or name a commit that is here \
@@ -128,7 +128,7 @@ impl Git {
 
     /// The files below the folders that differ between a commit and the working tree, with those
     /// removed since; without those that git doesn't know. Relative to the workspace.
-    pub fn changed_files(&self, base: &str, dirs: &[String]) -> Result<Vec<String>> {
+    pub(crate) fn changed_files(&self, base: &str, dirs: &[String]) -> Result<Vec<String>> {
         let mut args = vec!["diff", "--name-only", "--no-renames", "--relative", "-z", base, "--"];
         args.extend(dirs.iter().map(String::as_str));
         Ok(split(&self.run(&args)?, '\0'))

@@ -6,7 +6,7 @@ use regex::Regex;
 
 /// The patterns of a chart's .helmignore.
 #[derive(Debug, Clone, Default)]
-pub struct Ignore {
+pub(crate) struct Ignore {
     patterns: Vec<Pattern>,
 }
 
@@ -38,7 +38,7 @@ impl Ignore {
     }
 
     /// Whether a file, given relative to the chart, stays out of the package.
-    pub fn leaves_out(&self, file: &str) -> bool {
+    pub(crate) fn leaves_out(&self, file: &str) -> bool {
         let parts: Vec<&str> = file.split('/').collect();
         self.patterns.iter().any(|pattern| {
             let depths = 1..=(parts.len() - usize::from(pattern.folder));

@@ -32,7 +32,7 @@ pub const BUNDLE: &str = ".sigstore.json";
 /// The end of its statement's cosign signature.
 pub const STATEMENT_BUNDLE: &str = ".intoto.json.sigstore.json";
 /// The digests of all that is the same at every build, as `sha256sum` writes them.
-pub const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// What signs the archives.
 #[derive(Default)]

@@ -16,7 +16,7 @@ fn entries(text: &str) -> Vec<Version> {
 }
 
 /// Fails if the chart's major version, from 1 on, has no entry for its first release (`## 1.0.0`).
-pub fn check_major(chart: &Chart) -> Result<()> {
+pub(crate) fn check_major(chart: &Chart) -> Result<()> {
     let version = &chart.metadata.version;
     if version.major == 0 {
         return Ok(());

@@ -34,7 +34,7 @@ pub fn next(from: &Version, level: Level) -> Version {
 }
 
 /// Below 1.0.0 a breaking change is a minor one.
-pub fn damped(from: &Version, level: Level) -> Level {
+pub(crate) fn damped(from: &Version, level: Level) -> Level {
     if from.major == 0 {
         level.min(Level::Minor)
     } else {

@@ -76,7 +76,7 @@ impl Connection {
     }
 
     /// A client on connections of its own, for a runtime that is not the one it was opened in.
-    pub fn client_anew(&self) -> Result<Client> {
+    pub(crate) fn client_anew(&self) -> Result<Client> {
         Client::try_from(self.config.clone()).context("making a client of the cluster")
     }
 
@@ -110,7 +110,7 @@ impl Connection {
     }
 
     /// The same with a helm of one's own and no namespace set.
-    pub fn helm_of(&self, program: &Path, name: impl Into<String>) -> Step {
+    pub(crate) fn helm_of(&self, program: &Path, name: impl Into<String>) -> Step {
         let mut step = Step::new(name, program).timeout(HELM);
         if let Some(file) = &self.target.kubeconfig {
             step = step.arg("--kubeconfig").path_arg(file);

@@ -31,7 +31,7 @@ type Carried = Arc<Mutex<Vec<(Component, AbortHandle)>>>;
 
 /// The listeners of a stack. Dropping them ends all connections.
 #[derive(Default)]
-pub struct Forwards {
+pub(crate) struct Forwards {
     listeners: Vec<AbortHandle>,
     carried: Carried,
 }

@@ -101,7 +101,7 @@ impl Default for Images {
 
 impl Images {
     /// The names under which images are set on the command line.
-    pub const NAMES: [&str; 4] = ["tempo", "otelcol", "versitygw", "helper"];
+    pub(crate) const NAMES: [&str; 4] = ["tempo", "otelcol", "versitygw", "helper"];
 
     /// Sets one by `NAME=IMAGE`.
     pub fn set(&mut self, text: &str) -> Result<(), anyhow::Error> {

@@ -14,7 +14,7 @@ const HOPELESS_ENDS: u32 = 2;
 
 /// What is known of a workload and of all around it.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Why its controller could not make a pod, if it says so.
     pub refused: Option<String>,
     /// Its pods, the youngest first.
@@ -28,7 +28,7 @@ pub struct Facts {
 
 /// At which step it stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The API server refused the pod.
     Admission,
     /// No node takes the pod.
@@ -64,7 +64,7 @@ impl fmt::Display for Stage {
 
 /// Why a workload isn't ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
+pub(crate) struct Cause {
     /// At which step it stopped.
     pub stage: Stage,
     /// What Kubernetes says, in one line.
@@ -77,7 +77,7 @@ pub struct Cause {
 
 impl Cause {
     /// Whether the scheduler only waits for room, which comes when other pods go.
-    pub fn is_want_of_room(&self) -> bool {
+    pub(crate) fn is_want_of_room(&self) -> bool {
         self.stage == Stage::Scheduling
             && ["Insufficient cpu", "Insufficient memory"]
                 .iter()

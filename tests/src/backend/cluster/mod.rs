@@ -30,16 +30,16 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use serde_yaml::Value;
 
-pub use self::connection::{Connection, Target};
+pub(crate) use self::connection::Connection;
+pub use self::connection::Target;
 pub use self::image::{Image, Images};
-pub use self::inside::Printed;
-pub use self::judge::Stage;
-pub use self::namespace::Namespace;
+pub(crate) use self::judge::Stage;
+pub(crate) use self::namespace::Namespace;
 use self::namespace::Tenants;
-pub use self::part::{Kind as PartKind, Part};
+pub(crate) use self::part::{Kind as PartKind, Part};
 use self::room::Request;
-pub use self::shell::Shell;
-pub use self::stack::ClusterStack;
+pub(crate) use self::shell::Shell;
+pub(crate) use self::stack::ClusterStack;
 use self::store::S3Pod;
 use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, stop_soon};
 use charts::manifest::parse_all;
@@ -185,7 +185,7 @@ impl ClusterBackend {
     }
 
     /// Values of chart `tempo-stack` for every stack of this run: its images, and requests that fit our cluster.
-    pub fn run_values(&self) -> Value {
+    pub(crate) fn run_values(&self) -> Value {
         self.0.values.clone()
     }
 
@@ -221,7 +221,7 @@ impl ClusterBackend {
     }
 
     /// Makes a namespace of exactly this name; none if one of that name is there.
-    pub async fn namespace_named(&self, name: &str) -> Result<Option<Arc<Namespace>>> {
+    pub(crate) async fn namespace_named(&self, name: &str) -> Result<Option<Arc<Namespace>>> {
         let there: Option<ApiNamespace> = self
             .connection()
             .global()

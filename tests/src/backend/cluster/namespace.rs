@@ -55,7 +55,7 @@ impl Namespace {
     }
 
     /// Makes a namespace of exactly this name. An error if it is there.
-    pub async fn create_named(connection: &Connection, name: &str, folder: &Path) -> Result<Namespace> {
+    pub(crate) async fn create_named(connection: &Connection, name: &str, folder: &Path) -> Result<Namespace> {
         let object = ApiNamespace {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -218,7 +218,7 @@ fn host() -> String {
         .to_owned()
 }
 
-pub async fn of_run(connection: &Connection, folder: &Path) -> Result<Vec<String>> {
+pub(crate) async fn of_run(connection: &Connection, folder: &Path) -> Result<Vec<String>> {
     let namespaces: Api<ApiNamespace> = connection.global();
     let ours = ListParams::default().labels(LABEL);
     let all = namespaces.list(&ours).await.context("listing namespaces")?;
@@ -232,7 +232,7 @@ pub async fn of_run(connection: &Connection, folder: &Path) -> Result<Vec<String
 
 /// The namespaces of a run that hold stacks. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Tenants(Arc<Mutex<Vec<Weak<Namespace>>>>);
+pub(crate) struct Tenants(Arc<Mutex<Vec<Weak<Namespace>>>>);
 
 impl Tenants {
     /// Adds a namespace for as long as somebody holds it.
@@ -245,7 +245,7 @@ impl Tenants {
     }
 
     /// Whether another namespace than that of this name holds stacks.
-    pub fn any_but(&self, name: &str) -> bool {
+    pub(crate) fn any_but(&self, name: &str) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut alive = all.iter().filter_map(Weak::upgrade);
         alive.any(|other| other.name != name && !other.removed.load(Ordering::SeqCst))

@@ -109,7 +109,7 @@ impl Part {
     }
 
     /// Sets the number of its pods.
-    pub async fn scale(&self, connection: &Connection, namespace: &str, replicas: i32) -> Result<()> {
+    pub(crate) async fn scale(&self, connection: &Connection, namespace: &str, replicas: i32) -> Result<()> {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         let params = PatchParams::default();
         let result = match self.kind {

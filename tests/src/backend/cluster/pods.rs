@@ -26,11 +26,11 @@ pub fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-pub fn is_ending(pod: &Pod) -> bool {
+pub(crate) fn is_ending(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-pub fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let mut ready = conditions.filter(|c| c.type_ == "Ready");
     !is_ending(pod) && ready.any(|c| c.status == "True") && statuses(pod).all(|container| container.ready)
@@ -77,7 +77,7 @@ pub fn ends(status: &ContainerStatus) -> u32 {
 }
 
 /// Waits until a pod that this harness made of the image that `--image` names so is ready.
-pub async fn until_ready(pods: &Api<Pod>, name: &str, what: &str, image: &str) -> Result<()> {
+pub(crate) async fn until_ready(pods: &Api<Pod>, name: &str, what: &str, image: &str) -> Result<()> {
     let remedy = || format!("name an image that the cluster can pull: --image {image}=IMAGE");
     let unready = |why: String| Failure::environment(format!("{what} is not ready: {why}"), remedy());
     let waited = wait_every(PERIOD, what, READY, &Cancel::default(), || async {

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// What pods ask a node for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// In cores.
     cpu: f64,
     /// In bytes.

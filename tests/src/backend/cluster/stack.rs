@@ -467,7 +467,7 @@ impl Stack for ClusterStack {
 
 impl ClusterStack {
     /// The pods of the release with this component label.
-    pub async fn pods_of(&self, component: &str) -> Result<Vec<String>> {
+    pub(crate) async fn pods_of(&self, component: &str) -> Result<Vec<String>> {
         let api: Api<Pod> = self.connection.api(self.namespace.name());
         let labels = format!(
             "app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
@@ -515,7 +515,7 @@ impl ClusterStack {
     }
 
     /// Every TCP port of the release's Services, by the Service's name.
-    pub fn tcp_ports(&self) -> Vec<(String, i32)> {
+    pub(crate) fn tcp_ports(&self) -> Vec<(String, i32)> {
         let mut ports = Vec::new();
         for (_, service) in &self.services {
             let name = service.metadata.name.clone().unwrap_or_default();

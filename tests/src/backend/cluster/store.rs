@@ -20,7 +20,7 @@ const PORT: u16 = 7070;
 const NAME: &str = "s3";
 
 /// versitygw on an emptyDir.
-pub struct S3Pod {
+pub(crate) struct S3Pod {
     connection: Connection,
     namespace: Namespace,
 }

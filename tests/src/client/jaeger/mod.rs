@@ -18,10 +18,10 @@ use crate::model::door::{Door, Doors};
 use crate::model::outcome::Outcome;
 
 /// The gRPC method (jaegertracing/jaeger-idl proto/api_v2/collector.proto).
-pub const POST_SPANS: &str = "/jaeger.api_v2.CollectorService/PostSpans";
-pub const TRACES_PATH: &str = "/api/traces";
+pub(crate) const POST_SPANS: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+pub(crate) const TRACES_PATH: &str = "/api/traces";
 /// Content type of thrift over HTTP.
-pub const THRIFT: &str = "application/x-thrift";
+pub(crate) const THRIFT: &str = "application/x-thrift";
 /// The largest packet that the receiver takes, in bytes (its `max_packet_size`).
 const MAX_PACKET: usize = 65_000;
 
@@ -94,7 +94,7 @@ impl Jaeger {
 }
 
 /// The first request to a Jaeger receiver as bytes: the gRPC message, the HTTP body or the packet.
-pub fn encoded(door: Door, traces: &TracesData) -> Result<Vec<u8>> {
+pub(crate) fn encoded(door: Door, traces: &TracesData) -> Result<Vec<u8>> {
     let first = model::batches(traces)?.into_iter().next();
     let batch = first.context("a request without any resource")?;
     match door {

@@ -15,16 +15,16 @@ use crate::model::expect::json_text;
 const SECOND: u64 = 1_000_000_000;
 
 #[derive(Clone, PartialEq, Message)]
-pub struct PostSpansRequest {
+pub(crate) struct PostSpansRequest {
     #[prost(message, optional, tag = "1")]
     pub batch: Option<Batch>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct PostSpansResponse {}
+pub(crate) struct PostSpansResponse {}
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Batch {
+pub(crate) struct Batch {
     #[prost(message, repeated, tag = "1")]
     pub spans: Vec<JaegerSpan>,
     #[prost(message, optional, tag = "2")]
@@ -32,7 +32,7 @@ pub struct Batch {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Process {
+pub(crate) struct Process {
     #[prost(string, tag = "1")]
     pub service_name: String,
     #[prost(message, repeated, tag = "2")]
@@ -40,7 +40,7 @@ pub struct Process {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct JaegerSpan {
+pub(crate) struct JaegerSpan {
     #[prost(bytes = "vec", tag = "1")]
     pub trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
@@ -63,7 +63,7 @@ pub struct JaegerSpan {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Reference {
+pub(crate) struct Reference {
     #[prost(bytes = "vec", tag = "1")]
     pub trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
@@ -74,13 +74,13 @@ pub struct Reference {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
-pub enum ReferenceType {
+pub(crate) enum ReferenceType {
     ChildOf = 0,
     FollowsFrom = 1,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Log {
+pub(crate) struct Log {
     #[prost(message, optional, tag = "1")]
     pub timestamp: Option<Time>,
     #[prost(message, repeated, tag = "2")]
@@ -107,7 +107,7 @@ pub struct Tag {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
-pub enum TagType {
+pub(crate) enum TagType {
     String = 0,
     Bool = 1,
     Int64 = 2,
@@ -117,7 +117,7 @@ pub enum TagType {
 
 /// `google.protobuf.Timestamp` and `google.protobuf.Duration`, which have the same fields.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub struct Time {
+pub(crate) struct Time {
     #[prost(int64, tag = "1")]
     pub seconds: i64,
     #[prost(int32, tag = "2")]
@@ -133,7 +133,7 @@ impl Time {
     }
 
     /// Whole microseconds, as thrift has them.
-    pub fn microseconds(self) -> i64 {
+    pub(crate) fn microseconds(self) -> i64 {
         self.seconds * 1_000_000 + i64::from(self.nanos / 1_000)
     }
 }

@@ -20,14 +20,14 @@ pub fn body(batch: &Batch) -> Result<Vec<u8>> {
 }
 
 /// A call of the agent's `emitBatch` in the compact protocol.
-pub fn compact_packet(batch: &Batch) -> Result<Vec<u8>> {
+pub(crate) fn compact_packet(batch: &Batch) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     emit_batch(&mut TCompactOutputProtocol::new(&mut bytes), batch).context("encoding compact thrift")?;
     Ok(bytes)
 }
 
 /// A call of the agent's `emitBatch` in the binary protocol.
-pub fn binary_packet(batch: &Batch) -> Result<Vec<u8>> {
+pub(crate) fn binary_packet(batch: &Batch) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     emit_batch(&mut TBinaryOutputProtocol::new(&mut bytes, true), batch).context("encoding binary thrift")?;
     Ok(bytes)

@@ -2,7 +2,7 @@
 
 /// Bytes in the order head, so many times the unit, tail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Body {
+pub(crate) struct Body {
     head: Vec<u8>,
     unit: Vec<u8>,
     times: u64,

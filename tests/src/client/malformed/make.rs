@@ -54,7 +54,7 @@ pub fn input(class: Class, number: u32, seed: u64, now: u64) -> Result<Input> {
 }
 
 /// See [`super::crashers`].
-pub fn crashers() -> Vec<Input> {
+pub(crate) fn crashers() -> Vec<Input> {
     // Compact protocol: a one-way call with sequence number 0, its name, no arguments.
     let call = [b"\x82\x81\0\x0f".as_slice(), b"emitZipkinBatch", b"\0"].concat();
     let packets = [

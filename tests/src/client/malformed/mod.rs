@@ -18,14 +18,14 @@ use serde::{Serialize, Serializer};
 use crate::model::door::Door;
 use crate::model::id::{SpanId, TraceId};
 
-pub use wire::Reply;
+pub(crate) use wire::Reply;
 use wire::Wire;
 
 /// How many inputs of each class are asked for, at least.
-pub const PER_CLASS: u32 = 20;
+pub(crate) const PER_CLASS: u32 = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
+pub(crate) enum Class {
     /// The request, or the connection, ends too early.
     Cut,
     /// One to sixteen bits are flipped.
@@ -54,7 +54,7 @@ pub enum Class {
 /// with the square of the depth: measured with one span, 0.03 s at 1,000 levels, 3 s at 10,000, and at
 /// 50,000 (a request of 390 KB) more than the exporter's timeout of 10 s, so that the batch is sent
 /// again without end.
-pub const MAX_NESTING: u32 = 1_000;
+pub(crate) const MAX_NESTING: u32 = 1_000;
 
 impl Class {
     pub const ALL: [Class; 10] = [
@@ -107,7 +107,7 @@ enum Allowed {
 }
 
 #[derive(Debug, Clone)]
-pub struct Input {
+pub(crate) struct Input {
     pub class: Class,
     pub number: u32,
     /// The receiver whose port it is sent to.
@@ -130,7 +130,7 @@ pub fn marker(seed: u64) -> String {
 /// The first calls `emitZipkinBatch`, where the receiver panics on purpose
 /// (open-telemetry/opentelemetry-collector-contrib#50358). The others are empty; one of those crashes
 /// it only if its worker has read no packet yet.
-pub fn crashers() -> Vec<Input> {
+pub(crate) fn crashers() -> Vec<Input> {
     make::crashers()
 }
 

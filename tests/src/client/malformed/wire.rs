@@ -19,7 +19,7 @@ const ANSWER: u64 = 64 * 1024;
 
 /// A request as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wire {
+pub(crate) enum Wire {
     /// HTTP/1.1 over TCP.
     Http(HttpRequest),
     /// One gRPC message over HTTP/2.
@@ -31,7 +31,7 @@ pub enum Wire {
 
 /// An HTTP/1.1 request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpRequest {
+pub(crate) struct HttpRequest {
     /// The method, existing or not.
     pub method: String,
     pub target: String,
@@ -46,7 +46,7 @@ pub struct HttpRequest {
 
 /// A gRPC request with one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrpcRequest {
+pub(crate) struct GrpcRequest {
     /// The HTTP method; gRPC knows only POST.
     pub method: String,
     /// The path: `/package.Service/Method`.
@@ -63,7 +63,7 @@ pub struct GrpcRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reply", rename_all = "lowercase")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// An HTTP status, and the beginning of the answer's body.
     Http {
         status: u16,
@@ -94,7 +94,7 @@ pub enum Reply {
 
 impl Reply {
     /// The server said that it took the request.
-    pub fn is_accepted(&self) -> bool {
+    pub(crate) fn is_accepted(&self) -> bool {
         matches!(
             self,
             Reply::Http { status: 200..=299, .. } | Reply::Grpc { code: 0, .. }

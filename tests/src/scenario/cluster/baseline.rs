@@ -26,7 +26,7 @@ const FIRST: &str = "charts/tempo-stack/templates/tempo-statefulset.yaml";
 const COMMITS: &str = "50";
 
 /// An earlier state of chart `tempo-stack`.
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// The tag, or the short id of the commit.
     pub name: String,
     pub chart: Prepared,

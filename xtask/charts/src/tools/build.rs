@@ -23,7 +23,7 @@ const BUILD_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
 impl Toolbox {
     /// The build of a tool as a step that writes to `output`.
-    pub fn build_step(&self, tool: &Tool, output: &Path) -> Step {
+    pub(crate) fn build_step(&self, tool: &Tool, output: &Path) -> Step {
         let ldflags = format!("-s -w {}", tool.file.ldflags);
         self.go_step(format!("building {} {}", tool.name, tool.file.version), tool)
             .args(["build", "-v", "-ldflags", ldflags.trim_end(), "-o"])

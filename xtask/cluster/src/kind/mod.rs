@@ -139,7 +139,7 @@ impl Cluster {
     }
 
     /// What Docker knows of it.
-    pub fn observe(&self) -> Result<Observed> {
+    pub(crate) fn observe(&self) -> Result<Observed> {
         Ok(Observed {
             nodes: self.docker.nodes(&self.name)?,
             network: self.docker.network(&network_name(&self.name))?,

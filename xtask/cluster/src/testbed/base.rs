@@ -16,11 +16,11 @@ use crate::testbed::recipe::{Entry, Recipe};
 const LAYOUT: &str = "1";
 
 /// On our images: the key of what they were made of.
-pub const KEY_LABEL: &str = "tempo-stack.testbed.key";
+pub(crate) const KEY_LABEL: &str = "tempo-stack.testbed.key";
 /// On our images: the Go module and version of the program.
-pub const MODULE_LABEL: &str = "tempo-stack.testbed.module";
+pub(crate) const MODULE_LABEL: &str = "tempo-stack.testbed.module";
 /// On our images: the Debian packages with versions, one a line.
-pub const PACKAGES_LABEL: &str = "tempo-stack.testbed.packages";
+pub(crate) const PACKAGES_LABEL: &str = "tempo-stack.testbed.packages";
 
 /// The test bed of a workspace.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Testbed {
     }
 
     /// The names of the workload images.
-    pub fn workload_images(&self) -> Result<Vec<String>> {
+    pub(crate) fn workload_images(&self) -> Result<Vec<String>> {
         self.recipe
             .workloads
             .iter()
@@ -68,7 +68,7 @@ impl Testbed {
     }
 
     /// The name of an image.
-    pub fn image_name(&self, entry: &Entry) -> Result<String> {
+    pub(crate) fn image_name(&self, entry: &Entry) -> Result<String> {
         let version = self.version(entry)?;
         Ok(format!(
             "{}/{}:{}{version}",

@@ -17,7 +17,7 @@ const BOOTSTRAP_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 const BOOTSTRAP_LINES: u64 = 540;
 const MIRROR: &str = "see whether a Debian mirror can be reached; XTASK_DEBIAN_MIRROR names another";
 /// The name of the root's image, before its tag.
-pub const REPOSITORY: &str = "tempo-stack/debian";
+pub(crate) const REPOSITORY: &str = "tempo-stack/debian";
 /// Takes files out of the root, run inside it.
 const COLLECT: &str = "collect.sh";
 
@@ -76,7 +76,7 @@ impl Debian {
         }
     }
 
-    pub fn part_key(&self, testbed: &Testbed, name: &str) -> Result<String> {
+    pub(crate) fn part_key(&self, testbed: &Testbed, name: &str) -> Result<String> {
         let key = layout_key()
             .text("debian", &self.id)
             .value("files", &testbed.recipe.debian.parts.get(name))?
@@ -104,7 +104,7 @@ impl Debian {
     }
 
     /// Removes from the cache what parts of other roots or other lists have left.
-    pub fn remove_outdated_parts(&self, testbed: &Testbed) -> Result<()> {
+    pub(crate) fn remove_outdated_parts(&self, testbed: &Testbed) -> Result<()> {
         let names = testbed.recipe.debian.parts.keys();
         let current = names
             .map(|name| self.part_folder(testbed, name))

@@ -22,7 +22,7 @@ pub fn key(testbed: &Testbed, debian: &Debian, entry: &Entry) -> Result<String> 
 }
 
 /// Builds those of the images that Docker doesn't have or has out of date.
-pub fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Result<()> {
+pub(crate) fn build_all(testbed: &Testbed, entries: &[Entry], debian: &Debian) -> Result<()> {
     let total = entries.len() as u64;
     let mut progress = testbed.project.progress("packing images", total);
     let mut made = 0;

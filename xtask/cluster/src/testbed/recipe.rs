@@ -30,7 +30,7 @@ pub struct Pulled {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DebianRecipe {
+pub(crate) struct DebianRecipe {
     /// The release: `bookworm`.
     pub suite: String,
     /// Packages beyond the minimal system.
@@ -91,7 +91,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    pub fn in_node(&self, name: &str) -> Result<&Entry> {
+    pub(crate) fn in_node(&self, name: &str) -> Result<&Entry> {
         self.node
             .iter()
             .find(|entry| entry.short_name() == name)

@@ -7,7 +7,7 @@ use serde_yaml::Value;
 
 /// Keys by the versions that know them. A key is a path of names; `*` stands for one name, a final
 /// `**` for everything below, and `{a,b}` at the end for each of the names.
-pub type Groups = &'static [(&'static str, &'static [&'static str])];
+pub(crate) type Groups = &'static [(&'static str, &'static [&'static str])];
 
 /// All keys that a program's configuration may have, in any version.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ mod tempo;
 pub mod verify;
 
 /// The name of findings about keys.
-pub const KEYS_RULE: &str = "config-keys";
+pub(crate) const KEYS_RULE: &str = "config-keys";
 
 /// Who judged a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

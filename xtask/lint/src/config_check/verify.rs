@@ -14,7 +14,7 @@ use super::{Judgement, judge_keys, normalise, table};
 use crate::rules::{Finding, Problem, Subject};
 
 /// The name of findings of the real programs.
-pub const RULE: &str = "config-verified";
+pub(crate) const RULE: &str = "config-verified";
 
 /// What Tempo logs above its warnings.
 const TEMPO_HEADING: &str = "-- CONFIGURATION WARNINGS --";

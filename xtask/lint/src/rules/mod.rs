@@ -26,7 +26,7 @@ mod service;
 mod storage;
 mod upgrade;
 
-pub use scene::Scene;
+pub(crate) use scene::Scene;
 
 /// Something that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -66,7 +66,7 @@ impl Subject<'_> {
     ///
     /// helm names a subchart's template `charts/<subchart>/templates/…`: where that chart is in
     /// this workspace too.
-    pub fn file_of(&self, template: &str) -> String {
+    pub(crate) fn file_of(&self, template: &str) -> String {
         if template.starts_with("charts/") {
             template.to_owned()
         } else {
@@ -111,7 +111,7 @@ impl Problem {
     }
 
     /// A problem at a path of keys inside the pod spec of a workload.
-    pub fn in_pod(manifest: &Manifest, keys: &[&str], message: impl AsRef<str>) -> Problem {
+    pub(crate) fn in_pod(manifest: &Manifest, keys: &[&str], message: impl AsRef<str>) -> Problem {
         let pod: &[&str] = match manifest.kind.as_str() {
             "Pod" => &["spec"],
             "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
@@ -121,7 +121,7 @@ impl Problem {
     }
 
     /// A problem at a path of keys inside a container of a workload.
-    pub fn in_container(manifest: &Manifest, keys: &[&str], message: impl AsRef<str>) -> Problem {
+    pub(crate) fn in_container(manifest: &Manifest, keys: &[&str], message: impl AsRef<str>) -> Problem {
         Problem::in_pod(manifest, &[&["containers"], keys].concat(), message)
     }
 }
@@ -200,7 +200,7 @@ pub struct Variation {
 }
 
 /// Renders the case once more, changed.
-pub type RenderFn<'a> = &'a dyn Fn(&Variation) -> Result<Vec<Manifest>>;
+pub(crate) type RenderFn<'a> = &'a dyn Fn(&Variation) -> Result<Vec<Manifest>>;
 
 /// How a rule looks.
 #[derive(Clone, Copy)]

@@ -85,7 +85,7 @@ impl Entry {
     }
 
     /// Whether it has no keys inside.
-    pub fn is_leaf(&self) -> bool {
+    pub(crate) fn is_leaf(&self) -> bool {
         self.children.is_empty()
     }
 
