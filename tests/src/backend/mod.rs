@@ -56,7 +56,6 @@ impl Component {
         }
     }
 
-    /// The component with that label.
     pub(crate) fn from_label(label: &str) -> Option<Component> {
         Component::ALL.into_iter().find(|c| c.label() == label)
     }

@@ -102,13 +102,11 @@ pub struct Found {
     pub spans: Vec<SpanId>,
 }
 
-/// A value of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(crate) struct TagValue {
     /// `string`, `int`, `float`, `bool`, `keyword`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// The value as text.
     pub value: String,
 }
 

@@ -14,9 +14,7 @@ pub(crate) enum Door {
     OtlpGrpc,
     /// OTLP over gRPC, messages compressed with gzip.
     OtlpGrpcGzip,
-    /// OTLP over HTTP, protobuf.
     OtlpHttpProtobuf,
-    /// OTLP over HTTP, JSON.
     OtlpHttpJson,
     /// OTLP over HTTP, protobuf compressed with gzip.
     OtlpHttpGzip,
@@ -37,9 +35,7 @@ pub(crate) enum Family {
     Otlp,
     /// Jaeger's api_v2.
     JaegerGrpc,
-    /// Jaeger thrift over HTTP.
     JaegerThriftHttp,
-    /// Jaeger thrift over UDP.
     JaegerThriftUdp,
 }
 
@@ -52,9 +48,7 @@ pub(crate) enum Feature {
     Times,
     /// The span's name, in any script.
     Name,
-    /// All six kinds.
     Kind,
-    /// Status code and message.
     Status,
     /// The span's W3C trace state.
     TraceState,
@@ -64,13 +58,10 @@ pub(crate) enum Feature {
     Nested,
     /// Attributes without a value.
     EmptyValue,
-    /// Events with name and attributes.
     Events,
     /// Trace and span ids of links.
     Links,
-    /// Attributes of links.
     LinkAttributes,
-    /// Trace state of links.
     LinkTraceState,
     /// Counts of dropped attributes, events and links.
     DroppedCounts,
@@ -78,7 +69,6 @@ pub(crate) enum Feature {
     Resource,
     /// Name and version of the instrumentation scope.
     Scope,
-    /// Attributes of the instrumentation scope.
     ScopeAttributes,
     /// `schema_url`, and the flags of spans and links.
     SchemaUrlAndFlags,
@@ -150,7 +140,6 @@ impl Door {
         self.carries(Feature::Acknowledgement) == Carried::Whole
     }
 
-    /// What this receiver does to a feature.
     pub fn carries(self, feature: Feature) -> Carried {
         self.family().carries(feature)
     }

@@ -36,7 +36,6 @@ impl RenderOptions {
         }
     }
 
-    /// With one more values file.
     pub(crate) fn values_file(mut self, file: impl Into<PathBuf>) -> RenderOptions {
         self.values_files.push(file.into());
         self

@@ -6,9 +6,7 @@ use serde_yaml::Value;
 
 use crate::rules::Finding;
 
-/// The rule's name.
 pub(crate) const RULE: &str = "artifact-hub";
-/// What it demands.
 pub(crate) const SUMMARY: &str = "artifacthub.io annotations have known keys and the shape that Artifact Hub reads";
 
 const PREFIX: &str = "artifacthub.io/";

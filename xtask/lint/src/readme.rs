@@ -5,9 +5,7 @@ use charts::workspace::Workspace;
 
 use crate::rules::Finding;
 
-/// The rule's name.
 pub(crate) const RULE: &str = "readme-length";
-/// What it demands.
 pub(crate) const SUMMARY: &str = "README.md has at most 200 lines";
 
 const LONGEST: usize = 200;

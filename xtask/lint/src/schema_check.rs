@@ -20,7 +20,6 @@ use serde_json::{Map, Value, json};
 
 use crate::rules::{Finding, Problem, Subject};
 
-/// The name of findings.
 pub(crate) const RULE: &str = "api-schema";
 
 /// The kinds that the charts render, as the OpenAPI file names them.

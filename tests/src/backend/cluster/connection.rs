@@ -70,7 +70,6 @@ impl Connection {
         self.version.trim_start_matches('v')
     }
 
-    /// The context's name.
     pub fn context(&self) -> &str {
         &self.target.context
     }
@@ -85,12 +84,10 @@ impl Connection {
         Api::all(self.client.clone())
     }
 
-    /// The objects of a kind in a namespace.
     pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The client, for what has no type.
     pub fn client(&self) -> Client {
         self.client.clone()
     }

@@ -30,7 +30,6 @@ const NAME: &str = "e2e";
 /// What a command inside a container printed.
 #[derive(Debug, Clone, Default)]
 pub struct Printed {
-    /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,

@@ -33,17 +33,13 @@ pub(crate) enum Stage {
     Admission,
     /// No node takes the pod.
     Scheduling,
-    /// A volume is unavailable.
     Volume,
-    /// The image is unavailable.
     Image,
     /// The container can't be made of its spec: a Secret or a ConfigMap is missing.
     Configuration,
-    /// The program ends.
     Crash,
     /// The program runs and a probe fails.
     Probe,
-    /// On its way.
     Starting,
 }
 

@@ -90,7 +90,6 @@ impl Namespace {
         waited.map(drop)
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -15,29 +15,21 @@ use crate::backend::Component;
 
 const COMPONENT: &str = "app.kubernetes.io/component";
 
-/// Which kind of workload it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A Deployment.
     Deployment,
-    /// A StatefulSet.
     StatefulSet,
 }
 
-/// A workload of the stack.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// Which program it runs.
     pub component: Component,
-    /// Which kind it is.
     pub kind: Kind,
-    /// Its name.
     pub name: String,
     /// How many pods it is to have.
     pub replicas: i32,
     /// A label selector of its pods.
     pub selector: String,
-    /// The container of the program.
     pub container: Container,
     /// From the stop signal to the kill, in seconds.
     pub grace: i64,

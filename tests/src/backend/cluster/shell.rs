@@ -49,7 +49,6 @@ impl Shell {
         Ok(Shell { pods, namespace })
     }
 
-    /// Runs a script.
     pub async fn run(&self, script: &str) -> Result<Printed> {
         inside::exec(&self.pods, NAME, NAME, &["/bin/sh", "-c", script]).await
     }

@@ -33,7 +33,6 @@ const REMOVED: Duration = Duration::from_secs(60);
 /// How soon the kubelet tells of a container that ended.
 const TOLD: Duration = Duration::from_secs(30);
 
-/// A release that runs in a cluster.
 pub struct ClusterStack {
     connection: Connection,
     helper: String,
@@ -101,12 +100,10 @@ impl ClusterStack {
         })
     }
 
-    /// The release's name.
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// The workload of a component.
     pub fn part(&self, component: Component) -> Result<&Part> {
         let mut parts = self.parts.iter();
         parts
@@ -114,7 +111,6 @@ impl ClusterStack {
             .with_context(|| format!("this stack has no {component}"))
     }
 
-    /// The pod of a component that runs or starts.
     pub async fn pod(&self, component: Component) -> Result<Pod> {
         self.part(component)?.pod(&self.connection, self.namespace.name()).await
     }

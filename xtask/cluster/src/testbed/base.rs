@@ -50,7 +50,6 @@ impl Testbed {
         Ok(format!("tempo-stack/kind-node:v{}", self.kubernetes()?))
     }
 
-    /// The names of the workload images.
     pub(crate) fn workload_images(&self) -> Result<Vec<String>> {
         self.recipe
             .workloads
@@ -67,7 +66,6 @@ impl Testbed {
             .collect()
     }
 
-    /// The name of an image.
     pub(crate) fn image_name(&self, entry: &Entry) -> Result<String> {
         let version = self.version(entry)?;
         Ok(format!(

@@ -45,15 +45,12 @@ impl Typed<'_, Service> {
 
 /// A rendered case, its objects parsed.
 pub struct Scene<'a> {
-    /// The case.
     pub subject: &'a Subject<'a>,
     /// Everything that makes pods.
     pub workloads: Vec<Workload<'a>>,
-    /// The Services.
     pub services: Vec<Typed<'a, Service>>,
     /// The claims, without those of a StatefulSet.
     pub claims: Vec<Typed<'a, PersistentVolumeClaim>>,
-    /// The ServiceMonitors.
     pub monitors: Vec<Typed<'a, ServiceMonitor>>,
     unreadable: Vec<Problem>,
 }
@@ -95,7 +92,6 @@ impl<'a> Scene<'a> {
         programs(&self.workloads, self.subject.manifests).unwrap_or_default()
     }
 
-    /// Objects of a kind.
     pub fn of_kind<'s>(&'s self, kind: &'s str) -> impl Iterator<Item = &'a Manifest> + 's {
         self.subject.manifests.iter().filter(move |m| m.kind == kind)
     }

@@ -84,7 +84,6 @@ impl Entry {
         self.path.iter().map(quoted).collect::<Vec<_>>().join(".")
     }
 
-    /// Whether it has no keys inside.
     pub(crate) fn is_leaf(&self) -> bool {
         self.children.is_empty()
     }
