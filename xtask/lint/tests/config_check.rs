@@ -84,114 +84,60 @@ const fn collector(path: &'static str, yaml: &'static str) -> Change {
     set("ConfigMap", COLLECTOR, path, yaml)
 }
 
-#[test]
-fn an_ingester_in_a_3_0_render_is_refused() {
-    let change = tempo("config:/ingester/max_block_duration", "5m");
-    refused(
-        "tempo-3",
-        &[change],
-        ProgramKind::Tempo,
-        &["config-keys", "key ingester", "<3"],
-    );
+const OLD: &str = "tempo-2.3.0-collector-0.89.0";
+
+/// Each case: the test's name, the program, the case, the changes, and words of the only finding.
+macro_rules! refused {
+    ($($name:ident: $kind:ident $case:tt [$($change:expr),+ $(,)?] => $($word:literal)+;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                refused($case, &[$($change),+], ProgramKind::$kind, &[$($word),+]);
+            }
+        )*
+    };
 }
 
-#[test]
-fn a_compactor_in_a_3_0_render_is_refused() {
-    let change = tempo("config:/compactor", "{}");
-    refused(
-        "tempo-3",
-        &[change],
-        ProgramKind::Tempo,
-        &["config-keys", "key compactor", "<3"],
-    );
-}
-
-#[test]
-fn a_live_store_in_a_2_3_render_is_refused() {
-    let change = tempo("config:/live_store/max_trace_idle", "1s");
-    let case = "tempo-2.3.0-collector-0.89.0";
-    refused(
-        case,
-        &[change],
-        ProgramKind::Tempo,
-        &["config-keys", "key live_store", ">=3"],
-    );
-}
-
-#[test]
-fn a_cache_in_a_2_3_render_is_refused() {
-    let change = tempo("config:/cache/background/writeback_buffer", "1");
-    let case = "tempo-2.3.0-collector-0.89.0";
-    refused(
-        case,
-        &[change],
-        ProgramKind::Tempo,
-        &["config-keys", "key cache", ">=2.4"],
-    );
-}
-
-#[test]
-fn a_key_of_2_10_in_a_2_9_render_is_refused() {
-    let change = tempo("config:/query_frontend/query_end_cutoff", "0s");
-    refused(
-        "tempo-2.9",
-        &[change],
-        ProgramKind::Tempo,
-        &["query_frontend.query_end_cutoff", ">=2.10"],
-    );
-}
-
-#[test]
-fn a_key_of_2_x_in_a_3_0_render_is_refused() {
-    let change = tempo("config:/storage/trace/wal/version", "vParquet4");
-    refused(
-        "tempo-3",
-        &[change],
-        ProgramKind::Tempo,
-        &["storage.trace.wal.version", "<3"],
-    );
-}
-
-#[test]
-fn a_misspelled_key_is_refused() {
-    let change = tempo("config:/storage/trace/s3/s3forcepathstyle", "true");
-    refused(
-        "s3",
-        &[change],
-        ProgramKind::Tempo,
-        &["storage.trace.s3.s3forcepathstyle", "not in the list"],
-    );
-}
-
-#[test]
-fn a_flat_override_is_refused() {
-    let change = tempo("config:/overrides/max_traces_per_user", "5");
-    refused(
-        "tempo-3",
-        &[change],
-        ProgramKind::Tempo,
-        &["overrides.max_traces_per_user", "not in the list"],
-    );
-}
-
-#[test]
-fn the_real_tempo_refuses_what_it_warns_of() {
-    let changes = [
-        tempo("config:/compactor/compaction/block_retention", "1m"),
-        tempo("config:/overrides/defaults/compaction/block_retention", "1m"),
-    ];
-    refused(
-        "tempo-2.9",
-        &changes,
-        ProgramKind::Tempo,
-        &["config-verified", "blocklist_poll"],
-    );
-}
-
-#[test]
-fn the_real_tempo_refuses_a_value_that_it_cannot_parse() {
-    let change = tempo("config:/compactor/compaction/block_retention", "3d");
-    refused("tempo-2.9", &[change], ProgramKind::Tempo, &["config-verified", "3d"]);
+refused! {
+    an_ingester_in_a_3_0_render_is_refused: Tempo "tempo-3"
+        [tempo("config:/ingester/max_block_duration", "5m")] => "config-keys" "key ingester" "<3";
+    a_compactor_in_a_3_0_render_is_refused: Tempo "tempo-3"
+        [tempo("config:/compactor", "{}")] => "config-keys" "key compactor" "<3";
+    a_live_store_in_a_2_3_render_is_refused: Tempo OLD
+        [tempo("config:/live_store/max_trace_idle", "1s")] => "config-keys" "key live_store" ">=3";
+    a_cache_in_a_2_3_render_is_refused: Tempo OLD
+        [tempo("config:/cache/background/writeback_buffer", "1")] => "config-keys" "key cache" ">=2.4";
+    a_key_of_2_10_in_a_2_9_render_is_refused: Tempo "tempo-2.9"
+        [tempo("config:/query_frontend/query_end_cutoff", "0s")] => "query_frontend.query_end_cutoff" ">=2.10";
+    a_key_of_2_x_in_a_3_0_render_is_refused: Tempo "tempo-3"
+        [tempo("config:/storage/trace/wal/version", "vParquet4")] => "storage.trace.wal.version" "<3";
+    a_misspelled_key_is_refused: Tempo "s3"
+        [tempo("config:/storage/trace/s3/s3forcepathstyle", "true")]
+        => "storage.trace.s3.s3forcepathstyle" "not in the list";
+    a_flat_override_is_refused: Tempo "tempo-3"
+        [tempo("config:/overrides/max_traces_per_user", "5")] => "overrides.max_traces_per_user" "not in the list";
+    the_real_tempo_refuses_what_it_warns_of: Tempo "tempo-2.9"
+        [
+            tempo("config:/compactor/compaction/block_retention", "1m"),
+            tempo("config:/overrides/defaults/compaction/block_retention", "1m"),
+        ] => "config-verified" "blocklist_poll";
+    the_real_tempo_refuses_a_value_that_it_cannot_parse: Tempo "tempo-2.9"
+        [tempo("config:/compactor/compaction/block_retention", "3d")] => "config-verified" "3d";
+    the_new_name_of_the_exporter_in_0_89_is_refused: Collector OLD
+        [collector("config:/exporters/otlp_grpc", "{endpoint: 'tempo:4317'}")] => "exporters.otlp_grpc" ">=0.144";
+    the_old_name_of_the_exporter_in_0_155_is_refused: Collector "default"
+        [collector("config:/exporters/otlphttp", "{endpoint: 'http://tempo:4318'}")] => "exporters.otlphttp" "<0.144";
+    the_old_address_of_metrics_in_0_155_is_refused: Collector "default"
+        [collector("config:/service/telemetry/metrics/address", "0.0.0.0:8888")]
+        => "telemetry.metrics.address" "<0.123";
+    a_queue_that_batches_in_0_89_is_refused: Collector OLD
+        [collector("config:/exporters/otlp/sending_queue/batch/min_size", "1")]
+        => "sending_queue.batch.min_size" ">=0.123";
+    the_real_collector_refuses_an_unknown_component: Collector "default"
+        [collector("config:/service/pipelines/traces/exporters", "[otlp, nobody]")] => "config-verified" "nobody";
+    the_real_collector_refuses_a_statement_that_it_cannot_parse: Collector "default"
+        [collector("config:/processors/filter~1zero-ids/traces/span", "['trace_id === 3']")]
+        => "config-verified" "trace_id";
 }
 
 #[test]
@@ -217,30 +163,6 @@ fn lines_without_a_program_are_left_to_the_list_of_keys() {
     }
 }
 
-const OLD: &str = "tempo-2.3.0-collector-0.89.0";
-
-#[test]
-fn the_new_name_of_the_exporter_in_0_89_is_refused() {
-    let change = collector("config:/exporters/otlp_grpc", "{endpoint: 'tempo:4317'}");
-    refused(
-        OLD,
-        &[change],
-        ProgramKind::Collector,
-        &["exporters.otlp_grpc", ">=0.144"],
-    );
-}
-
-#[test]
-fn the_old_name_of_the_exporter_in_0_155_is_refused() {
-    let change = collector("config:/exporters/otlphttp", "{endpoint: 'http://tempo:4318'}");
-    refused(
-        "default",
-        &[change],
-        ProgramKind::Collector,
-        &["exporters.otlphttp", "<0.144"],
-    );
-}
-
 #[test]
 fn readers_in_0_89_are_refused() {
     let change = collector(
@@ -257,58 +179,11 @@ fn readers_in_0_89_are_refused() {
 }
 
 #[test]
-fn the_old_address_of_metrics_in_0_155_is_refused() {
-    let change = collector("config:/service/telemetry/metrics/address", "0.0.0.0:8888");
-    refused(
-        "default",
-        &[change],
-        ProgramKind::Collector,
-        &["telemetry.metrics.address", "<0.123"],
-    );
-}
-
-#[test]
-fn a_queue_that_batches_in_0_89_is_refused() {
-    let change = collector("config:/exporters/otlp/sending_queue/batch/min_size", "1");
-    refused(
-        OLD,
-        &[change],
-        ProgramKind::Collector,
-        &["sending_queue.batch.min_size", ">=0.123"],
-    );
-}
-
-#[test]
 fn a_queue_counted_in_bytes_in_0_89_is_refused() {
     let change = collector("config:/exporters/otlp/sending_queue/sizer", "bytes");
     let (said, _) = judged(OLD, &[change], ProgramKind::Collector);
     assert!(said.iter().any(|said| said.contains("sending_queue.sizer")), "{said:?}");
     assert!(said.iter().any(|said| said.contains("before 0.130")), "{said:?}");
-}
-
-#[test]
-fn the_real_collector_refuses_an_unknown_component() {
-    let changes = [collector(
-        "config:/service/pipelines/traces/exporters",
-        "[otlp, nobody]",
-    )];
-    refused(
-        "default",
-        &changes,
-        ProgramKind::Collector,
-        &["config-verified", "nobody"],
-    );
-}
-
-#[test]
-fn the_real_collector_refuses_a_statement_that_it_cannot_parse() {
-    let change = collector("config:/processors/filter~1zero-ids/traces/span", "['trace_id === 3']");
-    refused(
-        "default",
-        &[change],
-        ProgramKind::Collector,
-        &["config-verified", "trace_id"],
-    );
 }
 
 #[test]

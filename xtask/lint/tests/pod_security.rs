@@ -31,133 +31,79 @@ spec:
   volumes: [{name: v, emptyDir: {}}]
 ";
 
-/// Field, and what a merge into the good pod must trip: in the pod, or in each of the three lists.
+/// Field below `pod-security/`, and what a merge into the good pod must trip: in the pod, or in each of the three lists.
 const POD_CASES: &[(&str, &str)] = &[
-    ("pod-security/host-network", "spec: {hostNetwork: true}"),
-    ("pod-security/host-pid", "spec: {hostPID: true}"),
-    ("pod-security/host-ipc", "spec: {hostIPC: true}"),
+    ("host-network", "spec: {hostNetwork: true}"),
+    ("host-pid", "spec: {hostPID: true}"),
+    ("host-ipc", "spec: {hostIPC: true}"),
     (
-        "pod-security/host-process",
+        "host-process",
         "spec: {securityContext: {windowsOptions: {hostProcess: true}}}",
     ),
+    ("volume-type", "spec: {volumes: [{name: v, hostPath: {path: /}}]}"),
+    ("volume-type", "spec: {volumes: [{name: v, nfs: {path: /, server: s}}]}"),
     (
-        "pod-security/volume-type",
-        "spec: {volumes: [{name: v, hostPath: {path: /}}]}",
-    ),
-    (
-        "pod-security/volume-type",
-        "spec: {volumes: [{name: v, nfs: {path: /, server: s}}]}",
-    ),
-    (
-        "pod-security/sysctls",
+        "sysctls",
         "spec: {securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}}",
     ),
     (
-        "pod-security/se-linux-type",
+        "se-linux-type",
         "spec: {securityContext: {seLinuxOptions: {type: spc_t}}}",
     ),
+    ("se-linux-user", "spec: {securityContext: {seLinuxOptions: {user: u}}}"),
+    ("se-linux-role", "spec: {securityContext: {seLinuxOptions: {role: r}}}"),
     (
-        "pod-security/se-linux-user",
-        "spec: {securityContext: {seLinuxOptions: {user: u}}}",
-    ),
-    (
-        "pod-security/se-linux-role",
-        "spec: {securityContext: {seLinuxOptions: {role: r}}}",
-    ),
-    (
-        "pod-security/app-armor",
+        "app-armor",
         "spec: {securityContext: {appArmorProfile: {type: Unconfined}}}",
     ),
     (
-        "pod-security/app-armor",
+        "app-armor",
         "metadata: {annotations: {container.apparmor.security.beta.kubernetes.io/c: unconfined}}",
     ),
-    ("pod-security/run-as-user", "spec: {securityContext: {runAsUser: 0}}"),
+    ("run-as-user", "spec: {securityContext: {runAsUser: 0}}"),
+    ("run-as-non-root", "spec: {securityContext: {runAsNonRoot: false}}"),
+    ("run-as-non-root", "spec: {securityContext: {runAsNonRoot: null}}"),
     (
-        "pod-security/run-as-non-root",
-        "spec: {securityContext: {runAsNonRoot: false}}",
-    ),
-    (
-        "pod-security/run-as-non-root",
-        "spec: {securityContext: {runAsNonRoot: null}}",
-    ),
-    (
-        "pod-security/seccomp",
+        "seccomp",
         "spec: {securityContext: {seccompProfile: {type: Unconfined}}}",
     ),
-    (
-        "pod-security/seccomp",
-        "spec: {securityContext: {seccompProfile: null}}",
-    ),
+    ("seccomp", "spec: {securityContext: {seccompProfile: null}}"),
 ];
 
 const CONTAINER_CASES: &[(&str, &str)] = &[
+    ("host-process", "securityContext: {windowsOptions: {hostProcess: true}}"),
+    ("privileged", "securityContext: {privileged: true}"),
     (
-        "pod-security/host-process",
-        "securityContext: {windowsOptions: {hostProcess: true}}",
-    ),
-    ("pod-security/privileged", "securityContext: {privileged: true}"),
-    (
-        "pod-security/capabilities-drop",
+        "capabilities-drop",
         "securityContext: {capabilities: {drop: [NET_RAW]}}",
     ),
+    ("capabilities-drop", "securityContext: {capabilities: null}"),
     (
-        "pod-security/capabilities-drop",
-        "securityContext: {capabilities: null}",
-    ),
-    (
-        "pod-security/capabilities-add",
+        "capabilities-add",
         "securityContext: {capabilities: {add: [NET_BIND_SERVICE, SYS_ADMIN]}}",
     ),
-    ("pod-security/host-port", "ports: [{containerPort: 1, hostPort: 1}]"),
-    ("pod-security/probe-host", "startupProbe: {httpGet: {port: 1, host: h}}"),
+    ("host-port", "ports: [{containerPort: 1, hostPort: 1}]"),
+    ("probe-host", "startupProbe: {httpGet: {port: 1, host: h}}"),
+    ("probe-host", "readinessProbe: {tcpSocket: {port: 1, host: h}}"),
+    ("probe-host", "livenessProbe: {httpGet: {port: 1, host: h}}"),
+    ("probe-host", "lifecycle: {postStart: {httpGet: {port: 1, host: h}}}"),
+    ("probe-host", "lifecycle: {preStop: {tcpSocket: {port: 1, host: h}}}"),
+    ("proc-mount", "securityContext: {procMount: Unmasked}"),
+    ("app-armor", "securityContext: {appArmorProfile: {type: Unconfined}}"),
+    ("se-linux-type", "securityContext: {seLinuxOptions: {type: spc_t}}"),
+    ("se-linux-user", "securityContext: {seLinuxOptions: {user: u}}"),
+    ("se-linux-role", "securityContext: {seLinuxOptions: {role: r}}"),
     (
-        "pod-security/probe-host",
-        "readinessProbe: {tcpSocket: {port: 1, host: h}}",
-    ),
-    (
-        "pod-security/probe-host",
-        "livenessProbe: {httpGet: {port: 1, host: h}}",
-    ),
-    (
-        "pod-security/probe-host",
-        "lifecycle: {postStart: {httpGet: {port: 1, host: h}}}",
-    ),
-    (
-        "pod-security/probe-host",
-        "lifecycle: {preStop: {tcpSocket: {port: 1, host: h}}}",
-    ),
-    ("pod-security/proc-mount", "securityContext: {procMount: Unmasked}"),
-    (
-        "pod-security/app-armor",
-        "securityContext: {appArmorProfile: {type: Unconfined}}",
-    ),
-    (
-        "pod-security/se-linux-type",
-        "securityContext: {seLinuxOptions: {type: spc_t}}",
-    ),
-    (
-        "pod-security/se-linux-user",
-        "securityContext: {seLinuxOptions: {user: u}}",
-    ),
-    (
-        "pod-security/se-linux-role",
-        "securityContext: {seLinuxOptions: {role: r}}",
-    ),
-    (
-        "pod-security/privilege-escalation",
+        "privilege-escalation",
         "securityContext: {allowPrivilegeEscalation: true}",
     ),
     (
-        "pod-security/privilege-escalation",
+        "privilege-escalation",
         "securityContext: {allowPrivilegeEscalation: null}",
     ),
-    ("pod-security/run-as-non-root", "securityContext: {runAsNonRoot: false}"),
-    ("pod-security/run-as-user", "securityContext: {runAsUser: 0}"),
-    (
-        "pod-security/seccomp",
-        "securityContext: {seccompProfile: {type: Unconfined}}",
-    ),
+    ("run-as-non-root", "securityContext: {runAsNonRoot: false}"),
+    ("run-as-user", "securityContext: {runAsUser: 0}"),
+    ("seccomp", "securityContext: {seccompProfile: {type: Unconfined}}"),
 ];
 
 /// The rules that find something, for each of the pods.
@@ -207,14 +153,16 @@ fn every_field_is_tripped_by_its_own_name_in_the_pod_and_in_all_three_lists() {
         }
     }
     for (found, (name, rule)) in tripped(&pods).into_iter().zip(expected) {
-        assert_eq!(found, rule.into_iter().map(str::to_owned).collect(), "{name}");
+        let rule = rule.map(|field| format!("pod-security/{field}"));
+        assert_eq!(found, rule.into_iter().collect(), "{name}");
     }
 }
 
 #[test]
 fn every_named_field_has_a_case() {
-    let cases: BTreeSet<_> = POD_CASES.iter().chain(CONTAINER_CASES).map(|(rule, _)| *rule).collect();
-    assert_eq!(cases, FIELDS.iter().map(|field| field.rule).collect());
+    let cases = POD_CASES.iter().chain(CONTAINER_CASES);
+    let cases: BTreeSet<_> = cases.map(|(field, _)| format!("pod-security/{field}")).collect();
+    assert_eq!(cases, FIELDS.iter().map(|field| field.rule.to_owned()).collect());
 }
 
 #[test]

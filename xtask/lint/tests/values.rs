@@ -158,109 +158,88 @@ fn helm_itself_refuses_what_the_schema_refuses_also_below_the_umbrella() {
     }
 }
 
-fn unused(sample: &Sample, chart: &str) -> Vec<String> {
-    let chart = sample.workspace.chart(chart).unwrap();
+fn template(sample: &Sample, from: &str, to: &str) {
+    sample.edit("charts/leaf/templates/config.yaml", from, to);
+}
+
+fn add_dead(sample: &Sample) {
+    let to = "# -- Read by nobody.\ndead: 1\n# -- Mode.";
+    sample.edit("charts/leaf/values.yaml", "# -- Mode.", to);
+}
+
+/// Line and key of each value that nothing reads.
+fn unused(sample: &Sample, name: &str) -> Vec<(usize, String)> {
+    let chart = sample.workspace.chart(name).unwrap();
     let found = unused_values(&helm(), &sample.workspace, &chart).unwrap();
-    let shown = |f: lint::rules::Finding| format!("{}:{} {}", f.file, f.line.unwrap(), f.message);
+    let shown = |finding: lint::rules::Finding| {
+        assert_eq!(finding.file, format!("charts/{name}/values.yaml"));
+        let key = finding.message.strip_suffix(" changes nothing in any case").unwrap();
+        (finding.line.unwrap(), key.to_owned())
+    };
     found.into_iter().map(shown).collect()
 }
 
 #[test]
 fn a_chart_whose_values_are_all_read_has_no_finding() {
     let sample = Sample::new();
-    assert_eq!(unused(&sample, "leaf"), [""; 0]);
+    assert_eq!(unused(&sample, "leaf"), []);
 }
 
 #[test]
 fn a_value_that_nothing_reads_is_named_with_its_line() {
     let sample = Sample::new();
-    sample.edit(
-        "charts/leaf/values.yaml",
-        "# -- Mode.",
-        "# -- Read by nobody.\ndead: 1\n# -- Mode.",
-    );
-    assert_eq!(
-        unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:9 dead changes nothing in any case"]
-    );
+    add_dead(&sample);
+    assert_eq!(unused(&sample, "leaf"), [(9, "dead".into())]);
 }
 
 #[test]
 fn a_value_that_matters_only_in_a_case_is_read_there() {
     let sample = Sample::new();
-    assert_eq!(unused(&sample, "leaf"), [""; 0]);
+    assert_eq!(unused(&sample, "leaf"), []);
     std::fs::remove_file(sample.path("charts/leaf/ci/extra-values.yaml")).unwrap();
-    assert_eq!(
-        unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:15 extra.text changes nothing in any case"]
-    );
+    assert_eq!(unused(&sample, "leaf"), [(15, "extra.text".into())]);
 }
 
 #[test]
 fn a_value_that_only_the_notes_read_is_unused() {
     let sample = Sample::new();
-    sample.edit(
-        "charts/leaf/templates/config.yaml",
-        "if gt (int .Values.size) 5",
-        "if false",
-    );
-    sample.edit("charts/leaf/templates/config.yaml", ".Values.size", ".Release.Name");
-    assert_eq!(
-        unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:7 size changes nothing in any case"]
-    );
+    template(&sample, "if gt (int .Values.size) 5", "if false");
+    template(&sample, ".Values.size", ".Release.Name");
+    assert_eq!(unused(&sample, "leaf"), [(7, "size".into())]);
 }
 
 #[test]
 fn a_guard_that_a_changed_value_trips_does_not_hide_its_neighbours() {
     let sample = Sample::new();
-    sample.edit(
-        "charts/leaf/templates/config.yaml",
-        "size: {{ .Values.size | quote }}",
-        "size: any",
-    );
+    template(&sample, "size: {{ .Values.size | quote }}", "size: any");
     sample.edit(
         "charts/leaf/values.yaml",
         "minimum\": 1,",
         "minimum\": 1, \"examples\": [6],",
     );
-    sample.edit(
-        "charts/leaf/values.yaml",
-        "# -- Mode.",
-        "# -- Read by nobody.\ndead: 1\n# -- Mode.",
-    );
-    assert_eq!(
-        unused(&sample, "leaf"),
-        ["charts/leaf/values.yaml:9 dead changes nothing in any case"]
-    );
+    add_dead(&sample);
+    assert_eq!(unused(&sample, "leaf"), [(9, "dead".into())]);
 }
 
 #[test]
 fn what_only_a_dependency_reads_counts_as_read() {
     let sample = Sample::new();
-    assert_eq!(unused(&sample, "tree"), [""; 0]);
-    sample.edit(
-        "charts/leaf/templates/config.yaml",
-        ".Values.global.site",
-        ".Release.Name",
-    );
-    assert_eq!(
-        unused(&sample, "tree"),
-        ["charts/tree/values.yaml:3 global.site changes nothing in any case"]
-    );
+    assert_eq!(unused(&sample, "tree"), []);
+    template(&sample, ".Values.global.site", ".Release.Name");
+    assert_eq!(unused(&sample, "tree"), [(3, "global.site".into())]);
 }
 
 #[test]
 fn an_umbrella_without_a_template_of_its_own_is_judged_too() {
     let sample = Sample::new();
     std::fs::remove_dir_all(sample.path("charts/tree/templates")).unwrap();
-    assert_eq!(unused(&sample, "tree"), [""; 0]);
+    assert_eq!(unused(&sample, "tree"), []);
 }
 
 #[test]
 fn a_chart_that_renders_differently_each_time_is_refused() {
     let sample = Sample::new();
-    sample.edit("charts/leaf/templates/config.yaml", ".Values.mode", "randAlphaNum 20");
+    template(&sample, ".Values.mode", "randAlphaNum 20");
     let chart = sample.workspace.chart("leaf").unwrap();
     let error = unused_values(&helm(), &sample.workspace, &chart).unwrap_err();
     assert!(error.to_string().contains("renders differently each time"), "{error}");

@@ -104,18 +104,15 @@ impl Part {
     pub(crate) async fn scale(&self, connection: &Connection, namespace: &str, replicas: i32) -> Result<()> {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         let params = PatchParams::default();
+        let name = &self.name;
         let result = match self.kind {
             Kind::Deployment => {
-                connection
-                    .api::<Deployment>(namespace)
-                    .patch_scale(&self.name, &params, &patch)
-                    .await
+                let api: Api<Deployment> = connection.api(namespace);
+                api.patch_scale(name, &params, &patch).await
             }
             Kind::StatefulSet => {
-                connection
-                    .api::<StatefulSet>(namespace)
-                    .patch_scale(&self.name, &params, &patch)
-                    .await
+                let api: Api<StatefulSet> = connection.api(namespace);
+                api.patch_scale(name, &params, &patch).await
             }
         };
         result.with_context(|| format!("scaling {} to {replicas}", self.name))?;
@@ -143,19 +140,13 @@ impl Part {
         let what = || format!("looking at {}", self.name);
         match self.kind {
             Kind::Deployment => {
-                let object = connection
-                    .api::<Deployment>(namespace)
-                    .get(&self.name)
-                    .await
-                    .with_context(what)?;
+                let api: Api<Deployment> = connection.api(namespace);
+                let object = api.get(&self.name).await.with_context(what)?;
                 Ok(of_deployment(&object))
             }
             Kind::StatefulSet => {
-                let object = connection
-                    .api::<StatefulSet>(namespace)
-                    .get(&self.name)
-                    .await
-                    .with_context(what)?;
+                let api: Api<StatefulSet> = connection.api(namespace);
+                let object = api.get(&self.name).await.with_context(what)?;
                 let own = |e: &&Event| e.involved_object.name.as_ref() == Some(&self.name);
                 let refused = events
                     .iter()
@@ -171,13 +162,20 @@ impl Part {
     }
 }
 
+impl Progress {
+    /// Of a workload without a status yet.
+    fn towards(wanted: i32) -> Progress {
+        Progress {
+            wanted,
+            ..Progress::default()
+        }
+    }
+}
+
 fn of_deployment(object: &Deployment) -> Progress {
     let wanted = object.spec.replicas.unwrap_or(1);
     let Some(status) = &object.status else {
-        return Progress {
-            wanted,
-            ..Progress::default()
-        };
+        return Progress::towards(wanted);
     };
     let seen = status.observed_generation >= object.metadata.generation;
     let counts = [status.updated_replicas, status.ready_replicas, status.replicas];
@@ -195,10 +193,7 @@ fn of_deployment(object: &Deployment) -> Progress {
 fn of_stateful_set(object: &StatefulSet) -> Progress {
     let wanted = object.spec.replicas.unwrap_or(1);
     let Some(status) = &object.status else {
-        return Progress {
-            wanted,
-            ..Progress::default()
-        };
+        return Progress::towards(wanted);
     };
     let seen = status.observed_generation >= object.metadata.generation;
     let updated = status.update_revision == status.current_revision || status.updated_replicas == Some(wanted);
