@@ -54,8 +54,7 @@ fn type_of(id: &str) -> &str {
     id.split('/').next().unwrap_or(id)
 }
 
-fn memory_limiter_first(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn memory_limiter_first(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in of_kind(&scene.programs(), ProgramKind::Collector) {
         for (name, pipeline) in program.entries("service.pipelines") {
             let processors = pipeline_list(pipeline, "processors");
@@ -66,11 +65,9 @@ fn memory_limiter_first(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn memory_limiter_limit(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn memory_limiter_limit(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in of_kind(&scene.programs(), ProgramKind::Collector) {
         let limits = program
             .container
@@ -103,7 +100,6 @@ fn memory_limiter_limit(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
 /// Whether an exporter's queue batches by itself or lies on disk, so that a batch in front of it harms.
@@ -118,8 +114,7 @@ fn wants_no_batch_before(program: &Program, exporter: &Value) -> bool {
     queue.and_then(|q| q.get("batch")).is_some() || (stored && can_batch)
 }
 
-fn batch_before_queue(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn batch_before_queue(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in of_kind(&scene.programs(), ProgramKind::Collector) {
         for (name, pipeline) in program.entries("service.pipelines") {
             let processors = pipeline_list(pipeline, "processors");
@@ -137,11 +132,9 @@ fn batch_before_queue(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn queue_durable(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn queue_durable(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in of_kind(&scene.programs(), ProgramKind::Collector) {
         for (id, exporter) in program.entries("exporters") {
             let Some(store) = exporter.get("sending_queue").and_then(|q| q.get("storage")?.as_str()) else {
@@ -167,7 +160,6 @@ fn queue_durable(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
 /// The retention keys that a version reads: 2.x the compactor's, 3.0 the worker's (deletes) and the
@@ -186,8 +178,7 @@ fn retention_keys(major: u64) -> &'static [&'static str] {
     }
 }
 
-fn retention_both_keys(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn retention_both_keys(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in of_kind(&scene.programs(), ProgramKind::Tempo) {
         let major = program.version.as_ref().map_or(2, |version| version.major);
         let keys = retention_keys(major);
@@ -198,5 +189,4 @@ fn retention_both_keys(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(program.config_map, &["data"], message));
         }
     }
-    problems
 }

@@ -205,8 +205,8 @@ pub(crate) type RenderFn<'a> = &'a dyn Fn(&Variation) -> Result<Vec<Manifest>>;
 /// How a rule looks.
 #[derive(Clone, Copy)]
 pub enum Check {
-    /// At one render.
-    Render(fn(&Scene) -> Vec<Problem>),
+    /// At one render; adds what is wrong.
+    Render(fn(&Scene, &mut Vec<Problem>)),
     /// At more renders of the same case.
     Comparison(fn(&Scene, RenderFn) -> Result<Vec<Problem>>),
 }
@@ -249,7 +249,9 @@ pub fn judge_render(subject: &Subject) -> Vec<Finding> {
     let mut findings = Vec::new();
     for rule in all() {
         if let Check::Render(check) = rule.check {
-            findings.extend(found(subject, rule, check(&scene)));
+            let mut problems = Vec::new();
+            check(&scene, &mut problems);
+            findings.extend(found(subject, rule, problems));
         }
     }
     findings

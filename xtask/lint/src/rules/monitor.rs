@@ -92,8 +92,7 @@ fn picked<'s, 'a>(scene: &'s Scene<'a>, spec: &ServiceMonitorSpec) -> Vec<&'s Ty
     scene.services.iter().filter(picks).collect()
 }
 
-fn monitor_selects_one(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn monitor_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
     for monitor in &scene.monitors {
         let names: Vec<_> = picked(scene, &monitor.object.spec)
             .iter()
@@ -104,11 +103,9 @@ fn monitor_selects_one(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(monitor.manifest, &["spec", "selector"], message));
         }
     }
-    problems
 }
 
-fn monitor_port(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn monitor_port(scene: &Scene, problems: &mut Vec<Problem>) {
     for monitor in &scene.monitors {
         for service in picked(scene, &monitor.object.spec) {
             let ports = service.ports();
@@ -121,11 +118,9 @@ fn monitor_port(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn monitor_stable(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn monitor_stable(scene: &Scene, problems: &mut Vec<Problem>) {
     for monitor in &scene.monitors {
         for key in monitor.object.spec.selector.match_labels.keys() {
             if !super::upgrade::STABLE_LABELS.contains(&key.as_str()) {
@@ -134,5 +129,4 @@ fn monitor_stable(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }

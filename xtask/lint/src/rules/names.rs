@@ -47,27 +47,23 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-fn unique_objects(scene: &Scene) -> Vec<Problem> {
+fn unique_objects(scene: &Scene, problems: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
-    let manifests = scene.subject.manifests.iter();
-    manifests
-        .filter(|manifest| !seen.insert(manifest.id()))
-        .map(|manifest| Problem::new(manifest, &["metadata", "name"], "is rendered twice"))
-        .collect()
+    for manifest in scene.subject.manifests {
+        if !seen.insert(manifest.id()) {
+            problems.push(Problem::new(manifest, &["metadata", "name"], "is rendered twice"));
+        }
+    }
 }
 
-fn in_namespace(scene: &Scene) -> Vec<Problem> {
-    let wanted = scene.subject.namespace;
-    let manifests = scene.subject.manifests.iter();
-    manifests
-        .filter_map(|manifest| {
-            let namespace = manifest
-                .get_str(&["metadata", "namespace"])
-                .filter(|ns| *ns != wanted)?;
+fn in_namespace(scene: &Scene, problems: &mut Vec<Problem>) {
+    let (path, wanted) = (["metadata", "namespace"], scene.subject.namespace);
+    for manifest in scene.subject.manifests {
+        if let Some(namespace) = manifest.get_str(&path).filter(|ns| *ns != wanted) {
             let message = format!("metadata.namespace is {namespace}, the release is in {wanted}");
-            Some(Problem::new(manifest, &["metadata", "namespace"], message))
-        })
-        .collect()
+            problems.push(Problem::new(manifest, &path, message));
+        }
+    }
 }
 
 fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
@@ -111,7 +107,7 @@ fn service_address(word: &str) -> Option<(&str, &str, Option<&str>)> {
     (svc == "svc").then_some((service, namespace, port))
 }
 
-fn hosts_exist(scene: &Scene) -> Vec<Problem> {
+fn hosts_exist(scene: &Scene, problems: &mut Vec<Problem>) {
     let ports: BTreeMap<&str, Vec<String>> = scene
         .services
         .iter()
@@ -120,7 +116,6 @@ fn hosts_exist(scene: &Scene) -> Vec<Problem> {
             (service.manifest.name.as_str(), ports)
         })
         .collect();
-    let mut problems = Vec::new();
     for manifest in scene.subject.manifests {
         for word in hosts_of(scene, manifest) {
             let Some((service, namespace, port)) = service_address(&word) else {
@@ -137,7 +132,6 @@ fn hosts_exist(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(manifest, &["data"], message));
         }
     }
-    problems
 }
 
 /// Values under which every name follows from the release: those that a user may set are emptied.

@@ -71,16 +71,10 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-fn one_writer(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn one_writer(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in scene.workloads.iter().filter(|w| w.manifest.kind != "StatefulSet") {
-        for claim in workload
-            .spec()
-            .volumes
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|v| v.persistent_volume_claim)
-        {
+        let volumes = workload.spec().volumes.unwrap_or_default();
+        for claim in volumes.into_iter().filter_map(|v| v.persistent_volume_claim) {
             let message = format!(
                 "claim {} is mounted by a {}: the successor of a deleted pod may start while that one still writes",
                 claim.claim_name, workload.manifest.kind
@@ -88,11 +82,9 @@ fn one_writer(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(workload.manifest, &["kind"], message));
         }
     }
-    problems
 }
 
-fn monolith_replicas(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn monolith_replicas(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         let replicas = program.workload.replicas.unwrap_or(1);
         let target = program.get_str("target").unwrap_or("all");
@@ -101,11 +93,9 @@ fn monolith_replicas(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(program.workload.manifest, &["spec", "replicas"], message));
         }
     }
-    problems
 }
 
-fn selector_matches_pods(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn selector_matches_pods(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         let labels = workload.pod_labels();
         let Some(selector) = &workload.selector else { continue };
@@ -123,16 +113,15 @@ fn selector_matches_pods(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(workload.manifest, &["spec", "selector"], message));
         }
     }
-    problems
 }
 
 /// A problem per container, where there is one.
 fn each_container(
     scene: &Scene,
+    problems: &mut Vec<Problem>,
     keys: &[&str],
     judge: impl Fn(&Workload, &PodContainer) -> Option<String>,
-) -> Vec<Problem> {
-    let mut problems = Vec::new();
+) {
     for workload in &scene.workloads {
         for container in &workload.containers {
             if let Some(message) = judge(workload, container) {
@@ -141,19 +130,18 @@ fn each_container(
             }
         }
     }
-    problems
 }
 
-fn image_pinned(scene: &Scene) -> Vec<Problem> {
-    each_container(scene, &["image"], |_, container| {
+fn image_pinned(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_container(scene, problems, &["image"], |_, container| {
         let image = container.spec.image.as_deref().unwrap_or_default();
         let pinned = image.contains("@sha256:") || Image::parse(image).tag.is_some_and(|tag| tag != "latest");
         (!pinned).then(|| format!("image {image:?} has neither a digest nor a tag other than latest"))
-    })
+    });
 }
 
-fn resources_set(scene: &Scene) -> Vec<Problem> {
-    each_container(scene, &["resources"], |_, container| {
+fn resources_set(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_container(scene, problems, &["resources"], |_, container| {
         let resources = container.spec.resources.clone().unwrap_or_default();
         let mut missing = Vec::new();
         for (list, quantities, resource) in [
@@ -166,11 +154,11 @@ fn resources_set(scene: &Scene) -> Vec<Problem> {
             }
         }
         (!missing.is_empty()).then(|| format!("not set: {}", missing.join(", ")))
-    })
+    });
 }
 
-fn gomemlimit(scene: &Scene) -> Vec<Problem> {
-    each_container(scene, &["env"], |_, container| {
+fn gomemlimit(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_container(scene, problems, &["env"], |_, container| {
         let limits = container.spec.resources.as_ref()?.limits.as_ref()?;
         let limit = quantity::bytes(&limits.get("memory")?.0)?;
         // A shell is no Go program.
@@ -194,37 +182,35 @@ fn gomemlimit(scene: &Scene) -> Vec<Problem> {
         };
         let percent = bytes.saturating_mul(100) / limit.max(1);
         (!(70..=95).contains(&percent)).then(|| format!("GOMEMLIMIT {text} is {percent} % of the memory limit"))
-    })
+    });
 }
 
-fn each_pod(scene: &Scene, keys: &[&str], judge: impl Fn(&Workload) -> Option<String>) -> Vec<Problem> {
+fn each_pod(scene: &Scene, problems: &mut Vec<Problem>, keys: &[&str], judge: impl Fn(&Workload) -> Option<String>) {
     let workloads = scene.workloads.iter();
-    workloads
-        .filter_map(|workload| Some(Problem::in_pod(workload.manifest, keys, judge(workload)?)))
-        .collect()
+    problems.extend(workloads.filter_map(|workload| Some(Problem::in_pod(workload.manifest, keys, judge(workload)?))));
 }
 
-fn token_off(scene: &Scene) -> Vec<Problem> {
-    each_pod(scene, &["automountServiceAccountToken"], |workload| {
+fn token_off(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_pod(scene, problems, &["automountServiceAccountToken"], |workload| {
         let off = workload.spec().automount_service_account_token == Some(false);
         (!off).then(|| "automountServiceAccountToken is not false in the pod spec".into())
-    })
+    });
 }
 
-fn service_links_off(scene: &Scene) -> Vec<Problem> {
-    each_pod(scene, &["enableServiceLinks"], |workload| {
+fn service_links_off(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_pod(scene, problems, &["enableServiceLinks"], |workload| {
         let off = workload.spec().enable_service_links == Some(false);
         (!off).then(|| "enableServiceLinks is not false in the pod spec".into())
-    })
+    });
 }
 
-fn service_account_exists(scene: &Scene) -> Vec<Problem> {
-    each_pod(scene, &["serviceAccountName"], |workload| {
+fn service_account_exists(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_pod(scene, problems, &["serviceAccountName"], |workload| {
         let name = workload.spec().service_account_name.filter(|name| name != "default")?;
         let rendered = scene.of_kind("ServiceAccount").any(|account| account.name == name);
         let given = scene.subject.values.contains(&name);
         (!rendered && !given).then(|| format!("serviceAccountName {name} is not rendered"))
-    })
+    });
 }
 
 /// What stands in a list more than once.
@@ -233,27 +219,26 @@ fn repeated<T: Ord + Clone>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     items.into_iter().filter(|item| !seen.insert(item.clone())).collect()
 }
 
-fn unique_names(scene: &Scene) -> Vec<Problem> {
-    let mut problems = each_pod(scene, &["volumes"], |workload| {
+fn unique_names(scene: &Scene, problems: &mut Vec<Problem>) {
+    each_pod(scene, problems, &["volumes"], |workload| {
         let volumes = workload.spec().volumes.unwrap_or_default();
         let twice = repeated(volumes.into_iter().map(|volume| volume.name));
         (!twice.is_empty()).then(|| format!("volumes named twice: {twice:?}"))
     });
-    problems.extend(each_container(scene, &["env"], |_, container| {
+    each_container(scene, problems, &["env"], |_, container| {
         let twice = repeated(container.spec.env.iter().flatten().map(|var| var.name.clone()));
         (!twice.is_empty()).then(|| format!("variables set twice: {twice:?}"))
-    }));
-    problems.extend(each_container(scene, &["volumeMounts"], |_, container| {
+    });
+    each_container(scene, problems, &["volumeMounts"], |_, container| {
         let mounts = container.spec.volume_mounts.iter().flatten();
         let twice = repeated(mounts.map(|mount| mount.mount_path.trim_end_matches('/').to_owned()));
         (!twice.is_empty()).then(|| format!("paths mounted twice: {twice:?}"))
-    }));
-    problems.extend(each_container(scene, &["ports"], |_, container| {
+    });
+    each_container(scene, problems, &["ports"], |_, container| {
         let ports = || container.spec.ports.iter().flatten();
         let names = repeated(ports().filter_map(|port| port.name.clone()));
         let numbers = repeated(ports().map(|port| (port.container_port, port.protocol.clone())));
         (!names.is_empty() || !numbers.is_empty())
             .then(|| format!("ports declared twice: names {names:?}, numbers {numbers:?}"))
-    }));
-    problems
+    });
 }

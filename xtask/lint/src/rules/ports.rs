@@ -122,8 +122,7 @@ fn own_metrics(program: &Program) -> Vec<Listener> {
     found
 }
 
-fn port_listened(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn port_listened(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         let listeners = listeners(&program);
         for port in program.container.spec.ports.iter().flatten() {
@@ -140,7 +139,6 @@ fn port_listened(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
 /// Whether a Service leads to a port of the workload's container.
@@ -160,8 +158,7 @@ fn is_served(scene: &Scene, program: &Program, wanted: &Listener) -> bool {
     })
 }
 
-fn listener_declared(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn listener_declared(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         for wanted in listeners(&program).into_iter().filter(|listener| listener.public) {
             let declared = program.container.spec.ports.iter().flatten().any(|port| {
@@ -182,11 +179,9 @@ fn listener_declared(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::in_container(program.workload.manifest, &["ports"], message));
         }
     }
-    problems
 }
 
-fn service_port_exists(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn service_port_exists(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let spec = service.object.spec.clone().unwrap_or_default();
         for workload in selected(scene, spec.selector.as_ref()) {
@@ -213,11 +208,9 @@ fn service_port_exists(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn receiver_endpoint_written(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn receiver_endpoint_written(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         let root = match program.kind {
             ProgramKind::Tempo => "distributor.receivers",
@@ -234,5 +227,4 @@ fn receiver_endpoint_written(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }

@@ -70,8 +70,7 @@ pub(super) fn shown(port: &IntOrString) -> String {
     }
 }
 
-fn probes_set(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn probes_set(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         if matches!(workload.manifest.kind.as_str(), "Job" | "CronJob" | "Pod") {
             continue;
@@ -87,11 +86,9 @@ fn probes_set(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn liveness_not_readiness(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn liveness_not_readiness(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         for container in &workload.containers {
             let Some(liveness) = &container.spec.liveness_probe else {
@@ -125,11 +122,9 @@ fn liveness_not_readiness(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn probe_port(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn probe_port(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         for container in &workload.containers {
             for (key, probe) in probes(&container.spec) {
@@ -145,11 +140,9 @@ fn probe_port(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn health_check_bound(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn health_check_bound(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs().iter().filter(|p| p.kind == ProgramKind::Collector) {
         let endpoint = program.get_str("extensions.health_check.endpoint").unwrap_or_default();
         let mut say = |message: String| {
@@ -177,5 +170,4 @@ fn health_check_bound(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }

@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[
         name: "object-readable",
         summary: "every object is one that Kubernetes can read",
         remedy: "give the field the type that the API reference names",
-        check: Check::Render(|scene| scene.unreadable.clone()),
+        check: Check::Render(|scene, problems| problems.extend(scene.unreadable.clone())),
     },
     Rule {
         name: "config-readable",
@@ -112,16 +112,10 @@ fn typed<T: DeserializeOwned>(manifest: &Manifest) -> Result<Typed<'_, T>> {
     })
 }
 
-fn config_readable(scene: &Scene) -> Vec<Problem> {
-    match programs(&scene.workloads, scene.subject.manifests) {
-        Ok(_) => Vec::new(),
-        Err(error) => {
-            let message = format!("{error:#}");
-            let manifest = scene.workloads.iter().find(|w| message.contains(&w.manifest.id()));
-            manifest
-                .map(|w| Problem::in_container(w.manifest, &["args"], &message))
-                .into_iter()
-                .collect()
-        }
+fn config_readable(scene: &Scene, problems: &mut Vec<Problem>) {
+    if let Err(error) = programs(&scene.workloads, scene.subject.manifests) {
+        let message = format!("{error:#}");
+        let workload = scene.workloads.iter().find(|w| message.contains(&w.manifest.id()));
+        problems.extend(workload.map(|w| Problem::in_container(w.manifest, &["args"], &message)));
     }
 }

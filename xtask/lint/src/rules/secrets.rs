@@ -78,8 +78,7 @@ fn credentials(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-fn secret_literal(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn secret_literal(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         for container in &workload.containers {
             for var in container.spec.env.iter().flatten() {
@@ -104,11 +103,9 @@ fn secret_literal(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
-fn no_env_expansion(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
     let programs = scene.programs();
     for program in programs
         .iter()
@@ -127,7 +124,6 @@ fn no_env_expansion(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(program.config_map, &["data"], message));
         }
     }
-    problems
 }
 
 /// The names inside `${…}` of a text, `$$` left out; a dollar sign that begins neither is an error.
@@ -150,8 +146,7 @@ fn references(text: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-fn variables_exist(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn variables_exist(scene: &Scene, problems: &mut Vec<Problem>) {
     let programs = scene.programs();
     for program in programs
         .iter()
@@ -177,7 +172,6 @@ fn variables_exist(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
 #[cfg(test)]

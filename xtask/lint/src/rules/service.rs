@@ -40,8 +40,7 @@ pub(super) fn selected<'s, 'a>(
     scene.workloads.iter().filter(picks).collect()
 }
 
-fn service_selects_one(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn service_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let spec = service.object.spec.clone().unwrap_or_default();
         if spec.type_.as_deref() == Some("ExternalName") {
@@ -56,11 +55,9 @@ fn service_selects_one(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(service.manifest, &["spec", "selector"], message));
         }
     }
-    problems
 }
 
-fn service_ports_named(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn service_ports_named(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let ports = service.ports();
         let mut names: Vec<_> = ports.iter().map(|port| port.name.clone().unwrap_or_default()).collect();
@@ -78,11 +75,9 @@ fn service_ports_named(scene: &Scene) -> Vec<Problem> {
             ));
         }
     }
-    problems
 }
 
-fn stateful_service(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn stateful_service(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in scene.workloads.iter().filter(|w| w.manifest.kind == "StatefulSet") {
         let wanted = workload.service_name.as_deref().unwrap_or_default();
         let headless = scene.services.iter().any(|service| {
@@ -94,5 +89,4 @@ fn stateful_service(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::new(workload.manifest, &["spec", "serviceName"], message));
         }
     }
-    problems
 }

@@ -80,8 +80,7 @@ fn collector_paths(program: &Program) -> Vec<(String, String)> {
     paths
 }
 
-fn writable_paths(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn writable_paths(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         let paths = match program.kind {
             ProgramKind::Tempo => tempo_paths(&program),
@@ -102,7 +101,6 @@ fn writable_paths(scene: &Scene) -> Vec<Problem> {
             ));
         }
     }
-    problems
 }
 
 fn has_claim(workload: &Workload) -> bool {
@@ -110,8 +108,7 @@ fn has_claim(workload: &Workload) -> bool {
     !workload.claim_templates.is_empty() || volumes.iter().any(|v| v.persistent_volume_claim.is_some())
 }
 
-fn volume_ownership(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn volume_ownership(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in scene.workloads.iter().filter(|w| has_claim(w)) {
         let context = workload.spec().security_context.unwrap_or_default();
         let keys = &["securityContext", "fsGroup"];
@@ -123,11 +120,9 @@ fn volume_ownership(scene: &Scene) -> Vec<Problem> {
             problems.push(Problem::in_pod(workload.manifest, keys, message));
         }
     }
-    problems
 }
 
-fn claim_kept(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn claim_kept(scene: &Scene, problems: &mut Vec<Problem>) {
     for claim in &scene.claims {
         let annotations = claim.object.metadata.annotations.clone().unwrap_or_default();
         let policy = annotations.get("helm.sh/resource-policy").map(String::as_str);
@@ -150,7 +145,6 @@ fn claim_kept(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }
 
 /// What a pod refers to: kind, name, and whether it may be missing.
@@ -213,8 +207,7 @@ pub(super) fn references(workload: &Workload) -> Vec<(&'static str, String)> {
     found
 }
 
-fn references_exist(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn references_exist(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         for (kind, name) in references(workload) {
             let rendered = scene.of_kind(kind).any(|manifest| manifest.name == name);
@@ -236,5 +229,4 @@ fn references_exist(scene: &Scene) -> Vec<Problem> {
             }
         }
     }
-    problems
 }

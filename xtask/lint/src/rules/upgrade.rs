@@ -40,8 +40,7 @@ pub(super) const STABLE_LABELS: [&str; 3] = [
     "app.kubernetes.io/component",
 ];
 
-fn selector_stable(scene: &Scene) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn selector_stable(scene: &Scene, problems: &mut Vec<Problem>) {
     let mut judge = |manifest: &Manifest, place: &str, labels: Option<&Value>| {
         for (key, _) in labels.and_then(Value::as_mapping).into_iter().flatten() {
             let key = key.as_str().unwrap_or_default();
@@ -67,7 +66,6 @@ fn selector_stable(scene: &Scene) -> Vec<Problem> {
             _ => {}
         }
     }
-    problems
 }
 
 /// What the API server refuses to change, by kind (pkg/apis/apps/validation, pkg/apis/core/validation).
