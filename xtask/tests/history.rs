@@ -10,6 +10,7 @@ mod repo;
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod sample;
 
+use keys::{Home, USUAL};
 use repo::{Repo, clone, expect};
 
 const LEAF: &str = "charts/leaf/values.yaml";
@@ -204,6 +205,38 @@ fn an_unknown_commit_is_a_usage_error_and_no_checkout_one_of_the_environment() {
     assert!(expect(&repo.xtask(&["changed", "--since", "nowhere"]), 2).contains("no commit \"nowhere\""));
     std::fs::remove_dir_all(repo.dir.join(".git")).unwrap();
     assert!(expect(&repo.xtask(&["changed"]), 4).contains("not in a git checkout"));
+}
+
+#[test]
+fn signatures_that_git_is_set_to_show_are_no_part_of_a_commit() {
+    let temp = tempfile::tempdir().unwrap();
+    let home = Home::new(temp.path().join("g"));
+    home.generate(&USUAL);
+    let gpg = temp.path().join("gpg");
+    std::fs::write(
+        &gpg,
+        format!("#!/bin/sh\nexec gpg --homedir {}/g \"$@\"\n", temp.path().display()),
+    )
+    .unwrap();
+    std::fs::set_permissions(&gpg, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let repo = Repo::released();
+    for (key, value) in [
+        ("gpg.program", gpg.to_str().unwrap()),
+        ("user.signingKey", &home.fingerprint()),
+        ("commit.gpgSign", "true"),
+        ("log.showSignature", "true"),
+    ] {
+        repo.git(&["config", key, value]);
+    }
+    repo.change(TREE, "feat: a");
+    repo.change(LEAF, "fix: b");
+    assert!(repo.git(&["log", "-1", "--format="]).contains("Good signature"));
+    assert_eq!(shown(&repo.json(&["changed"])), "leaf patch 0.1.1; tree minor 0.2.0");
+    repo.raise("0.1.0", "0.2.0");
+    let notes = repo.json(&["release", "notes", "--chart", "tree"]);
+    let text = notes[0]["text"].as_str().unwrap();
+    assert!(text.contains("- a (") && !text.contains("gpg"), "{text}");
+    expect(&repo.xtask(&["package"]), 0);
 }
 
 #[test]
