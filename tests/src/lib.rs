@@ -10,7 +10,7 @@ pub mod client;
 mod diagnostics;
 pub mod env;
 pub mod model;
-mod ports;
+pub mod ports;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -158,6 +158,11 @@ impl Load {
         }
     }
 
+    /// The ledger as it is now. Hold it only briefly: the load waits for it.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
     /// Stops the schedule, waits for all answers, and hands over the ledger. An error if a request
     /// couldn't be made, or if the user asked to stop.
     pub async fn stop(self) -> Result<(Ledger, Pace)> {
