@@ -101,7 +101,10 @@ fn allowed(text: &str) -> Option<Vec<VersionReq>> {
 }
 
 /// The comparisons in a template; none if it does anything else with the capabilities.
+///
+/// Asking for an API that no version of Kubernetes has by itself is no comparison.
 fn comparisons_in(template: &str) -> Option<Vec<VersionReq>> {
+    let asks = |(at, _): &(usize, &str)| !asks_for_a_foreign_api(&template[*at..]);
     let one = |(at, _): (usize, &str)| {
         let (before, after) = template.split_at(at);
         after.strip_prefix("Capabilities.KubeVersion.Version")?;
@@ -110,7 +113,16 @@ fn comparisons_in(template: &str) -> Option<Vec<VersionReq>> {
         call.trim_end().strip_suffix("semverCompare")?;
         requirement(constraint)
     };
-    template.match_indices(CAPABILITIES).map(one).collect()
+    template.match_indices(CAPABILITIES).filter(asks).map(one).collect()
+}
+
+/// Whether it goes on with `.APIVersions.Has "…"` for a group that is not Kubernetes' own.
+fn asks_for_a_foreign_api(text: &str) -> bool {
+    let api = text
+        .strip_prefix("Capabilities.APIVersions.Has \"")
+        .and_then(|rest| rest.split('"').next());
+    let group = api.and_then(|api| api.split_once('/')).map(|(group, _)| group);
+    group.is_some_and(|group| group.contains('.') && !group.ends_with("k8s.io"))
 }
 
 /// A constraint that means the same to helm and here: only order, where `1.2`, `~` and `||` don't.
@@ -161,6 +173,7 @@ mod tests {
             r#"{{ semverCompare "~1.30" .Capabilities.KubeVersion.Version }}"#,
             r#"{{ semverCompare .Values.from .Capabilities.KubeVersion.Version }}"#,
             r#"{{ .Capabilities.APIVersions.Has "policy/v1" }}"#,
+            r#"{{ .Capabilities.APIVersions.Has "apps.k8s.io/v1" }}"#,
         ] {
             assert_eq!(groups(">=1.20.0-0", template).len(), 4, "{template}");
         }

@@ -23,6 +23,8 @@ pub struct RenderOptions {
     pub values_files: Vec<PathBuf>,
     /// Values that win over the files.
     pub values: Option<Value>,
+    /// APIs that the cluster has beside those of Kubernetes, such as `security.openshift.io/v1`.
+    pub apis: Vec<String>,
 }
 
 impl RenderOptions {
@@ -33,6 +35,7 @@ impl RenderOptions {
             namespace: "observability".to_owned(),
             values_files: Vec::new(),
             values: None,
+            apis: Vec::new(),
         }
     }
 
@@ -44,6 +47,12 @@ impl RenderOptions {
     /// With values that win over the files.
     pub fn values(mut self, values: Value) -> RenderOptions {
         self.values = Some(values);
+        self
+    }
+
+    /// For a cluster that has this API, too.
+    pub fn api(mut self, api: &str) -> RenderOptions {
+        self.apis.push(api.to_owned());
         self
     }
 }
@@ -95,6 +104,9 @@ impl Helm {
             .args(["--namespace", &options.namespace, "--kube-version", &self.kube_version]);
         for file in &options.values_files {
             step = step.arg("--values").path_arg(file);
+        }
+        for api in &options.apis {
+            step = step.args(["--api-versions", api]);
         }
         step
     }

@@ -309,6 +309,7 @@ impl ClusterBackend {
             namespace: namespace.to_owned(),
             values_files: Vec::new(),
             values: Some(values),
+            apis: Vec::new(),
         };
         let (helm, umbrella) = (self.0.helm.clone(), self.0.umbrella.clone());
         tokio::task::spawn_blocking(move || helm.template(&umbrella, &options))

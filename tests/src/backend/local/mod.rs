@@ -153,6 +153,7 @@ impl LocalBackend {
             namespace: spec.namespace.clone(),
             values_files: Vec::new(),
             values: Some(self.values(spec)),
+            apis: Vec::new(),
         };
         self.helm.template(&self.umbrella, &options)
     }
