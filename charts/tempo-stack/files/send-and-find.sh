@@ -5,6 +5,7 @@ trace=$(tr -d - </proc/sys/kernel/random/uuid)
 span=$(echo "$trace" | cut -c17-32)
 name="helm-test-$trace"
 now="$(date +%s)000000000"
+tenant=${TENANT:+X-Scope-OrgID: $TENANT}
 deadline=$(($(date +%s) + TIMEOUT))
 said=
 
@@ -14,7 +15,7 @@ ask() {
   text=$2
   shift 2
   while :; do
-    said=$(timeout 5 wget -q -O - "$@" 2>&1) && case $said in *"$text"*) return 0 ;; esac
+    said=$(timeout 5 wget -q -O - ${tenant:+--header "$tenant"} "$@" 2>&1) && case $said in *"$text"*) return 0 ;; esac
     if [ "$(date +%s)" -ge "$deadline" ]; then
       echo "FAILED after $TIMEOUT s: $what"
       echo "The last answer: ${said:-none}"

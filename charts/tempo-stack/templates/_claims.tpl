@@ -17,14 +17,8 @@ kind: PersistentVolumeClaim
 metadata:
   name: {{ printf "%s-%s-%d" $claim.volume $claim.fullname $ordinal }}
   namespace: {{ $claim.ctx.Release.Namespace | quote }}
-  labels:
-    {{- include "tempo-stack.labels" $claim | nindent 4 }}
-  annotations:
-    # What is on it outlives `helm uninstall`.
-    helm.sh/resource-policy: keep
-    {{- with omit ($claim.annotations | default dict) "helm.sh/resource-policy" }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+  {{- /* What is on it outlives `helm uninstall`. */}}
+  {{- include "tempo-stack.metadata" (merge (dict "needed" (dict "helm.sh/resource-policy" "keep")) $claim) | nindent 2 }}
 spec:
   accessModes:
     - {{ $claim.accessMode }}

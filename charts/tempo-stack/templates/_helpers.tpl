@@ -44,16 +44,20 @@ app.kubernetes.io/instance: {{ .ctx.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* Labels of every object. Parameters: ctx, component. */}}
+{{/*
+Labels of every object: common ones, and the chart's over them.
+Parameters: ctx, component.
+*/}}
 {{- define "tempo-stack.labels" -}}
 {{- $version := include "tempo-stack.tempo.version" .ctx -}}
 {{- if hasPrefix "otel-collector" .component -}}
 {{- $version = include "tempo-stack.otelCollector.version" .ctx -}}
 {{- end -}}
-{{ include "tempo-stack.selectorLabels" . }}
-app.kubernetes.io/version: {{ $version | quote }}
-app.kubernetes.io/managed-by: {{ .ctx.Release.Service }}
-app.kubernetes.io/part-of: tempo-stack
+{{- $labels := include "tempo-stack.selectorLabels" . | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $version -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .ctx.Release.Service -}}
+{{- $_ := set $labels "app.kubernetes.io/part-of" "tempo-stack" -}}
+{{- toYaml (merge $labels (.ctx.Values.commonLabels | default dict | deepCopy)) -}}
 {{- end }}
 
 {{/* Image reference; a digest replaces the tag, the global registry replaces the image's. Parameters: ctx, image. */}}
@@ -85,6 +89,12 @@ app.kubernetes.io/part-of: tempo-stack
 {{- end }}
 {{- define "tempo-stack.tempo.headlessServiceName" -}}
 {{- include "tempo-stack.tempo.fullname" . }}-headless
+{{- end }}
+{{- define "tempo-stack.otelCollector.metricsServiceName" -}}
+{{- include "tempo-stack.otelCollector.serviceName" . | trunc 55 | trimSuffix "-" }}-metrics
+{{- end }}
+{{- define "tempo-stack.otelCollector.udpServiceName" -}}
+{{- include "tempo-stack.otelCollector.serviceName" . | trunc 59 | trimSuffix "-" }}-udp
 {{- end }}
 {{- define "tempo-stack.otelCollector.headlessServiceName" -}}
 {{- include "tempo-stack.otelCollector.fullname" . }}-headless

@@ -50,12 +50,16 @@ metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
+  {{- with $collector.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: otel-collector
       image: {{ include "tempo-stack.image" (dict "ctx" . "image" $collector.image) | quote }}
       imagePullPolicy: {{ $collector.image.pullPolicy }}
       args:
-        - --config=/etc/otelcol/config.yaml
+        {{- include "tempo-stack.args" (dict "own" (list "--config=/etc/otelcol/config.yaml") "extra" $collector.extraArgs "dashes" "--") | nindent 8 }}
       env:
         {{- include "tempo-stack.env" (dict "values" $collector "memoryPercent" 90 "own" dict) | nindent 8 }}
       ports:
@@ -76,16 +80,19 @@ spec:
         tcpSocket:
           port: health
         {{- include "tempo-stack.probeTiming" $collector.probes.liveness | nindent 8 }}
+      {{- $lifecycle := dict }}
       {{- with $drain }}
-      lifecycle:
-        preStop:
-          sleep:
-            seconds: {{ . }}
+      {{- $lifecycle = dict "preStop" (dict "sleep" (dict "seconds" (int .))) }}
+      {{- end }}
+      {{- with include "tempo-stack.containerExtras" (dict "values" $collector "lifecycle" $lifecycle) }}
+      {{- . | nindent 6 }}
       {{- end }}
       resources:
         {{- include "tempo-stack.resources" (dict "resources" $collector.resources "emptyDirBytes" (include "tempo-stack.otelCollector.queueVolumeBytes" .)) | nindent 8 }}
+      {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $collector.securityContext) }}
       securityContext:
-        {{- toYaml $collector.securityContext | nindent 8 }}
+        {{- . | nindent 8 }}
+      {{- end }}
       volumeMounts:
         {{- $mounts := list (dict "name" "config" "mountPath" "/etc/otelcol" "readOnly" true) }}
         {{- $volumes := list (dict "name" "config" "configMap" (dict "name" $fullname)) }}
@@ -95,7 +102,10 @@ spec:
         {{- $volumes = append $volumes (dict "name" "queue" "emptyDir" (dict "sizeLimit" .)) }}
         {{- end }}
         {{- end }}
-        {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $collector.extraVolumes) | nindent 8 }}
+        {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $collector.extraVolumes "mounts" $collector.extraVolumeMounts) | nindent 8 }}
+    {{- with $collector.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $collector.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -33,15 +33,6 @@ otlpGrpc: {name: otlp-grpc, port: {{ int .otlpGrpc }}, protocol: TCP, appProtoco
 {{- toYaml $ports -}}
 {{- end }}
 
-{{/* Port list of a Service. Parameter: the map of ports. */}}
-{{- define "tempo-stack.servicePorts" -}}
-{{- $list := list -}}
-{{- range . -}}
-{{- $list = append $list (merge (dict "port" (int .port) "targetPort" .name) .) -}}
-{{- end -}}
-{{- toYaml $list -}}
-{{- end }}
-
 {{/* Port list of a container. Parameter: the map of ports. */}}
 {{- define "tempo-stack.containerPorts" -}}
 {{- $list := list -}}

@@ -61,7 +61,8 @@ Tempo's configuration file, built as a map and printed once.
   "insecure" $storage.s3.insecure
   "forcepathstyle" $storage.s3.forcePathStyle -}}
 {{- with $storage.s3.region -}}{{- $_ := set $s3 "region" . -}}{{- end -}}
-{{- with $storage.s3.prefix -}}{{- $_ := set $s3 "prefix" . -}}{{- end -}}
+{{- /* Tempo writes blocks below "/tempo", and looks for them below "tempo". */ -}}
+{{- with trimAll "/" $storage.s3.prefix -}}{{- $_ := set $s3 "prefix" . -}}{{- end -}}
 {{- $_ := set $trace "s3" $s3 -}}
 {{- else -}}
 {{- $_ := set $trace "local" (dict "path" (printf "%s/blocks" $data)) -}}

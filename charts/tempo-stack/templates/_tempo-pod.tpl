@@ -35,8 +35,10 @@
     limits:
       memory: 64Mi
       ephemeral-storage: 64Mi
+  {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $tempo.securityContext) }}
   securityContext:
-    {{- toYaml $tempo.securityContext | nindent 4 }}
+    {{- . | nindent 4 }}
+  {{- end }}
   volumeMounts:
     - name: data
       mountPath: {{ $data }}
@@ -60,16 +62,21 @@ metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
-  {{- if include "tempo-stack.tempo.checksLog" . }}
+  {{- if or (include "tempo-stack.tempo.checksLog" .) $tempo.initContainers }}
   initContainers:
+    {{- if include "tempo-stack.tempo.checksLog" . }}
     {{- include "tempo-stack.tempo.logCheck" . | nindent 4 }}
+    {{- end }}
+    {{- with $tempo.initContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
   containers:
     - name: tempo
       image: {{ include "tempo-stack.image" (dict "ctx" . "image" $tempo.image) | quote }}
       imagePullPolicy: {{ $tempo.image.pullPolicy }}
       args:
-        - -config.file=/etc/tempo/tempo.yaml
+        {{- include "tempo-stack.args" (dict "own" (list "-config.file=/etc/tempo/tempo.yaml") "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
       env:
         {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" . | fromYaml)) | nindent 8 }}
       ports:
@@ -93,13 +100,21 @@ spec:
       resources:
         {{- $emptyDir := ternary "" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) $tempo.persistence.enabled }}
         {{- include "tempo-stack.resources" (dict "resources" $tempo.resources "emptyDirBytes" $emptyDir) | nindent 8 }}
+      {{- with include "tempo-stack.containerExtras" (dict "values" $tempo) }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $tempo.securityContext) }}
       securityContext:
-        {{- toYaml $tempo.securityContext | nindent 8 }}
+        {{- . | nindent 8 }}
+      {{- end }}
       volumeMounts:
         {{- $mounts := list
           (dict "name" "config" "mountPath" "/etc/tempo" "readOnly" true)
           (dict "name" "data" "mountPath" (include "tempo-stack.tempo.dataPath" .)) }}
-        {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes) | nindent 8 }}
+        {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
+    {{- with $tempo.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     {{- $volumes := list (dict "name" "config" "configMap" (dict "name" $fullname)) }}
     {{- if not $tempo.persistence.enabled }}

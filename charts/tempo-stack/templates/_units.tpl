@@ -63,3 +63,14 @@ Conversions. None of them fails: what can't be parsed gives an empty string, and
 {{- include "tempo-stack.quantity.bytes" $limit -}}
 {{- end -}}
 {{- end }}
+
+{{/* Milliseconds of a duration of Prometheus such as 15s or 1m30s. Parameter: the text. */}}
+{{- define "tempo-stack.duration.milliseconds" -}}
+{{- $units := dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h)" (toString .) -1 -}}
+{{- $number := regexFind "^[0-9]+" . -}}
+{{- $sum = add $sum (mul (int64 $number) (get $units (trimPrefix $number .))) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end }}

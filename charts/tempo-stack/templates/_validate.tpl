@@ -5,19 +5,31 @@ Guards: one define per rule, which prints what is wrong with which key and what 
 {{- define "tempo-stack.validate" -}}
 {{- $found := list -}}
 {{- range list
-  "components" "serviceNames" "ports" "quantities"
+  "keys" "components" "serviceNames" "ports" "quantities"
   "tempoReplicas" "tempoVersion" "tempoConfigBlocks" "tempoConfigPorts" "tempoConfigCredentials"
   "tempoRetention" "tempoRetentionPoll" "tempoExistingClaim" "tempoAccessMode"
   "tempoBackend" "tempoS3Bucket" "tempoS3Endpoint" "tempoS3Credentials" "tempoS3KeyPair"
   "collectorVersion" "collectorExporter" "collectorReceivers" "collectorConfigPorts" "collectorPipelines"
-  "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize" -}}
+  "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize"
+  "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
+  "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant"
+  "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
+  "monitorTimeout" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
-{{- $found = concat $found (splitList "\n" .) -}}
+{{- $found = concat $found (splitList "\n" . | compact) -}}
 {{- end -}}
 {{- end -}}
 {{- if $found -}}
 {{- fail (printf "these values can't work:\n  - %s\n" (join "\n  - " $found)) -}}
 {{- end -}}
+{{- end }}
+
+{{/* A key that nothing reads is a mistake that nobody would see. */}}
+{{- define "tempo-stack.validate.keys" -}}
+{{- $table := .Files.Get "files/known-values.yaml" | fromYaml -}}
+{{- $peers := .Files.Get "files/peer-keys.yaml" | fromYaml -}}
+{{- $above := ternary "" (printf "%s." .Chart.Name) .Chart.IsRoot -}}
+{{- include "tempo-stack.keys.unknown" (dict "values" .Values "known" $table.defaults "path" "" "table" $table "peers" $peers "above" $above) -}}
 {{- end }}
 
 {{- define "tempo-stack.validate.components" -}}
@@ -31,6 +43,10 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- if .Values.tempo.enabled -}}{{- $_ := set $names "tempo.service.name" (include "tempo-stack.tempo.serviceName" .) -}}{{- end -}}
 {{- if .Values.otelCollector.enabled -}}
 {{- $_ := set $names "otelCollector.service.name" (include "tempo-stack.otelCollector.serviceName" .) -}}
+{{- $_ := set $names "the metrics Service of the Collector" (include "tempo-stack.otelCollector.metricsServiceName" .) -}}
+{{- if eq .Values.otelCollector.service.type "LoadBalancer" -}}
+{{- $_ := set $names "the Service of the Collector for UDP" (include "tempo-stack.otelCollector.udpServiceName" .) -}}
+{{- end -}}
 {{- if include "tempo-stack.otelCollector.stateful" . -}}
 {{- $_ := set $names "the headless Service of the Collector" (include "tempo-stack.otelCollector.headlessServiceName" .) -}}
 {{- end -}}
@@ -371,6 +387,287 @@ otelCollector.queue.size is {{ .queue.size }}: a queue in memory may take at mos
 {{- if gt (mul 2 (int64 $size)) (int64 $claim) -}}
 otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim must hold twice the queue ({{ .queue.size }}), because the queue's file is larger than the spans in it. Make it larger, or otelCollector.queue.size smaller.
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Services: fields that the API refuses, or ignores, for a type. */}}
+{{- define "tempo-stack.validate.serviceFields" -}}
+{{- range $component := list "tempo" "otelCollector" -}}
+{{- $values := get $.Values $component -}}
+{{- $service := $values.service -}}
+{{- if $values.enabled -}}
+{{- range $field, $types := dict
+  "loadBalancerClass" (list "LoadBalancer")
+  "loadBalancerSourceRanges" (list "LoadBalancer")
+  "externalTrafficPolicy" (list "NodePort" "LoadBalancer")
+  "nodePorts" (list "NodePort" "LoadBalancer") -}}
+{{- if and (get $service $field) (not (has $service.type $types)) }}
+{{ $component }}.service.{{ $field }} is {{ get $service $field | toJson }} while {{ $component }}.service.type is {{ $service.type }}: it is only for the type {{ join " or " $types }}. Set that type, or leave the field out.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.serviceTraffic" -}}
+{{- range $component := list "tempo" "otelCollector" -}}
+{{- $values := get $.Values $component -}}
+{{- if and $values.enabled $values.service.trafficDistribution -}}
+{{- if semverCompare "<1.31.0-0" $.Capabilities.KubeVersion.Version }}
+{{ $component }}.service.trafficDistribution is {{ $values.service.trafficDistribution }}: Kubernetes before 1.31 doesn't know the field. Leave it out, or upgrade the cluster.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.serviceFamilies" -}}
+{{- range $component := list "tempo" "otelCollector" -}}
+{{- $values := get $.Values $component -}}
+{{- $policy := default "SingleStack" $values.service.ipFamilyPolicy -}}
+{{- if and $values.enabled (gt (len ($values.service.ipFamilies | default list)) 1) (eq $policy "SingleStack") }}
+{{ $component }}.service.ipFamilies is {{ toJson $values.service.ipFamilies }} while {{ $component }}.service.ipFamilyPolicy is {{ $values.service.ipFamilyPolicy | quote }}: a Service of one stack has one family. Set the policy to PreferDualStack or RequireDualStack, or name one family.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.serviceNodePorts" -}}
+{{- range $component := list "tempo" "otelCollector" -}}
+{{- $values := get $.Values $component -}}
+{{- if and $values.enabled $values.service.nodePorts -}}
+{{- $ports := include (printf "tempo-stack.%s.ports" $component) $ | fromYaml -}}
+{{- $names := list -}}
+{{- range $key, $_ := omit $ports "metrics" -}}{{- $names = append $names (trimPrefix "extraPorts." $key) -}}{{- end -}}
+{{- $seen := dict -}}
+{{- range $name, $number := $values.service.nodePorts -}}
+{{- $number = int $number | toString -}}
+{{- if not (has $name $names) }}
+{{ $component }}.service.nodePorts.{{ $name }} is {{ $number }}: the Service has no such port. Name one of {{ sortAlpha $names | join ", " }}.
+{{- else if hasKey $seen $number }}
+{{ $component }}.service.nodePorts.{{ get $seen $number }} and {{ $component }}.service.nodePorts.{{ $name }} are both {{ $number }}: a node has each port once. Change one of them.
+{{- end -}}
+{{- $_ := set $seen $number $name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Names of ports are joined with the chart's own, in the Service and in the container. */}}
+{{- define "tempo-stack.validate.collectorExtraPorts" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $own := list "health" "metrics" "otlp-grpc" "otlp-http" "jaeger-grpc" "jaeger-http" "jaeger-compact" "jaeger-binary" -}}
+{{- range $name, $port := .Values.otelCollector.service.extraPorts -}}
+{{- if has $name $own }}
+otelCollector.service.extraPorts.{{ $name }} has the name of a port of the chart: one would hide the other. Give it another name.
+{{- else if or (not (regexMatch "^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$" $name)) (not (regexMatch "[a-z]" $name)) (contains "--" $name) }}
+otelCollector.service.extraPorts.{{ $name }} isn't the name of a port: it has at most 15 of a-z, 0-9 and -, at least one letter, and no two dashes in a row. Give it another name, for example zipkin.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Volumes and mounts of the user are joined with the chart's own. */}}
+{{- define "tempo-stack.validate.extraVolumes" -}}
+{{- $own := dict
+  "tempo" (dict "names" (list "config" "data") "paths" (list "/etc/tempo" (include "tempo-stack.tempo.dataPath" .)))
+  "otelCollector" (dict "names" (list "config" "queue") "paths" (list "/etc/otelcol" (include "tempo-stack.otelCollector.queuePath" .))) -}}
+{{- range $component, $chart := $own -}}
+{{- $values := get $.Values $component -}}
+{{- if $values.enabled -}}
+{{- $names := $chart.names -}}
+{{- range include "tempo-stack.volumes" (dict "own" list "extra" $values.extraVolumes) | fromYamlArray -}}
+{{- if has .name $names }}
+{{ $component }}.extraVolumes has {{ .name }}, which the pod has already: one would replace the other. Give it another name.
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $paths := $chart.paths -}}
+{{- range include "tempo-stack.volumeMounts" (dict "own" list "extra" $values.extraVolumes "mounts" $values.extraVolumeMounts) | fromYamlArray -}}
+{{- $path := ternary "/" (trimSuffix "/" .mountPath) (eq .mountPath "/") -}}
+{{- if has $path $paths }}
+{{ $component }}: the volume {{ .name }} is mounted on {{ .mountPath }}, where another one is already. Choose another mountPath in {{ $component }}.extraVolumes or {{ $component }}.extraVolumeMounts.
+{{- else if not (has .name $names) }}
+{{ $component }}.extraVolumeMounts has {{ .name }}, which is no volume of the pod. Define it in {{ $component }}.extraVolumes.
+{{- end -}}
+{{- $paths = append $paths $path -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.extraEnv" -}}
+{{- range $component := list "tempo" "otelCollector" -}}
+{{- $values := get $.Values $component -}}
+{{- if and $values.enabled (kindIs "slice" $values.extraEnv) -}}
+{{- $names := list -}}
+{{- range $values.extraEnv -}}
+{{- if has .name $names }}
+{{ $component }}.extraEnv has {{ .name }} twice: only one would count. Remove one of them.
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The prefix becomes part of every object's name, and stores disagree about empty and relative parts. */}}
+{{- define "tempo-stack.validate.tempoS3Prefix" -}}
+{{- $s3 := .Values.tempo.storage.s3 -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
+{{- range splitList "/" (trimAll "/" $s3.prefix) -}}
+{{- if or (has . (list "." "..")) (and (eq . "") $s3.prefix) }}
+tempo.storage.s3.prefix is {{ $s3.prefix | quote }}: between two slashes stands {{ quote . }}, under which Tempo would not find its blocks again. Write a folder such as tempo or team-a/tempo.
+{{- end -}}
+{{- end -}}
+{{- if contains "/" $s3.bucket }}
+tempo.storage.s3.bucket is {{ $s3.bucket | quote }}: a bucket's name holds no slash. Put what is behind it into tempo.storage.s3.prefix.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoS3KeyText" -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
+{{- range $key := list "accessKey" "secretKey" -}}
+{{- if regexMatch "[\\x00-\\x1f\\x7f]|^ | $" (get $.Values.tempo.storage.s3 $key) }}
+tempo.storage.s3.{{ $key }} has a line break, another control character or a space at its end, as a file often leaves it: the store would refuse it. Remove it.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The chart writes limits below overrides.defaults, and Tempo refuses a file that mixes both ways to write them. */}}
+{{- define "tempo-stack.validate.tempoConfigOverrides" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $new := list "defaults" "per_tenant_override_config" "per_tenant_override_period" "user_configurable_overrides" "enable_legacy_overrides" -}}
+{{- range $key, $value := (.Values.tempo.config | default dict).overrides -}}
+{{- if not (or (has $key $new) (kindIs "invalid" $value)) }}
+tempo.config.overrides.{{ $key }} is {{ toJson $value }}: it is the flat way to write a limit, which Tempo refuses beside overrides.defaults. Write it below tempo.config.overrides.defaults, in the groups of Tempo's manual, or set tempo.limits.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* With tenants Tempo takes a span only with a tenant's name, which the Collector must send. */}}
+{{- define "tempo-stack.validate.tempoTenant" -}}
+{{- if and .Values.tempo.enabled .Values.otelCollector.enabled (include "tempo-stack.tempo.hasTenants" .) (not .Values.otelCollector.exporter.endpoint) -}}
+{{- $id := include "tempo-stack.otelCollector.exporterId" . -}}
+{{- $exporter := get ((include "tempo-stack.otelCollector.config" . | fromYaml).exporters | default dict) $id | default dict -}}
+{{- if not (or (include "tempo-stack.otelCollector.tenantHeader" .) $exporter.auth) }}
+tempo.config.multitenancy_enabled is true and the Collector sends no tenant: Tempo would refuse what the Collector acknowledged, for ever. Set otelCollector.config.exporters.{{ $id }}.headers.X-Scope-OrgID to the tenant's name.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Collector ends at its start if something names an extension that isn't switched on. */}}
+{{- define "tempo-stack.validate.collectorConfigExtensions" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
+{{- $on := $config.service.extensions | default list -}}
+{{- range $on -}}
+{{- if not (hasKey ($config.extensions | default dict) .) }}
+otelCollector.config.service.extensions names {{ . }}: nothing under extensions has that name. Define otelCollector.config.extensions.{{ . }}, or take it out of the list.
+{{- end -}}
+{{- end -}}
+{{- range $kind := list "exporters" "receivers" -}}
+{{- range $id, $component := get $config $kind | default dict -}}
+{{- $component = $component | default dict -}}
+{{- $wants := dict "sending_queue.storage" (dig "sending_queue" "storage" "" $component) "auth.authenticator" (dig "auth" "authenticator" "" $component) -}}
+{{- range $key, $extension := $wants -}}
+{{- if and $extension (not (has $extension $on)) }}
+otelCollector.config.service.extensions is {{ toJson $on }}: without {{ $extension }}, which {{ $kind }}.{{ $id }}.{{ $key }} needs, the Collector would not start. Add {{ $extension }} to the list.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The probes ask the health check at the port of the values and at the path /. */}}
+{{- define "tempo-stack.validate.collectorConfigHealth" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
+{{- $port := int .Values.otelCollector.internalPorts.healthCheck -}}
+{{- $check := ($config.extensions | default dict).health_check -}}
+{{- if not $check }}
+otelCollector.config.extensions.health_check is removed: the probes would still ask it, and no pod would become ready. Leave it in.
+{{- else if not (has "health_check" ($config.service.extensions | default list)) }}
+otelCollector.config.service.extensions is {{ toJson $config.service.extensions }}: without health_check the probes get no answer, and no pod becomes ready. Add health_check to the list.
+{{- else if not (hasSuffix (printf ":%d" $port) (toString $check.endpoint)) }}
+otelCollector.config.extensions.health_check.endpoint is {{ $check.endpoint }}: the probes would still use port {{ $port }}. Set otelCollector.internalPorts.healthCheck instead.
+{{- else if ne (default "/" $check.path) "/" }}
+otelCollector.config.extensions.health_check.path is {{ $check.path }}: the probes would still ask for /. Leave the path out.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The metrics Service and the ServiceMonitor count on the port of the values. */}}
+{{- define "tempo-stack.validate.collectorConfigMetrics" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $metrics := dig "service" "telemetry" "metrics" dict (include "tempo-stack.otelCollector.config" . | fromYaml) -}}
+{{- $port := int .Values.otelCollector.service.ports.metrics -}}
+{{- $ports := list -}}
+{{- range $metrics.readers -}}
+{{- with dig "pull" "exporter" "prometheus" "port" "" . -}}{{- $ports = append $ports (int .) -}}{{- end -}}
+{{- end -}}
+{{- with $metrics.address -}}{{- $ports = append $ports (regexFind "[0-9]+$" . | int) -}}{{- end -}}
+{{- if eq (toString $metrics.level) "none" }}
+otelCollector.config.service.telemetry.metrics.level is none: the Collector's metrics Service would lead nowhere. Choose basic, normal or detailed.
+{{- else if not (has $port $ports) }}
+otelCollector.config.service.telemetry.metrics has {{ if $ports }}the port {{ join ", " $ports }}{{ else }}no Prometheus reader{{ end }}: the metrics Service would still use {{ $port }}. Set otelCollector.service.ports.metrics instead, and keep a reader at that port.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A receiver that no pipeline names has no listener, while its port stands in the Service. */}}
+{{- define "tempo-stack.validate.collectorConfigReceivers" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
+{{- $named := list -}}
+{{- range dig "service" "pipelines" dict $config -}}{{- $named = concat $named ((. | default dict).receivers | default list) -}}{{- end -}}
+{{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
+{{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
+{{- if and $named (hasKey $ports .key) (hasKey ($config.receivers | default dict) .receiver) (not (has .receiver $named)) }}
+otelCollector.receivers.{{ .key }}.enabled is true and otelCollector.config.service.pipelines leaves {{ .receiver }} out: its port would answer nobody. Add {{ .receiver }} to the pipeline's receivers, or switch the receiver off.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Collector ignores a block that nothing names, or ends because half of it is missing. */}}
+{{- define "tempo-stack.validate.collectorConfigUnused" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
+{{- $used := dict "extensions" ($config.service.extensions | default list) "receivers" list "processors" list "exporters" list -}}
+{{- range dig "service" "pipelines" dict $config -}}
+{{- $pipeline := . | default dict -}}
+{{- range $kind := list "receivers" "processors" "exporters" -}}
+{{- $_ := set $used $kind (concat (get $used $kind) (get $pipeline $kind | default list)) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $used "connectors" (concat $used.receivers $used.exporters) -}}
+{{- range $kind, $names := $used -}}
+{{- range $id, $block := get ($.Values.otelCollector.config | default dict) $kind | default dict -}}
+{{- if not (or (has $id $names) (kindIs "invalid" $block)) }}
+otelCollector.config.{{ $kind }}.{{ $id }} is set and nothing uses it.
+{{- if and (eq $kind "exporters") (has $id (list "otlp" "otlp_grpc")) }} The chart's exporter is otelCollector.config.exporters.otlp in every version.
+{{- else if eq $kind "extensions" }} Add it to otelCollector.config.service.extensions, beside those of the chart, or remove it.
+{{- else }} Name it in a pipeline below otelCollector.config.service.pipelines, or remove it.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The operator refuses a ServiceMonitor whose scrape may take longer than the interval. */}}
+{{- define "tempo-stack.validate.monitorTimeout" -}}
+{{- with .Values.serviceMonitor -}}
+{{- if .enabled -}}
+{{- $timeout := include "tempo-stack.duration.milliseconds" .scrapeTimeout -}}
+{{- $interval := include "tempo-stack.duration.milliseconds" .interval -}}
+{{- if gt (int64 $timeout) (int64 $interval) }}
+serviceMonitor.scrapeTimeout is {{ .scrapeTimeout }} while serviceMonitor.interval is {{ .interval }}: the operator refuses a scrape that may take longer than the interval. Set scrapeTimeout to {{ .interval }} or less.
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -312,6 +312,9 @@ fn values(yaml: &str) -> Result<Value> {
     serde_yaml::from_str(yaml).context("parsing a scenario's values")
 }
 
+/// The two receivers that are off by default, for what goes in over UDP.
+const UDP_ON: &str = "{tempo-stack: {otelCollector: {receivers: {jaegerThriftCompact: {enabled: true}, jaegerThriftBinary: {enabled: true}}}}}";
+
 /// Which scenarios to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Access, NO_UDP_ROUTE, doors, judge_ledger, mebibytes, values};
+use super::{Access, NO_UDP_ROUTE, UDP_ON, doors, judge_ledger, mebibytes, values};
 use crate::backend::{Component, Stack};
 use crate::client::load::Batches;
 use crate::client::malformed::{self, Class, Input, PER_CLASS};
@@ -54,7 +54,7 @@ impl Tally {
 }
 
 pub(super) async fn run(env: &Env) -> Result<()> {
-    let stack = env.ready_stack(values("{}")?).await?;
+    let stack = env.ready_stack(values(UDP_ON)?).await?;
     let access = Access::new(stack.as_ref())?;
     let mut sent = Sent::new(env, &access, malformed::marker(env.seed));
     for class in Class::ALL {

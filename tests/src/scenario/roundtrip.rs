@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use charts::manifest::{Manifest, lookup};
+use charts::render::merge;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use serde_yaml::Value;
 
-use super::{Access, NO_UDP_ROUTE, doors, values};
+use super::{Access, NO_UDP_ROUTE, UDP_ON, doors, values};
 use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::send::http_client;
@@ -35,11 +36,9 @@ struct Sent {
 }
 
 pub(super) async fn run(env: &Env) -> Result<()> {
-    let stack = env
-        .ready_stack(values(
-            "{tempo-stack: {serviceMonitor: {enabled: true}}, grafana: {datasource: {enabled: true}}}",
-        )?)
-        .await?;
+    let mut all = values(UDP_ON)?;
+    merge(&mut all, values("{tempo-stack: {serviceMonitor: {enabled: true}}}")?);
+    let stack = env.ready_stack(all).await?;
     let access = Access::new(stack.as_ref())?;
     let corpus = Corpus::from_now(env.seed)?;
 

@@ -159,6 +159,8 @@ mod tests {
         let two = r#"{{ semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
                      {{ if semverCompare "< 1.32.0" $.Capabilities.KubeVersion.Version }}{{ end }}"#;
         assert_eq!(groups(">=1.20.0-0", two), ["1.29.1", "1.30.2 1.31.3", "1.32.4"]);
+        let foreign = r#"{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}"#;
+        assert_eq!(groups(">=1.20.0-0", foreign), ["1.29.1 1.30.2 1.31.3 1.32.4"]);
         assert_eq!(
             groups(">=1.30.0-0, <1.32.0-0", "a: b"),
             ["1.29.1 1.32.4", "1.30.2 1.31.3"]

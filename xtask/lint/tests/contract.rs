@@ -153,10 +153,201 @@ fn one_registry_and_one_pull_secret_reach_every_pod_through_the_umbrella() {
 }
 
 #[test]
-fn the_umbrella_without_its_stack_renders_nothing_of_it() {
-    let values = "tempo-stack: {enabled: false}\ngrafana: {datasource: {url: 'http://tempo.tracing:3200'}}";
-    let ids: Vec<_> = rendered("observability", values).iter().map(Manifest::id).collect();
-    assert_eq!(ids, ["ConfigMap/observability-grafana-datasource"]);
+fn the_umbrella_without_its_stack_renders_nothing() {
+    let ids: Vec<_> = rendered("observability", "tempo-stack: {enabled: false}")
+        .iter()
+        .map(Manifest::id)
+        .collect();
+    assert_eq!(ids, [""; 0]);
+}
+
+#[test]
+fn the_datasource_is_on_in_the_umbrella_and_off_in_the_stack() {
+    let datasource = |name| {
+        let manifests = rendered(name, "{}");
+        manifests.iter().any(|m| m.text.contains("datasources:"))
+    };
+    assert!(datasource("observability"));
+    assert!(!datasource("tempo-stack"));
+}
+
+#[test]
+fn one_packet_can_end_no_collector_that_nobody_told_to_take_udp() {
+    for manifest in rendered("tempo-stack", "{}") {
+        assert!(!manifest.text.contains("UDP"), "{}", manifest.id());
+        assert!(!manifest.text.contains("thrift_compact"), "{}", manifest.id());
+        assert!(!manifest.text.contains("thrift_binary"), "{}", manifest.id());
+    }
+}
+
+/// Services by name: type, and the names of their ports with the protocol.
+fn services(values: &str) -> Vec<(String, String, Vec<String>)> {
+    let manifests = rendered("tempo-stack", values);
+    let services = manifests.iter().filter(|m| m.kind == "Service");
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    services
+        .map(|service| {
+            let ports = service.get(&["spec", "ports"]).and_then(Value::as_sequence).unwrap();
+            let ports = ports
+                .iter()
+                .map(|port| format!("{}/{}", text(port.get("name")), text(port.get("protocol"))))
+                .collect();
+            (service.name.clone(), text(service.get(&["spec", "type"])), ports)
+        })
+        .collect()
+}
+
+#[test]
+fn a_load_balancer_has_one_protocol_and_no_metrics() {
+    let udp = "receivers: {jaegerThriftCompact: {enabled: true}}";
+    let found = services(&format!("otelCollector: {{service: {{type: LoadBalancer}}, {udp}}}"));
+    let public: Vec<_> = found.iter().filter(|(_, kind, _)| kind == "LoadBalancer").collect();
+    assert_eq!(public.len(), 2, "{found:?}");
+    for (name, _, ports) in public {
+        let protocol = if name == "otel-collector-udp" { "/UDP" } else { "/TCP" };
+        assert!(ports.iter().all(|port| port.ends_with(protocol)), "{name}: {ports:?}");
+        assert!(
+            ports.iter().all(|port| !port.starts_with("metrics")),
+            "{name}: {ports:?}"
+        );
+    }
+    let metrics = found
+        .iter()
+        .find(|(name, ..)| name == "otel-collector-metrics")
+        .unwrap();
+    assert_eq!(
+        (metrics.1.as_str(), metrics.2.as_slice()),
+        ("ClusterIP", &["metrics/TCP".to_owned()][..])
+    );
+    // Elsewhere one Service takes both.
+    let together = services(&format!("otelCollector: {{{udp}}}"));
+    assert!(
+        together.iter().all(|(name, ..)| name != "otel-collector-udp"),
+        "{together:?}"
+    );
+}
+
+#[test]
+fn openshift_is_found_by_its_api_or_forced_or_left_alone() {
+    let api = "security.openshift.io/v1";
+    for (mode, with_api, adapted) in [
+        ("auto", true, true),
+        ("auto", false, false),
+        ("force", false, true),
+        ("disabled", true, false),
+    ] {
+        let values = format!("global: {{compatibility: {{openshift: {{adaptSecurityContext: {mode}}}}}}}");
+        let mut options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(&values).unwrap());
+        if with_api {
+            options = options.api(api);
+        }
+        let manifests = helm().template(chart("tempo-stack"), &options).unwrap().manifests;
+        let workloads: Vec<_> = manifests.iter().filter_map(|m| workload(m).unwrap()).collect();
+        assert_eq!(workloads.len(), 3);
+        for workload in workloads {
+            let context = workload.spec().security_context.unwrap();
+            let ids = [context.run_as_user, context.run_as_group, context.fs_group];
+            assert!(ids.iter().all(|id| id.is_none() == adapted), "{mode}: {ids:?}");
+            assert_eq!(context.run_as_non_root, Some(true), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn common_labels_and_annotations_are_on_every_object_and_pod_and_in_no_selector() {
+    let values = "{commonLabels: {team: platform}, commonAnnotations: {contact: me}, serviceMonitor: {enabled: true}, grafana: {datasource: {enabled: true}}}";
+    for manifest in rendered("tempo-stack", values) {
+        let at = |path: &[&str]| manifest.get(path).and_then(Value::as_str).map(str::to_owned);
+        assert_eq!(
+            at(&["metadata", "labels", "team"]).as_deref(),
+            Some("platform"),
+            "{}",
+            manifest.id()
+        );
+        assert_eq!(
+            at(&["metadata", "annotations", "contact"]).as_deref(),
+            Some("me"),
+            "{}",
+            manifest.id()
+        );
+        if let Some(workload) = workload(&manifest).unwrap() {
+            assert_eq!(workload.pod_labels().get("team").map(String::as_str), Some("platform"));
+        }
+        for selector in [
+            &["spec", "selector", "team"][..],
+            &["spec", "selector", "matchLabels", "team"],
+        ] {
+            assert_eq!(at(selector), None, "{}", manifest.id());
+        }
+    }
+}
+
+#[test]
+fn a_variable_stands_behind_those_that_it_names() {
+    let values = "otelCollector: {extraEnv: {A: 'x$(B)', B: 'y$(Z)', Z: z, POD: {valueFrom: {fieldRef: {fieldPath: metadata.name}}}, ATTR: 'pod=$(POD)', LOOP1: '$(LOOP2)', LOOP2: '$(LOOP1)'}}";
+    let listed = "otelCollector: {extraEnv: [{name: A, value: 'x$(B)'}, {name: B, value: b}]}";
+    for (values, pairs) in [
+        (
+            values,
+            &[("B", "A"), ("Z", "B"), ("POD", "ATTR"), ("ATTR", "LOOP1")][..],
+        ),
+        (listed, &[("A", "B")]),
+    ] {
+        with_program(&rendered("tempo-stack", values), ProgramKind::Collector, |collector| {
+            let env = collector.container.spec.env.clone().unwrap();
+            let place = |name: &str| env.iter().position(|variable| variable.name == name).unwrap();
+            for (first, second) in pairs {
+                assert!(place(first) < place(second), "{first} {second}: {env:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_prefix_means_the_same_with_and_without_slashes() {
+    for prefix in ["team-a/tempo", "/team-a/tempo", "team-a/tempo/", "/team-a/tempo/"] {
+        let values = format!("tempo: {{storage: {{backend: s3, s3: {{bucket: b, region: r, prefix: {prefix}}}}}}}");
+        with_program(&rendered("tempo-stack", &values), ProgramKind::Tempo, |tempo| {
+            assert_eq!(
+                tempo.get_str("storage.trace.s3.prefix"),
+                Some("team-a/tempo"),
+                "{prefix}"
+            );
+        });
+    }
+}
+
+#[test]
+fn the_tenant_of_the_collector_reaches_the_test_and_the_datasource() {
+    let values = "{tempo: {config: {multitenancy_enabled: true}}, otelCollector: {config: {exporters: {otlp: {headers: {x-scope-orgid: team-a}}}}}, grafana: {datasource: {enabled: true}}}";
+    let manifests = rendered("tempo-stack", values);
+    let holding = |words: &[&str]| {
+        manifests
+            .iter()
+            .filter(|m| words.iter().all(|word| m.text.contains(word)))
+            .count()
+    };
+    assert_eq!(holding(&["kind: Pod\n", "name: TENANT", "team-a"]), 1);
+    assert_eq!(
+        holding(&["httpHeaderName1: X-Scope-OrgID", "httpHeaderValue1: team-a"]),
+        1
+    );
+}
+
+#[test]
+fn both_forms_of_a_pull_secret_and_a_null_security_context_render() {
+    let values =
+        "{global: {imagePullSecrets: [one, {name: two}]}, tempo: {securityContext: null, podSecurityContext: null}}";
+    for manifest in rendered("tempo-stack", values) {
+        assert!(!manifest.text.contains("securityContext: null"), "{}", manifest.id());
+        if let Some(workload) = workload(&manifest).unwrap() {
+            let secrets = workload.spec().image_pull_secrets.unwrap();
+            assert_eq!(
+                secrets.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+                ["one", "two"]
+            );
+        }
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ macro_rules! guards {
             }
         )*
 
-        const COVERED: &[&str] = &[$($guard),*];
+        const COVERED: &[&str] = &[$($guard,)* "serviceTraffic"];
     };
 }
 
@@ -195,9 +195,140 @@ guards! {
         => "otelCollector.resources.requests.cpu", "not set", "percentage of the request";
     a_queue_larger_than_the_memory_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {type: memory, size: 400Mi, persistence: {enabled: false}}}}" => "otelCollector.queue.size", "400Mi", "Set it to less";
+    a_misspelt_key_is_refused: "keys"
+        "{tempo: {retenton: {period: 3d}}}" => "tempo.retenton", "Did you mean tempo.retention?";
+    the_name_of_the_metrics_service_is_refused: "serviceNames"
+        "{tempo: {service: {name: otel-collector-metrics}}}"
+        => "tempo.service.name", "metrics Service", "otel-collector-metrics", "another name";
+    the_name_of_the_service_for_udp_is_refused: "serviceNames"
+        "{tempo: {service: {name: otel-collector-udp}}, otelCollector: {service: {type: LoadBalancer}}}"
+        => "tempo.service.name", "for UDP", "otel-collector-udp", "another name";
+    a_load_balancers_class_without_one_is_refused: "serviceFields"
+        "{tempo: {service: {loadBalancerClass: internal}}}"
+        => "tempo.service.loadBalancerClass", "internal", "ClusterIP", "Set that type";
+    source_ranges_on_a_node_port_are_refused: "serviceFields"
+        "{otelCollector: {service: {type: NodePort, loadBalancerSourceRanges: [10.0.0.0/8]}}}"
+        => "otelCollector.service.loadBalancerSourceRanges", "10.0.0.0/8", "NodePort", "LoadBalancer";
+    a_policy_for_the_outside_on_an_inner_service_is_refused: "serviceFields"
+        "{otelCollector: {service: {externalTrafficPolicy: Local}}}"
+        => "otelCollector.service.externalTrafficPolicy", "Local", "leave the field out";
+    two_families_of_one_stack_are_refused: "serviceFamilies"
+        "{tempo: {service: {ipFamilies: [IPv4, IPv6]}}}"
+        => "tempo.service.ipFamilies", "IPv6", "PreferDualStack";
+    a_node_port_for_no_port_is_refused: "serviceNodePorts"
+        "{otelCollector: {service: {type: NodePort, nodePorts: {metrics: 30888}}}}"
+        => "otelCollector.service.nodePorts.metrics", "30888", "otlpGrpc";
+    a_node_port_that_is_used_twice_is_refused: "serviceNodePorts"
+        "{tempo: {service: {type: NodePort, nodePorts: {http: 30320, otlpGrpc: 30320}}}}"
+        => "tempo.service.nodePorts.http", "tempo.service.nodePorts.otlpGrpc", "30320", "Change one";
+    an_extra_port_with_a_name_of_the_chart_is_refused: "collectorExtraPorts"
+        "{otelCollector: {service: {extraPorts: {otlp-grpc: {port: 9411}}}}}"
+        => "otelCollector.service.extraPorts.otlp-grpc", "another name";
+    an_extra_port_named_as_the_metrics_is_refused: "collectorExtraPorts"
+        "{otelCollector: {service: {extraPorts: {metrics: {port: 9411}}}}}"
+        => "otelCollector.service.extraPorts.metrics", "another name";
+    an_extra_port_named_by_a_number_is_refused: "collectorExtraPorts"
+        "{otelCollector: {service: {extraPorts: {'9411': {port: 9411}}}}}"
+        => "otelCollector.service.extraPorts.9411", "at least one letter", "zipkin";
+    an_extra_port_with_two_dashes_is_refused: "collectorExtraPorts"
+        "{otelCollector: {service: {extraPorts: {a--b: {port: 9411}}}}}"
+        => "otelCollector.service.extraPorts.a--b", "no two dashes";
+    a_volume_on_the_chart_s_own_path_is_refused: "extraVolumes"
+        "{otelCollector: {extraVolumes: {x: {mountPath: /var/lib/otelcol/, source: {emptyDir: {}}}}}}"
+        => "otelCollector", "/var/lib/otelcol", "another mountPath";
+    a_volume_with_a_name_of_the_chart_is_refused: "extraVolumes"
+        "{tempo: {extraVolumes: [{name: data, emptyDir: {}}]}}" => "tempo.extraVolumes", "data", "another name";
+    a_mount_of_no_volume_is_refused: "extraVolumes"
+        "{tempo: {extraVolumeMounts: [{name: nobody, mountPath: /x}]}}"
+        => "tempo.extraVolumeMounts", "nobody", "tempo.extraVolumes";
+    a_variable_that_stands_twice_is_refused: "extraEnv"
+        "{tempo: {extraEnv: [{name: A, value: a}, {name: A, value: b}]}}" => "tempo.extraEnv", "A twice", "Remove one";
+    a_prefix_that_climbs_is_refused: "tempoS3Prefix"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, prefix: a/../b}}}}"
+        => "tempo.storage.s3.prefix", "a/../b", "team-a/tempo";
+    a_prefix_with_two_slashes_is_refused: "tempoS3Prefix"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, prefix: a//b}}}}"
+        => "tempo.storage.s3.prefix", "a//b", "team-a/tempo";
+    a_bucket_with_a_folder_is_refused: "tempoS3Prefix"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b/tempo, region: r}}}}"
+        => "tempo.storage.s3.bucket", "b/tempo", "tempo.storage.s3.prefix";
+    a_key_with_a_line_break_is_refused: "tempoS3KeyText"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, accessKey: \"a\\n\", secretKey: s}}}}"
+        => "tempo.storage.s3.accessKey", "line break", "Remove it";
+    a_flat_limit_is_refused: "tempoConfigOverrides"
+        "{tempo: {config: {overrides: {ingestion_rate_limit_bytes: 5}}}}"
+        => "tempo.config.overrides.ingestion_rate_limit_bytes", "5", "tempo.config.overrides.defaults";
+    tenants_without_a_tenant_are_refused: "tempoTenant"
+        "{tempo: {config: {multitenancy_enabled: true}}}"
+        => "tempo.config.multitenancy_enabled", "otelCollector.config.exporters.otlp.headers.X-Scope-OrgID";
+    a_list_of_extensions_without_the_queue_s_store_is_refused: "collectorConfigExtensions"
+        "{otelCollector: {config: {service: {extensions: [health_check]}}}}"
+        => "otelCollector.config.service.extensions", "file_storage", "Add file_storage";
+    a_list_of_extensions_with_an_unknown_one_is_refused: "collectorConfigExtensions"
+        "{otelCollector: {config: {service: {extensions: [health_check, file_storage, nobody]}}}}"
+        => "otelCollector.config.service.extensions", "nobody", "Define";
+    a_list_of_extensions_without_the_health_check_is_refused: "collectorConfigHealth"
+        "{otelCollector: {config: {service: {extensions: [file_storage]}}}}"
+        => "otelCollector.config.service.extensions", "health_check", "Add health_check";
+    a_health_check_that_is_removed_is_refused: "collectorConfigHealth"
+        "{otelCollector: {config: {extensions: {health_check: null}}}}"
+        => "otelCollector.config.extensions.health_check", "removed", "Leave it in";
+    a_health_check_on_another_port_is_refused: "collectorConfigHealth"
+        "{otelCollector: {config: {extensions: {health_check: {endpoint: '0.0.0.0:9999'}}}}}"
+        => "otelCollector.config.extensions.health_check.endpoint", "9999", "otelCollector.internalPorts.healthCheck";
+    a_health_check_on_another_path_is_refused: "collectorConfigHealth"
+        "{otelCollector: {config: {extensions: {health_check: {path: /health}}}}}"
+        => "otelCollector.config.extensions.health_check.path", "/health", "Leave the path out";
+    metrics_that_are_off_are_refused: "collectorConfigMetrics"
+        "{otelCollector: {config: {service: {telemetry: {metrics: {level: none}}}}}}"
+        => "otelCollector.config.service.telemetry.metrics.level", "none", "Choose";
+    metrics_on_another_port_are_refused: "collectorConfigMetrics"
+        "{otelCollector: {config: {service: {telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 0.0.0.0, port: 9999}}}}]}}}}}}"
+        => "otelCollector.config.service.telemetry.metrics", "9999", "otelCollector.service.ports.metrics";
+    a_receiver_that_no_pipeline_names_is_refused: "collectorConfigReceivers"
+        "{otelCollector: {config: {service: {pipelines: {traces: {receivers: [otlp]}}}}}}"
+        => "otelCollector.receivers.jaegerGrpc.enabled", "jaeger", "Add jaeger";
+    an_exporter_of_the_new_name_is_refused: "collectorConfigUnused"
+        "{otelCollector: {config: {exporters: {otlp_grpc: {headers: {X-Scope-OrgID: a}}}}}}"
+        => "otelCollector.config.exporters.otlp_grpc", "exporters.otlp in every version";
+    a_processor_that_nothing_uses_is_refused: "collectorConfigUnused"
+        "{otelCollector: {config: {processors: {attributes: {actions: []}}}}}"
+        => "otelCollector.config.processors.attributes", "Name it in a pipeline";
+    an_extension_that_nothing_uses_is_refused: "collectorConfigUnused"
+        "{otelCollector: {config: {extensions: {pprof: {}}}}}"
+        => "otelCollector.config.extensions.pprof", "otelCollector.config.service.extensions";
+    a_scrape_that_outlasts_the_interval_is_refused: "monitorTimeout"
+        "{serviceMonitor: {enabled: true, interval: 5s}}"
+        => "serviceMonitor.scrapeTimeout", "10s", "serviceMonitor.interval", "Set scrapeTimeout";
     a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
         => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";
+}
+
+#[test]
+fn a_distribution_that_kubernetes_does_not_know_is_refused() {
+    let values = "{tempo: {service: {trafficDistribution: PreferClose}}}";
+    let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(values).unwrap());
+    for (without, version, refused) in [
+        (None, "1.30.0", true),
+        (None, "1.31.0", false),
+        (Some("serviceTraffic"), "1.30.0", false),
+    ] {
+        let (_keep, chart) = chart(without);
+        let found = helm().for_kubernetes(version).template(&chart, &options);
+        assert_eq!(found.is_err(), refused, "{version}");
+        if let Err(error) = found {
+            let message = error.to_string();
+            for word in [
+                "tempo.service.trafficDistribution",
+                "PreferClose",
+                "before 1.31",
+                "Leave it out",
+            ] {
+                assert!(message.contains(word), "{word:?} is not in: {message}");
+            }
+        }
+    }
 }
 
 /// The guards that `tempo-stack.validate` runs, and those that are defined.

@@ -61,8 +61,8 @@ fn the_defaults_have_no_findings_and_name_their_judges() {
 }
 
 #[test]
-fn a_value_that_the_schema_does_not_know_is_found_in_the_values_file() {
-    let report = linted("tempo:\n  replica: 1\n");
+fn a_value_that_the_schema_refuses_is_found_in_the_values_file() {
+    let report = linted("tempo:\n  replicas: many\n");
     assert!(
         report
             .findings
@@ -73,8 +73,15 @@ fn a_value_that_the_schema_does_not_know_is_found_in_the_values_file() {
         report
             .findings
             .iter()
-            .any(|finding| finding.rule == "helm-lint" && finding.message.contains("replica"))
+            .any(|finding| finding.rule == "helm-lint" && finding.message.contains("replicas"))
     );
+}
+
+#[test]
+fn a_key_that_the_chart_does_not_know_is_heard_with_the_right_one() {
+    let report = linted("tempo:\n  replica: 1\n");
+    let finding = only(&report.findings, "helm-template");
+    assert!(finding.message.contains("Did you mean tempo.replicas?"), "{finding:?}");
 }
 
 #[test]
@@ -256,8 +263,12 @@ fn the_versions_of_a_group_get_the_same_objects() {
         let case = cases.into_iter().find(|case| case.name == name).unwrap();
         let values = std::fs::read_to_string(&case.values).unwrap();
         let groups = kubernetes::alike(&chart.prepared, &values, &versions).unwrap();
-        // The version decides one thing: whether the Collector can pause before it stops.
-        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [1, versions.len() - 1]);
+        // The version decides two things: whether the Collector can pause before it stops, and whether a
+        // Service may prefer near pods.
+        assert_eq!(
+            groups.iter().map(Vec::len).collect::<Vec<_>>(),
+            [1, 1, versions.len() - 2]
+        );
         for group in groups {
             let render = |version: &&str| {
                 let options = cases::options(&chart.chart, &case);

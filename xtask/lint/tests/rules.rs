@@ -31,6 +31,7 @@ enum Base {
     Persistent,
     NoPersistence,
     Tempo3,
+    Udp,
     Umbrella,
 }
 
@@ -43,6 +44,7 @@ impl Base {
             Base::Persistent => ("tempo-stack", "queue-persistent"),
             Base::NoPersistence => ("tempo-stack", "persistence-off"),
             Base::Tempo3 => ("tempo-stack", "tempo-3"),
+            Base::Udp => ("tempo-stack", "load-balancer"),
             Base::Umbrella => ("observability", "default"),
         }
     }
@@ -269,7 +271,7 @@ cases! {
     a_container_port_that_nothing_listens_on_is_found: Monitored
         [set(S, T, "/spec/template/spec/containers/0/ports/-", "{containerPort: 9411, name: zipkin, protocol: TCP}")]
         => "port-listened";
-    a_udp_port_declared_as_tcp_is_found: Default
+    a_udp_port_declared_as_tcp_is_found: Udp
         [set(S, C, "/spec/template/spec/containers/0/ports/2/protocol", "TCP")]
         => "port-listened" "listener-declared" "service-port-exists";
     a_receiver_that_no_service_leads_to_is_found: Monitored

@@ -9,7 +9,7 @@ use charts::render::{RenderOptions, merge};
 use charts::workspace::{Chart, Workspace};
 use lint::values::schema::{self, compile, of_chart};
 use lint::values::unused::unused_values;
-use lint::values::{Entry, ValuesFile};
+use lint::values::{Entry, ValuesFile, known};
 use serde_json::{Value, json};
 
 use sample::{Sample, helm};
@@ -19,6 +19,11 @@ fn all_charts() -> (Workspace, Vec<Chart>) {
     let charts = workspace.charts().unwrap();
     assert!(!charts.is_empty());
     (workspace, charts)
+}
+
+/// The schema as `cargo xtask docs` writes it.
+fn schema_of(chart: &Chart, file: &ValuesFile) -> Value {
+    of_chart(chart.name(), file, known::file_of(chart).is_some())
 }
 
 /// `{"a": {"b": value}}` for the path a, b.
@@ -61,8 +66,7 @@ fn every_case_of_every_chart_passes_its_schema() {
     let (workspace, charts) = all_charts();
     for chart in charts {
         let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
-        let schema = of_chart(chart.name(), &file);
-        let validator = compile(&schema).unwrap();
+        let validator = compile(&schema_of(&chart, &file)).unwrap();
         let mut files: Vec<_> = chart.cases().unwrap().into_iter().map(|s| s.values).collect();
         files.push(chart.dir.join("values.yaml"));
         files.extend(Some(chart.dir.join("values-s3-example.yaml")).filter(|file| file.exists()));
@@ -75,27 +79,142 @@ fn every_case_of_every_chart_passes_its_schema() {
     }
 }
 
+/// The last letter of the last key, replaced.
+fn misspelt(path: &[String]) -> Vec<String> {
+    let mut path = path.to_vec();
+    let typo = path.pop().map(|key| format!("{}X", &key[..key.len() - 1])).unwrap();
+    path.push(typo);
+    path
+}
+
 #[test]
-fn one_wrong_letter_in_any_documented_key_is_refused() {
+fn one_wrong_letter_in_any_documented_key_is_refused_by_a_strict_schema() {
     let (workspace, charts) = all_charts();
-    for chart in charts {
-        let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
-        let validator = compile(&of_chart(chart.name(), &file)).unwrap();
+    for chart in charts.iter().filter(|chart| known::file_of(chart).is_none()) {
+        let file = ValuesFile::of_chart(&workspace, chart).unwrap();
+        let validator = compile(&schema_of(chart, &file)).unwrap();
         let entries = in_strict_maps(&file);
-        assert!(entries.len() > 10, "{}", chart.name());
         for entry in entries {
             let value = serde_json::to_value(&entry.value).unwrap();
-            let right = over_defaults(&chart, nested(&entry.path, value.clone()));
-            assert!(validator.is_valid(&right), "{} is refused", entry.key());
-            let mut path = entry.path.clone();
-            let typo = path.pop().map(|key| format!("{}X", &key[..key.len() - 1])).unwrap();
-            path.push(typo);
-            assert!(
-                !validator.is_valid(&over_defaults(&chart, nested(&path, value))),
-                "{} is accepted",
-                path.join(".")
-            );
+            let wrong = over_defaults(chart, nested(&misspelt(&entry.path), value));
+            assert!(!validator.is_valid(&wrong), "{} is misspelt and accepted", entry.key());
         }
+    }
+}
+
+#[test]
+fn one_wrong_letter_in_any_documented_key_is_answered_with_the_right_one() {
+    let (workspace, charts) = all_charts();
+    let helm = helm();
+    for chart in charts.iter().filter(|chart| known::file_of(chart).is_some()) {
+        let file = ValuesFile::of_chart(&workspace, chart).unwrap();
+        let entries = in_strict_maps(&file);
+        assert!(entries.len() > 100, "{}", chart.name());
+        let prepared = helm.prepare(chart).unwrap();
+        // Of a long error only the end is kept.
+        for some in entries.chunks(10) {
+            let mut all = serde_yaml::Value::default();
+            for entry in some {
+                merge(
+                    &mut all,
+                    serde_yaml::to_value(nested(&misspelt(&entry.path), json!("x"))).unwrap(),
+                );
+            }
+            let options = RenderOptions::documented(chart.name()).values(all);
+            let message = helm.template(&prepared, &options).unwrap_err().to_string();
+            for entry in some {
+                let (wrong, right) = (misspelt(&entry.path).join("."), entry.path.join("."));
+                let line = message.lines().find(|line| line.contains(&format!("- {wrong} is not")));
+                let line = line.unwrap_or_else(|| panic!("{wrong} is accepted: {message}"));
+                assert!(line.contains(&format!("Did you mean {right}?")), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_of_another_chart_is_answered_with_ours() {
+    let (workspace, _) = all_charts();
+    let helm = helm();
+    let chart = workspace.chart("tempo-stack").unwrap();
+    let prepared = helm.prepare(&chart).unwrap();
+    for (values, answer) in [
+        (
+            "{tempo: {retention: 24h}}",
+            "tempo.retention is \"24h\", where this chart has the keys period. Set tempo.retention.period instead.",
+        ),
+        (
+            "{persistence: {enabled: true, size: 50Gi}}",
+            "persistence is not a value of this chart. Set tempo.persistence instead.",
+        ),
+        (
+            "{serviceMonitor: {additionalLabels: {release: prometheus}}}",
+            "serviceMonitor.additionalLabels is not a value of this chart. Set serviceMonitor.labels instead.",
+        ),
+        (
+            "{tempo: {traces: {otlp: {grpc: true}}}}",
+            "tempo.traces is not a value of this chart. Set otelCollector.receivers instead.",
+        ),
+        ("{tempo: {memBallastSizeMbs: 1024}}", "Tempo 2 has no ballast"),
+    ] {
+        let options = RenderOptions::documented(chart.name()).values(serde_yaml::from_str(values).unwrap());
+        let message = helm.template(&prepared, &options).unwrap_err().to_string();
+        assert!(message.contains(answer), "{values}: {message}");
+    }
+}
+
+#[test]
+fn every_answer_to_a_key_of_another_chart_is_a_key_of_ours() {
+    let (workspace, _) = all_charts();
+    let chart = workspace.chart("tempo-stack").unwrap();
+    let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
+    let ours: Vec<String> = file.all().iter().map(|entry| entry.path.join(".")).collect();
+    let text = std::fs::read_to_string(chart.dir.join("files/peer-keys.yaml")).unwrap();
+    let peers: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    let here = peers["here"].as_mapping().unwrap();
+    assert!(here.len() > 50);
+    for (theirs, answer) in here {
+        let theirs = theirs.as_str().unwrap();
+        assert!(
+            !ours.contains(&theirs.to_owned()) || theirs == "tempo.retention",
+            "{theirs} is ours"
+        );
+        let first = answer.as_str().unwrap().split([' ', ',']).next().unwrap();
+        let known = ours
+            .iter()
+            .any(|key| key == first || (first.starts_with(&format!("{key}.")) && key.ends_with(".config")));
+        assert!(known || first == "tempo.config", "{theirs}: {first} is no key of ours");
+    }
+}
+
+#[test]
+fn a_null_gives_a_default_back_and_old_values_render_without_the_new_keys() {
+    let (workspace, _) = all_charts();
+    let helm = helm();
+    let chart = workspace.chart("tempo-stack").unwrap();
+    let prepared = helm.prepare(&chart).unwrap();
+    let render = |values: &str| {
+        let options = RenderOptions::documented(chart.name()).values(serde_yaml::from_str(values).unwrap());
+        helm.template(&prepared, &options).unwrap().text
+    };
+    let defaults = render("{}");
+    let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
+    for entry in file.entries.iter().filter(|entry| entry.path != ["global"]) {
+        assert_eq!(
+            render(&nested(&entry.path, Value::Null).to_string()),
+            defaults,
+            "{}",
+            entry.key()
+        );
+    }
+    for path in [
+        "grafana.datasource",
+        "tempo.service",
+        "otelCollector.service.ports",
+        "helmTest.image",
+    ] {
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        assert_eq!(render(&nested(&path, Value::Null).to_string()), defaults, "{path:?}");
     }
 }
 
@@ -105,7 +224,7 @@ fn a_value_of_another_type_is_refused_for_every_documented_key() {
     let samples = [json!("text"), json!(7), json!(true), json!(["x"]), json!({"x": 1})];
     for chart in charts {
         let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
-        let validator = compile(&of_chart(chart.name(), &file)).unwrap();
+        let validator = compile(&schema_of(&chart, &file)).unwrap();
         for entry in file
             .all()
             .into_iter()
@@ -141,7 +260,7 @@ fn helm_itself_refuses_what_the_schema_refuses_also_below_the_umbrella() {
     for chart in charts {
         let prepared = helm.prepare(&chart).unwrap();
         let file = ValuesFile::of_chart(&workspace, &chart).unwrap();
-        let schema = of_chart(chart.name(), &file).to_string();
+        let schema = schema_of(&chart, &file).to_string();
         std::fs::write(prepared.dir.join("values.schema.json"), schema).unwrap();
         let top = chart.metadata.dependencies.first().map(|d| d.name.as_str());
         let typo = match top {

@@ -8,7 +8,7 @@ use charts::workspace::{Chart, Workspace};
 use clap::Args;
 use kit::failure::Failure;
 use lint::rules::Finding;
-use lint::values::{ValuesFile, readme, schema};
+use lint::values::{ValuesFile, known, readme, schema};
 use stack_tests::model::door;
 use tera::{Context as Data, Tera};
 
@@ -34,7 +34,8 @@ const COMMAND: &str = "cargo xtask docs";
 ///
 /// The type follows from the default; a keyword in @schema wins over it. A key that is not in
 /// values.yaml is refused, except below a map whose @schema has additionalProperties, below `global`,
-/// and in the values of a dependency. The tables stand between the lines `<!-- values:begin -->` and
+/// and in the values of a dependency: by the schema, or by the templates of a chart that has a
+/// files/known-values.yaml, the table of its keys and defaults, which is written here too. The tables stand between the lines `<!-- values:begin -->` and
 /// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera. What each
 /// receiver of the Collector carries stands between `<!-- doors:begin -->` and `<!-- doors:end -->`; it
 /// follows from tests/src/model/door.rs.
@@ -105,8 +106,13 @@ fn generate(workspace: &Workspace, chart: &Chart) -> Result<Docs> {
             source: values.shown.clone(),
         });
     };
-    let schema = serde_json::to_string_pretty(&schema::of_chart(chart.name(), &values)).context("writing JSON")?;
+    let known = known::file_of(chart);
+    let schema = schema::of_chart(chart.name(), &values, known.is_some());
+    let schema = serde_json::to_string_pretty(&schema).context("writing JSON")?;
     add(&chart.dir.join("values.schema.json"), schema + "\n");
+    if let Some(known) = known {
+        add(&known, known::table(&values)?);
+    }
     let path = chart.dir.join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap_or_default();
     let mut text = Some(readme.clone());

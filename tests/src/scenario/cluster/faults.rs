@@ -35,9 +35,9 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         what: "a probe that fails",
-        values: "{tempo-stack: {otelCollector: {config: {extensions: {health_check: {path: /elsewhere}}}}}}",
+        values: "{tempo-stack: {tempo: {config: {ingester: {lifecycler: {min_ready_duration: 10m}}}}}}",
         stage: Stage::Probe,
-        says: &["otel-collector", "probe failed", "404"],
+        says: &["tempo", "probe failed", "503"],
         timeout: PROBED,
     },
     Fault {

@@ -142,17 +142,12 @@ fn computed_names(scene: &Scene) -> Value {
             ("serviceAccount", map(&[("name", "".into())])),
         ])
     };
-    let mut values = scene.stack_values(map(&[
+    scene.stack_values(map(&[
         ("fullnameOverride", "".into()),
         ("nameOverride", "".into()),
         ("tempo", component()),
         ("otelCollector", component()),
-    ]));
-    if let Some(root) = values.as_mapping_mut() {
-        root.insert("fullnameOverride".into(), "".into());
-        root.insert("nameOverride".into(), "".into());
-    }
-    values
+    ]))
 }
 
 pub(super) fn map(entries: &[(&str, Value)]) -> Value {

@@ -15,6 +15,7 @@
 mod candidates;
 mod comments;
 mod description;
+pub mod known;
 pub mod readme;
 pub mod schema;
 pub mod unused;

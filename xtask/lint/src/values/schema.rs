@@ -1,15 +1,20 @@
-//! values.schema.json: strict, so that a misspelt key fails the install instead of being ignored.
+//! values.schema.json: what each value may be, and, for a chart without a table of its keys
+//! ([`super::known`]), that no other key is set: a misspelt one must fail the install.
 
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
-use super::{Annotation, Entry, RULE_SCHEMA, ValuesFile};
+use super::{Entry, RULE_SCHEMA, ValuesFile};
 use crate::rules::Finding;
 
 /// The key that helm shares between a chart and its dependencies: other charts put their keys there too.
 const GLOBAL: &str = "global";
 /// The key that switches a dependency; helm validates it against the dependency's schema.
 const ENABLED: &str = "enabled";
+/// The key that switches dependencies by tag, which Helm leaves in the values.
+const TAGS: &str = "tags";
+/// Keys at the root that hold anchors for the rest of a values file.
+const NOTES: &str = "^x-";
 
 /// What draft-07 knows (json-schema.org/draft-07, validation §6 to §10). Validators ignore any other
 /// word, so a misspelt one would check nothing.
@@ -56,8 +61,12 @@ const KEYWORDS: &[&str] = &[
 ///
 /// `global` is open and, with `enabled`, always allowed: a parent chart sets both. The values of a
 /// dependency are open too, because its own schema judges them. Defaults are left out: values.yaml is
-/// beside the schema, and a default in two places is wrong in one of them some day.
-pub fn of_chart(chart: &str, file: &ValuesFile) -> Value {
+/// beside the schema, and a default in two places is wrong in one of them some day. Nothing is
+/// `required`: an upgrade with `--reuse-values` brings the values of a version that lacks new keys.
+///
+/// Where the chart's templates judge unknown keys (`guarded`), the schema lets them pass, because Helm
+/// asks it first and can't say what was meant.
+pub fn of_chart(chart: &str, file: &ValuesFile, guarded: bool) -> Value {
     let mut properties = Map::new();
     for entry in &file.entries {
         properties.insert(entry.path.join("."), top(file, entry));
@@ -71,18 +80,42 @@ pub fn of_chart(chart: &str, file: &ValuesFile) -> Value {
             ENABLED,
             json!({"description": "Read by a parent chart only, to leave this chart out.", "type": "boolean"}),
         ),
+        (
+            TAGS,
+            json!({"description": "Read by Helm only, to switch dependencies.", "type": "object"}),
+        ),
     ];
     for (key, schema) in shared {
         properties.entry(key).or_insert(schema);
     }
-    json!({
+    let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": format!("Values of the chart {chart}"),
         "type": "object",
         "additionalProperties": false,
-        "required": required(file.entries.iter().filter(|entry| entry.path != [GLOBAL] && !file.belongs_to_dependency(entry))),
+        "patternProperties": {NOTES: {"description": "Parts of a values file that others refer to by anchor."}},
         "properties": properties,
-    })
+    });
+    if guarded {
+        open(&mut schema, &file.entries);
+    }
+    schema
+}
+
+/// Lets unknown keys pass at the root and in every section.
+fn open(schema: &mut Value, entries: &[Entry]) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+        object.remove("additionalProperties");
+    }
+    let Some(properties) = object.get_mut("properties") else {
+        return;
+    };
+    for entry in entries.iter().filter(|entry| !entry.is_leaf()) {
+        if let Some(section) = entry.path.last().and_then(|key| properties.get_mut(key)) {
+            open(section, &entry.children);
+        }
+    }
 }
 
 /// A compiled schema. Patterns are held to regular expressions without look-around, as Go has them.
@@ -110,44 +143,11 @@ pub fn of_entry(entry: &Entry) -> Value {
             .collect();
         schema.insert("additionalProperties".into(), false.into());
         schema.insert("properties".into(), properties.into());
-        if entry.path != [GLOBAL] && !is_open(entry) {
-            schema.insert("required".into(), required(&entry.children).into());
-        }
     }
     if let Some(annotation) = &entry.annotation {
         schema.extend(annotation.keywords.clone());
     }
     schema.into()
-}
-
-/// The keys that must be there once helm has laid a user's values over the defaults.
-///
-/// Only a null can take one away, and a template that counts on it would fail with a nil pointer or
-/// print a 0. Free to go are a default that is empty already, what `@schema` lets be null, and a map
-/// that is printed as it stands.
-fn required<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Vec<&'e str> {
-    let must_stay = |entry: &&Entry| !is_empty(&entry.value) && !admits_null(entry) && !is_open(entry);
-    let stay = entries.into_iter().filter(must_stay);
-    stay.filter_map(|entry| entry.path.last().map(String::as_str)).collect()
-}
-
-fn is_open(entry: &Entry) -> bool {
-    entry.annotation.as_ref().is_some_and(Annotation::admits_more_keys)
-}
-
-fn admits_null(entry: &Entry) -> bool {
-    let kind = entry.annotation.as_ref().and_then(|a| a.keywords.get("type"));
-    kind.is_some_and(|kind| kind == "null" || kind.as_array().is_some_and(|kinds| kinds.contains(&"null".into())))
-}
-
-fn is_empty(value: &serde_yaml::Value) -> bool {
-    match value {
-        serde_yaml::Value::Null => true,
-        serde_yaml::Value::String(text) => text.is_empty(),
-        serde_yaml::Value::Sequence(items) => items.is_empty(),
-        serde_yaml::Value::Mapping(map) => map.is_empty(),
-        _ => false,
-    }
 }
 
 fn top(file: &ValuesFile, entry: &Entry) -> Value {
@@ -226,26 +226,11 @@ mod tests {
     fn schema(text: &str) -> Value {
         let file = parse(text);
         assert_eq!(file.findings(), []);
-        of_chart("c", &file)
+        of_chart("c", &file, false)
     }
 
-    /// Helm lays the values over the defaults before it asks the schema; these here stand alone.
     fn accepts(schema: &Value, values: Value) -> bool {
-        compile(&without_required(schema)).unwrap().is_valid(&values)
-    }
-
-    fn without_required(schema: &Value) -> Value {
-        match schema {
-            Value::Object(map) => {
-                let kept = map
-                    .iter()
-                    .filter(|(key, value)| key.as_str() != "required" || !value.is_array());
-                kept.map(|(key, value)| (key.clone(), without_required(value)))
-                    .collect::<Map<_, _>>()
-                    .into()
-            }
-            other => other.clone(),
-        }
+        compile(schema).unwrap().is_valid(&values)
     }
 
     #[test]
@@ -283,17 +268,27 @@ mod tests {
     }
 
     #[test]
-    fn a_null_can_take_away_what_is_empty_and_nothing_else() {
-        let schema = schema(
-            "section:\n  # -- A.\n  number: 1\n  # -- B.\n  text: \"\"\n  # -- C.\n  list: []\n  # -- D.\n  # @schema {type: [integer, \"null\"]}\n  free: 1\n# @schema {additionalProperties: true}\nopen:\n  # -- E.\n  number: 1\n",
-        );
-        let validator = compile(&schema).unwrap();
-        assert!(validator.is_valid(&json!({"section": {"number": 1}})));
-        for (values, key) in [(json!({}), "section"), (json!({"section": {}}), "number")] {
-            let errors: Vec<_> = validator.iter_errors(&values).map(|e| e.to_string()).collect();
-            assert_eq!(errors.len(), 1, "{errors:?}");
-            assert!(errors[0].contains(key), "{errors:?}");
+    fn no_key_is_required_because_old_values_lack_the_new_ones() {
+        let schema = schema("section:\n  # -- A.\n  number: 1\n# -- B.\ntext: x\n");
+        for old in [json!({}), json!({"section": {}})] {
+            assert!(accepts(&schema, old.clone()), "{old}");
         }
+    }
+
+    #[test]
+    fn a_guarded_chart_lets_unknown_keys_pass_and_still_judges_the_known_ones() {
+        let file = parse("a:\n  b:\n    # -- C.\n    c: 1\n# -- D.\n# @schema {additionalProperties: false}\nd: {}\n");
+        let schema = of_chart("c", &file, true);
+        assert!(accepts(&schema, json!({"x": 1, "a": {"y": 1, "b": {"z": 1}}})));
+        assert!(!accepts(&schema, json!({"a": {"b": {"c": "text"}}})));
+        assert!(!accepts(&schema, json!({"d": {"free": 1}})));
+    }
+
+    #[test]
+    fn helms_tags_and_places_for_anchors_may_stand_at_the_root() {
+        let schema = schema("# -- A.\na: 1\n");
+        assert!(accepts(&schema, json!({"tags": {"t": true}, "x-shared": [1]})));
+        assert!(!accepts(&schema, json!({"y-shared": [1]})));
     }
 
     #[test]

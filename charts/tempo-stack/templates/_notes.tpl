@@ -1,0 +1,67 @@
+{{/* What helm says after an installation, here and in a chart above. Parameter: root context. */}}
+{{- define "tempo-stack.notes" -}}
+{{- $tempo := .Values.tempo -}}
+{{- $collector := .Values.otelCollector -}}
+{{- if $collector.enabled -}}
+Send spans to the Collector:
+{{- if $collector.receivers.otlpGrpc.enabled }}
+  OTLP gRPC  {{ include "tempo-stack.otelCollector.otlpGrpcEndpoint" . }}
+{{- end }}
+{{- if $collector.receivers.otlpHttp.enabled }}
+  OTLP HTTP  {{ include "tempo-stack.otelCollector.otlpHttpEndpoint" . }}
+
+An OpenTelemetry SDK sends there, whatever its default protocol is, with
+  export OTEL_EXPORTER_OTLP_ENDPOINT={{ include "tempo-stack.otelCollector.otlpHttpEndpoint" . }}
+  export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+{{- else if $collector.receivers.otlpGrpc.enabled }}
+
+OTLP over HTTP is off, which most OpenTelemetry SDKs use by default; for gRPC they need
+  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{{ include "tempo-stack.otelCollector.otlpGrpcEndpoint" . }}
+  export OTEL_EXPORTER_OTLP_PROTOCOL=grpc
+{{- end }}
+{{- if or $collector.receivers.jaegerThriftCompact.enabled $collector.receivers.jaegerThriftBinary.enabled }}
+
+Jaeger over UDP is on: one crafted packet ends Collector 0.155 (opentelemetry-collector-contrib issue 50358). It starts again, and what it acknowledged is kept.
+{{- end }}
+
+The Collector sends them to {{ include "tempo-stack.otelCollector.exporterEndpoint" . }}.
+{{- if eq $collector.queue.type "memory" }}
+Spans that wait for it are in memory: a crash of the Collector loses them, and so does the removal of its pod while Tempo stays away.
+{{- else if $collector.queue.persistence.enabled }}
+Spans that wait for it are on a claim per replica: they survive a crash of the Collector and the replacement of its pod.
+{{- else }}
+Spans that wait for it are on an emptyDir: they survive a crash of the Collector, but not the removal of its pod while Tempo is away.
+Set otelCollector.queue.persistence.enabled to keep them.
+{{- end }}
+{{- if not (include "tempo-stack.otelCollector.batchesInQueue" .) }}
+Before Collector 0.130 batches are made in memory, in front of the queue: a crash loses what came in within the last 200 ms, and a full queue drops spans that were acknowledged.
+{{- end }}
+{{ end }}
+{{- if $tempo.enabled }}
+Query Tempo at {{ include "tempo-stack.tempo.queryUrl" . }}, from your machine with:
+
+  kubectl port-forward --namespace {{ .Release.Namespace }} service/{{ include "tempo-stack.tempo.serviceName" . }} {{ int $tempo.service.ports.http }}
+  curl --get http://127.0.0.1:{{ int $tempo.service.ports.http }}/api/search --data-urlencode 'q={}'
+
+Traces are kept for {{ $tempo.retention.period }}{{ if eq $tempo.storage.backend "s3" }} in the bucket {{ $tempo.storage.s3.bucket }}{{ end }}.
+{{- if not $tempo.persistence.enabled }}
+Persistence is off: {{ if eq $tempo.storage.backend "s3" }}traces that are not in the bucket yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
+{{- else if not $tempo.persistence.existingClaim }}
+The claim {{ include "tempo-stack.tempo.claimName" . }} stays after `helm uninstall`; delete it by hand if you don't want it any more.
+{{- end }}
+{{- if include "tempo-stack.tempo.stateful" . }}
+If its node is lost, Tempo waits for it: see "One Tempo on a volume" in the chart's README.
+{{- end }}
+{{- if include "tempo-stack.tempo.s3.ownSecretName" . }}
+The credentials of the bucket are part of the values of this release: use tempo.storage.s3.existingSecret for anything but a trial.
+{{- end }}
+{{ end }}
+{{- $datasource := .Values.grafana.datasource }}
+{{- if $datasource.enabled }}
+{{- with include "tempo-stack.grafana.url" . }}
+Grafana finds the traces of {{ . }} in the datasource "{{ $datasource.name }}" (uid {{ $datasource.uid }}), once {{ if eq $datasource.kind "configMap" }}its sidecar loads ConfigMaps with the label {{ $datasource.label }}={{ $datasource.labelValue }} from the namespace {{ default $.Release.Namespace $datasource.namespace }}{{ else }}the Grafana operator has handed it over{{ end }}.
+{{- else }}
+There is no datasource: this release has no Tempo, and grafana.datasource.url is empty.
+{{- end }}
+{{- end }}
+{{- end }}
