@@ -37,7 +37,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         },
         Case {
             what: "a port that the Collector has taken twice",
-            values: "{tempo-stack: {otelCollector: {config: {receivers: {otlp/again: {protocols: {http: {endpoint: \"0.0.0.0:4318\"}}}}, service: {pipelines: {traces: {receivers: [otlp, otlp/again]}}}}}}}",
+            values: "{tempo-stack: {otelCollector: {config: {receivers: {otlp/again: {protocols: {http: {endpoint: \"0.0.0.0:4318\"}}}}, service: {pipelines: {traces: {receivers: [jaeger, otlp, otlp/again]}}}}}}}",
             says: "address already in use",
         },
         Case {
