@@ -34,8 +34,8 @@ use crate::model::door::Doors;
 use crate::model::ledger::Ledger;
 use crate::wait::{Look, wait_for};
 
-/// How long a queue may take to run empty.
-const DRAINED: Duration = Duration::from_secs(60);
+/// How long a queue may take to run empty: after outages in a row the Collector tries to connect every two minutes.
+const DRAINED: Duration = Duration::from_secs(150);
 
 /// A scenario on its way.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
