@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use charts::cases::{Rendered, render_all};
 use charts::kubernetes;
 use charts::render::Helm;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
@@ -40,7 +40,7 @@ async fn comes_and_goes(env: &Env) -> Result<()> {
     let sample = deliver(env, lab.ready(RELEASE).await?.as_ref(), 0).await?;
 
     uninstall(env, &lab, RELEASE).await?;
-    let claim = only_the_claim(env, &lab).await?;
+    let claim = only_the_claims(env, &lab).await?;
     lab.run(lab.helm_with(&install, &values)?).await?;
     again(env, &lab, RELEASE, "a reinstallation", &sample).await?;
 
@@ -72,8 +72,8 @@ async fn uninstall(env: &Env, lab: &Lab<'_>, release: &str) -> Result<()> {
     Ok(())
 }
 
-/// After an uninstallation the claim of Tempo is all that is left. Returns its name.
-async fn only_the_claim(env: &Env, lab: &Lab<'_>) -> Result<String> {
+/// After an uninstallation the claims of Tempo and of the queue are all that is left. Returns the name of Tempo's.
+async fn only_the_claims(env: &Env, lab: &Lab<'_>) -> Result<String> {
     let mut left = BTreeSet::new();
     for (group, kind) in [
         ("", "ConfigMap"),
@@ -99,24 +99,15 @@ async fn only_the_claim(env: &Env, lab: &Lab<'_>) -> Result<String> {
     }
     // The Service that carries UDP to this machine is the harness's.
     left.retain(|id| !NAMESPACES_OWN.contains(&id.as_str()) && !id.ends_with("-e2e-udp"));
-    let claims: Vec<String> = left
-        .iter()
-        .filter_map(|id| id.strip_prefix("PersistentVolumeClaim/").map(str::to_owned))
-        .collect();
-    let ok = left.len() == 1 && claims.len() == 1;
+    let claim = format!("data-{RELEASE}-tempo-0");
+    let queue = format!("queue-{RELEASE}-otel-collector-0");
+    let claims = [&claim, &queue].map(|name| format!("PersistentVolumeClaim/{name}"));
     env.recorder.check(
-        "an uninstallation leaves the claim of Tempo and nothing else",
-        ok,
+        "an uninstallation leaves the claims of Tempo and of the queue, and nothing else",
+        left == BTreeSet::from(claims),
         format!("{left:?}"),
     );
-    let claims: Vec<String> = if claims.is_empty() { names(lab).await? } else { claims };
-    claims.into_iter().next().context("no claim is left to go on with")
-}
-
-async fn names(lab: &Lab<'_>) -> Result<Vec<String>> {
-    let api: Api<PersistentVolumeClaim> = lab.cluster.connection().api(lab.namespace.name());
-    let list = api.list(&ListParams::default()).await.context("listing claims")?;
-    Ok(list.iter().filter_map(|claim| claim.metadata.name.clone()).collect())
+    Ok(claim)
 }
 
 async fn again(env: &Env, lab: &Lab<'_>, release: &str, what: &str, sample: &Sample) -> Result<()> {
