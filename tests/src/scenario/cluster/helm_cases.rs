@@ -220,7 +220,8 @@ async fn odd_texts(env: &Env, lab: &Lab<'_>, values: &Value) -> Result<()> {
     let mut values = values.clone();
     let odd: Value = serde_yaml::from_str(&format!(
         "{{tempo: {{limits: {{ingestBytesPerSecond: 123456789}}}}, otelCollector: {{config: {{processors: {{resource: {{attributes: \
-         [{{key: odd, value: \"{ODD}\", action: upsert}}]}}}}}}}}}}"
+         [{{key: odd, value: \"{ODD}\", action: upsert}}]}}}}, service: {{pipelines: {{traces: {{processors: \
+         [memory_limiter, filter/zero-ids, resource]}}}}}}}}}}}}"
     ))
     .context("the odd values")?;
     charts::render::merge(&mut values, odd);
