@@ -169,8 +169,8 @@ http://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelColle
 {{/* Collector pods at most: what `replicas` asks for, or what the autoscaler may ask for. 1 when another controller sets the number. */}}
 {{- define "tempo-stack.otelCollector.maxReplicas" -}}
 {{- with .Values.otelCollector -}}
-{{- if dig "autoscaling" "enabled" false . -}}
-{{- int (dig "autoscaling" "maxReplicas" 10 .) -}}
+{{- if .autoscaling.enabled -}}
+{{- int .autoscaling.maxReplicas -}}
 {{- else if kindIs "invalid" .replicas -}}
 1
 {{- else -}}
@@ -185,7 +185,7 @@ A number that another controller sets may be more than one.
 */}}
 {{- define "tempo-stack.otelCollector.budgeted" -}}
 {{- with .Values.otelCollector -}}
-{{- $pods := ternary (dig "autoscaling" "minReplicas" 2 .) .replicas (dig "autoscaling" "enabled" false .) -}}
-{{- if and .enabled (dig "podDisruptionBudget" "enabled" true .) (or (kindIs "invalid" $pods) (gt (int $pods) 1)) -}}true{{- end -}}
+{{- $pods := ternary .autoscaling.minReplicas .replicas .autoscaling.enabled -}}
+{{- if and .enabled .podDisruptionBudget.enabled (or (kindIs "invalid" $pods) (gt (int $pods) 1)) -}}true{{- end -}}
 {{- end -}}
 {{- end }}

@@ -98,7 +98,7 @@ so that a null takes a component out of the pipeline too.
 {{- $protocol := dict "endpoint" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" (get $ports .key).port)) -}}
 {{- if eq .protocol "grpc" -}}
 {{- $_ := set $protocol "max_recv_msg_size_mib" (int $collector.receivers.maxRequestMiB) -}}
-{{- with dig "maxConnectionAge" "60s" $collector.receivers -}}
+{{- with $collector.receivers.maxConnectionAge -}}
 {{- $_ := set $protocol "keepalive" (dict "server_parameters" (dict "max_connection_age" . "max_connection_age_grace" "10s")) -}}
 {{- end -}}
 {{- else if has .protocol (list "http" "thrift_http") -}}

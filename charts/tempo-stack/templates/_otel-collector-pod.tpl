@@ -1,7 +1,7 @@
 {{/* The line `replicas`; nothing when an autoscaler owns the number. Parameter: root context. */}}
 {{- define "tempo-stack.otelCollector.replicas" -}}
 {{- with .Values.otelCollector -}}
-{{- if not (or (dig "autoscaling" "enabled" false .) (kindIs "invalid" .replicas)) -}}
+{{- if not (or .autoscaling.enabled (kindIs "invalid" .replicas)) -}}
 replicas: {{ int .replicas }}
 {{- end -}}
 {{- end -}}
@@ -13,7 +13,7 @@ Before 1.30 Kubernetes can't wait without a program in the image.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.drainSeconds" -}}
-{{- $seconds := int (dig "drainSeconds" 5 .Values.otelCollector) -}}
+{{- $seconds := int .Values.otelCollector.drainSeconds -}}
 {{- if and (gt $seconds 0) (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
 {{- $seconds -}}
 {{- end -}}

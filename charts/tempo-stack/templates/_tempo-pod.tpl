@@ -1,6 +1,6 @@
 {{/* "true" when the pod looks for a log that its Tempo would leave behind: with an emptyDir there is none. */}}
 {{- define "tempo-stack.tempo.checksLog" -}}
-{{- if and (include "tempo-stack.tempo.stateful" .) (dig "logCheck" "enabled" true .Values.tempo) -}}true{{- end -}}
+{{- if and (include "tempo-stack.tempo.stateful" .) .Values.tempo.logCheck.enabled -}}true{{- end -}}
 {{- end }}
 
 {{/* The container that looks, before Tempo starts. Parameter: root context. */}}
@@ -8,7 +8,7 @@
 {{- $tempo := .Values.tempo -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
 {{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
-{{- $image := merge (dict) (dig "logCheck" "image" dict $tempo) (dict "registry" "docker.io" "repository" "library/busybox" "tag" "1.37.0" "digest" "" "pullPolicy" "IfNotPresent") -}}
+{{- $image := $tempo.logCheck.image -}}
 - name: check-log
   image: {{ include "tempo-stack.image" (dict "ctx" . "image" $image) | quote }}
   imagePullPolicy: {{ $image.pullPolicy }}
@@ -26,7 +26,7 @@
     - name: FLUSH
       value: {{ ternary (printf "POST %s/flush" (include "tempo-stack.tempo.queryUrl" .)) "it does so by itself within minutes" (eq "true" $third) }}
     - name: ACCEPT
-      value: {{ dig "acceptWalLoss" false $tempo | quote }}
+      value: {{ $tempo.acceptWalLoss | quote }}
   resources:
     requests:
       cpu: 10m

@@ -343,9 +343,9 @@ otelCollector.memoryLimiter.spikePercent is {{ int .memoryLimiter.spikePercent }
 
 {{- define "tempo-stack.validate.collectorAutoscaling" -}}
 {{- with .Values.otelCollector -}}
-{{- if and .enabled (dig "autoscaling" "enabled" false .) -}}
-{{- $least := int (dig "autoscaling" "minReplicas" 2 .) -}}
-{{- $most := int (dig "autoscaling" "maxReplicas" 10 .) -}}
+{{- if and .enabled .autoscaling.enabled -}}
+{{- $least := int .autoscaling.minReplicas -}}
+{{- $most := int .autoscaling.maxReplicas -}}
 {{- if gt $least $most }}
 otelCollector.autoscaling.minReplicas is {{ $least }}: it can't be above maxReplicas ({{ $most }}). Lower it.
 {{- end -}}
