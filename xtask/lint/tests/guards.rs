@@ -7,15 +7,13 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use charts::render::{Prepared, RenderOptions};
 use kit::failure::{Kind, kind_of};
 use tempfile::TempDir;
 
 use common::{helm, workspace};
-
-const GUARDS: &str = "templates/_validate.tpl";
 
 /// A copy of the chart without its schema, which refuses some of these values before any guard:
 /// helm has a flag to skip it. One guard may be emptied.
@@ -33,8 +31,10 @@ fn chart(without: Option<&str>) -> (TempDir, Prepared) {
         }
     }
     if let Some(guard) = without {
-        let file = target.join(GUARDS);
-        let text = std::fs::read_to_string(&file).unwrap();
+        let (file, text) = guard_files(&target)
+            .into_iter()
+            .find(|(_, text)| text.contains(&definition(guard)))
+            .unwrap_or_else(|| panic!("no guard {guard}"));
         std::fs::write(&file, emptied(&text, guard)).unwrap();
     }
     let prepared = Prepared::archive("tempo-stack", target);
@@ -45,10 +45,18 @@ fn definition(guard: &str) -> String {
     format!("{{{{- define \"tempo-stack.validate.{guard}\" -}}}}\n")
 }
 
-/// The guards' file with the body of one guard removed. A body ends at the first bare `{{- end }}`.
+/// The files of guards of the chart in a folder, with their texts; `_validate.tpl`, which runs them, first.
+fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
+    ["_validate.tpl", "_validate-tempo.tpl", "_validate-otel-collector.tpl"]
+        .map(|name| chart.join("templates").join(name))
+        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+        .into()
+}
+
+/// A file of guards with the body of one guard removed. A body ends at the first bare `{{- end }}`.
 fn emptied(text: &str, guard: &str) -> String {
     let start = definition(guard);
-    let (before, rest) = text.split_once(&start).unwrap_or_else(|| panic!("no guard {guard}"));
+    let (before, rest) = text.split_once(&start).unwrap();
     let (body, after) = rest.split_once("\n{{- end }}\n").unwrap();
     assert!(!body.contains("{{- define"), "{guard} ends somewhere else");
     format!("{before}{start}{{{{- end }}}}\n{after}")
@@ -333,9 +341,8 @@ fn a_distribution_that_kubernetes_does_not_know_is_refused() {
 
 /// The guards that `tempo-stack.validate` runs, and those that are defined.
 fn guards_of_the_chart() -> (BTreeSet<String>, BTreeSet<String>) {
-    let file = workspace().chart("tempo-stack").unwrap().dir.join(Path::new(GUARDS));
-    let text = std::fs::read_to_string(file).unwrap();
-    let (head, _) = text.split_once("{{- end }}\n").unwrap();
+    let files = guard_files(&workspace().chart("tempo-stack").unwrap().dir);
+    let (head, _) = files[0].1.split_once("{{- end }}\n").unwrap();
     let run = head
         .lines()
         .filter(|line| line.trim_start().starts_with('"'))
@@ -343,8 +350,9 @@ fn guards_of_the_chart() -> (BTreeSet<String>, BTreeSet<String>) {
         .filter(|name| !name.contains('.'))
         .map(str::to_owned)
         .collect();
-    let defined = text
-        .lines()
+    let defined = files
+        .iter()
+        .flat_map(|(_, text)| text.lines())
         .filter_map(|line| line.strip_prefix("{{- define \"tempo-stack.validate."))
         .filter_map(|rest| rest.split('"').next())
         .map(str::to_owned)

@@ -1,0 +1,199 @@
+{{/* Guards of tempo.*; _validate.tpl runs them. */}}
+
+{{- define "tempo-stack.validate.tempoReplicas" -}}
+{{- if and .Values.tempo.enabled (gt (int .Values.tempo.replicas) 1) -}}
+tempo.replicas is {{ int .Values.tempo.replicas }}: a monolithic Tempo answers queries from its own memory, so a second pod hides traces. Set it to 1; to scale out, use the tempo-distributed chart.
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoVersion" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $version := include "tempo-stack.tempo.version" . -}}
+{{- $key := ternary "tempo.version" "tempo.image.tag" (ne .Values.tempo.version "") -}}
+{{- $text := default .Values.tempo.image.tag .Values.tempo.version -}}
+{{- if not $version -}}
+{{ $key }} is {{ $text | quote }}: it doesn't say which Tempo is inside. Set tempo.version, for example 2.10.8.
+{{- else if not (semverCompare ">=2.3.0 <3.1.0" $version) -}}
+{{ $key }} is {{ $text | quote }}: the chart writes configurations for Tempo 2.3 to 3.0 only. Choose a version in that range.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Blocks that a version doesn't know end Tempo at its start, before it can log. */}}
+{{- define "tempo-stack.validate.tempoConfigBlocks" -}}
+{{- if .Values.tempo.enabled -}}
+{{- range list
+  (dict "constraint" ">=3.0.0" "remedy" "3.0 replaced them by live_store, backend_scheduler and backend_worker"
+    "blocks" (list "ingester" "ingester_client" "compactor" "partition_ring_live_store"))
+  (dict "constraint" "<3.0.0" "remedy" "they came with 3.0" "blocks" (list "memory" "span_profiling"))
+  (dict "constraint" "<2.4.0" "remedy" "they came after 2.3"
+    "blocks" (list "cache" "ingest" "block_builder" "backend_scheduler" "backend_worker" "live_store" "shutdown_delay")) -}}
+{{- if include "tempo-stack.tempo.is" (dict "ctx" $ "constraint" .constraint) -}}
+{{- $rule := . -}}
+{{- range .blocks -}}
+{{- if and (hasKey ($.Values.tempo.config | default dict) .) (not (kindIs "invalid" (get $.Values.tempo.config .))) }}
+tempo.config.{{ . }} is set: Tempo {{ include "tempo-stack.tempo.version" $ }} doesn't know this block and would not start. Remove it; {{ $rule.remedy }}.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Service, the probes and the Collector read the ports from the values, so the file must agree with them. */}}
+{{- define "tempo-stack.validate.tempoConfigPorts" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $config := include "tempo-stack.tempo.config" . | fromYaml -}}
+{{- $ports := .Values.tempo.service.ports -}}
+{{- $http := dig "server" "http_listen_port" "" $config -}}
+{{- if ne (include "tempo-stack.scalar" $http) (include "tempo-stack.scalar" $ports.http) }}
+tempo.config.server.http_listen_port is {{ include "tempo-stack.scalar" $http | default "removed" }}: the Service and the probes would still use {{ int $ports.http }}. Set tempo.service.ports.http instead.
+{{- end -}}
+{{- $otlp := dig "distributor" "receivers" "otlp" "protocols" "grpc" "endpoint" "" $config -}}
+{{- if not (hasSuffix (printf ":%d" (int $ports.otlpGrpc)) $otlp) }}
+tempo.config.distributor.receivers.otlp.protocols.grpc.endpoint is {{ default "removed" $otlp }}: the Service and the Collector would still use port {{ int $ports.otlpGrpc }}. Set tempo.service.ports.otlpGrpc instead.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoConfigCredentials" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $s3 := dig "storage" "trace" "s3" dict (.Values.tempo.config | default dict) -}}
+{{- range list "access_key" "secret_key" "session_token" -}}
+{{- if and (kindIs "map" $s3) (get $s3 .) }}
+tempo.config.storage.trace.s3.{{ . }} is set: it would stand in clear in a ConfigMap. Put it into a Secret and name that in tempo.storage.s3.existingSecret.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoRetention" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $period := .Values.tempo.retention.period -}}
+{{- $seconds := include "tempo-stack.duration.seconds" $period -}}
+{{- if not $seconds -}}
+tempo.retention.period is {{ toString $period | quote }}: not a duration. Write weeks, days, hours, minutes and seconds in this order, for example 2w, 3d, 1d12h or 30m.
+{{- else if eq $seconds "0" -}}
+tempo.retention.period is {{ toString $period | quote }}: every trace would be deleted at once. Write for how long traces are kept, for example 3d.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Tempo warns of it too: a querier could ask for blocks that are gone. */}}
+{{- define "tempo-stack.validate.tempoRetentionPoll" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $period := .Values.tempo.retention.period -}}
+{{- $poll := dig "storage" "trace" "blocklist_poll" "5m" (include "tempo-stack.tempo.config" . | fromYaml) -}}
+{{- $pollSeconds := include "tempo-stack.duration.seconds" $poll -}}
+{{- $seconds := include "tempo-stack.duration.seconds" $period -}}
+{{- if and $seconds $pollSeconds (ne $seconds "0") -}}
+{{- if lt (atoi $seconds) (atoi $pollSeconds) -}}
+tempo.retention.period is {{ $period | quote }}: shorter than the {{ $poll }} after which queriers learn of deleted blocks (storage.trace.blocklist_poll). Keep traces longer, or set tempo.config.storage.trace.blocklist_poll to less.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoExistingClaim" -}}
+{{- with .Values.tempo -}}
+{{- if and .enabled .persistence.existingClaim (not .persistence.enabled) -}}
+tempo.persistence.existingClaim is {{ .persistence.existingClaim }} while tempo.persistence.enabled is false: the claim would not be used. Switch persistence on, or remove the claim's name.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoAccessMode" -}}
+{{- with .Values.tempo -}}
+{{- if and .enabled .persistence.enabled (not .persistence.existingClaim) (eq .persistence.accessMode "ReadWriteMany") -}}
+tempo.persistence.accessMode is ReadWriteMany: two pods could write to the claim, and one would destroy the other's write-ahead log. Set it to ReadWriteOnce or ReadWriteOncePod.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoBackend" -}}
+{{- if and .Values.tempo.enabled (not (has .Values.tempo.storage.backend (list "local" "s3"))) -}}
+tempo.storage.backend is {{ .Values.tempo.storage.backend | quote }}: not a backend that the chart knows. Set it to local or s3.
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoS3Bucket" -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") (not .Values.tempo.storage.s3.bucket) -}}
+tempo.storage.s3.bucket is empty: with tempo.storage.backend s3 Tempo needs a bucket. Set its name.
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoS3Endpoint" -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
+{{- $endpoint := include "tempo-stack.tempo.s3.endpoint" . -}}
+{{- if not $endpoint -}}
+tempo.storage.s3.endpoint and tempo.storage.s3.region are both empty: Tempo can't know where the bucket is. Set the region for AWS, or the endpoint for another store.
+{{- else if contains "/" $endpoint -}}
+tempo.storage.s3.endpoint is {{ $endpoint | quote }}: Tempo wants a host and a port without a scheme or a path. Write for example minio.storage.svc:9000, and tempo.storage.s3.insecure: true for plain HTTP.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoS3Credentials" -}}
+{{- with .Values.tempo.storage.s3 -}}
+{{- if and $.Values.tempo.enabled .existingSecret (or .accessKey .secretKey) -}}
+tempo.storage.s3.existingSecret is {{ .existingSecret }} and accessKey or secretKey is set too: it is unclear which credentials count. Keep the Secret and remove the keys.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoS3KeyPair" -}}
+{{- with .Values.tempo.storage.s3 -}}
+{{- if and $.Values.tempo.enabled (ne (empty .accessKey) (empty .secretKey)) -}}
+{{- $missing := ternary "accessKey" "secretKey" (empty .accessKey) -}}
+tempo.storage.s3.{{ $missing }} is empty while its counterpart is set: both are needed. Set it, or use tempo.storage.s3.existingSecret.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The prefix becomes part of every object's name, and stores disagree about empty and relative parts. */}}
+{{- define "tempo-stack.validate.tempoS3Prefix" -}}
+{{- $s3 := .Values.tempo.storage.s3 -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
+{{- range splitList "/" (trimAll "/" $s3.prefix) -}}
+{{- if or (has . (list "." "..")) (and (eq . "") $s3.prefix) }}
+tempo.storage.s3.prefix is {{ $s3.prefix | quote }}: between two slashes stands {{ quote . }}, under which Tempo would not find its blocks again. Write a folder such as tempo or team-a/tempo.
+{{- end -}}
+{{- end -}}
+{{- if contains "/" $s3.bucket }}
+tempo.storage.s3.bucket is {{ $s3.bucket | quote }}: a bucket's name holds no slash. Put what is behind it into tempo.storage.s3.prefix.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoS3KeyText" -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
+{{- range $key := list "accessKey" "secretKey" -}}
+{{- if regexMatch "[\\x00-\\x1f\\x7f]|^ | $" (get $.Values.tempo.storage.s3 $key) }}
+tempo.storage.s3.{{ $key }} has a line break, another control character or a space at its end, as a file often leaves it: the store would refuse it. Remove it.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The chart writes limits below overrides.defaults, and Tempo refuses a file that mixes both ways to write them. */}}
+{{- define "tempo-stack.validate.tempoConfigOverrides" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $new := list "defaults" "per_tenant_override_config" "per_tenant_override_period" "user_configurable_overrides" "enable_legacy_overrides" -}}
+{{- range $key, $value := (.Values.tempo.config | default dict).overrides -}}
+{{- if not (or (has $key $new) (kindIs "invalid" $value)) }}
+tempo.config.overrides.{{ $key }} is {{ toJson $value }}: it is the flat way to write a limit, which Tempo refuses beside overrides.defaults. Write it below tempo.config.overrides.defaults, in the groups of Tempo's manual, or set tempo.limits.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* With tenants Tempo takes a span only with a tenant's name, which the Collector must send. */}}
+{{- define "tempo-stack.validate.tempoTenant" -}}
+{{- if and .Values.tempo.enabled .Values.otelCollector.enabled (include "tempo-stack.tempo.hasTenants" .) (not .Values.otelCollector.exporter.endpoint) -}}
+{{- $id := include "tempo-stack.otelCollector.exporterId" . -}}
+{{- $exporter := get ((include "tempo-stack.otelCollector.config" . | fromYaml).exporters | default dict) $id | default dict -}}
+{{- if not (or (include "tempo-stack.otelCollector.tenantHeader" .) $exporter.auth) }}
+tempo.config.multitenancy_enabled is true and the Collector sends no tenant: Tempo would refuse what the Collector acknowledged, for ever. Set otelCollector.config.exporters.{{ $id }}.headers.X-Scope-OrgID to the tenant's name.
+{{- end -}}
+{{- end -}}
+{{- end }}
