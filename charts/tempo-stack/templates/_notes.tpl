@@ -44,6 +44,12 @@ Query Tempo at {{ include "tempo-stack.tempo.queryUrl" . }}, from your machine w
   curl --get http://127.0.0.1:{{ int $tempo.service.ports.http }}/api/search --data-urlencode 'q={}'
 
 Traces are kept for {{ $tempo.retention.period }}{{ if eq $tempo.storage.backend "s3" }} in the bucket {{ $tempo.storage.s3.bucket }}{{ end }}.
+{{- if eq $tempo.storage.backend "local" }}
+At {{ int64 $tempo.disk.bytesPerSpan }} bytes a span, {{ $tempo.persistence.size }} hold the spans of {{ range $n, $rate := list 100 1000 10000 }}{{ if $n }}, {{ end }}{{ include "tempo-stack.tempo.disk.lasts" (dict "ctx" $ "rate" $rate) }} at {{ $rate }} spans/s{{ end }}.
+{{- end }}
+{{- if $tempo.disk.guard.enabled }}
+While less than {{ include "tempo-stack.mebibytes" (include "tempo-stack.tempo.disk.reserve" .) }} are free, Tempo refuses spans, which wait in the queue of the Collector.
+{{- end }}
 {{- if not $tempo.persistence.enabled }}
 Persistence is off: {{ if eq $tempo.storage.backend "s3" }}traces that are not in the bucket yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}

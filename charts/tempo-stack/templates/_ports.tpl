@@ -2,12 +2,29 @@
 Which ports a component has, as maps by values key; Services, containers and listeners all read these.
 */}}
 
-{{/* Tempo's ports behind its Service. */}}
-{{- define "tempo-stack.tempo.ports" -}}
+{{/* The ports of Tempo's own container. */}}
+{{- define "tempo-stack.tempo.ownPorts" -}}
 {{- with .Values.tempo.service.ports -}}
 http: {name: http, port: {{ int .http }}, protocol: TCP, appProtocol: http}
 otlpGrpc: {name: otlp-grpc, port: {{ int .otlpGrpc }}, protocol: TCP, appProtocol: grpc}
 {{- end -}}
+{{- end }}
+
+{{/*
+The port of the container that guards the volume, when it is there.
+Its Service names it by number: not every Kubernetes finds the name of a port of a container that starts before the others.
+*/}}
+{{- define "tempo-stack.tempo.diskPorts" -}}
+{{- if include "tempo-stack.tempo.guardsDisk" . -}}
+{{- $port := int .Values.tempo.service.ports.diskMetrics -}}
+diskMetrics: {name: disk-metrics, port: {{ $port }}, targetPort: {{ $port }}, protocol: TCP, appProtocol: http}
+{{- end -}}
+{{- end }}
+
+{{/* Tempo's ports behind its Service. */}}
+{{- define "tempo-stack.tempo.ports" -}}
+{{ include "tempo-stack.tempo.ownPorts" . }}
+{{ include "tempo-stack.tempo.diskPorts" . }}
 {{- end }}
 
 {{/* The Collector's ports: those of enabled receivers, metrics, and extraPorts. */}}

@@ -21,7 +21,7 @@ Parameters: ports (map by values key), protocol (optional), without (optional li
 {{- define "tempo-stack.servicePorts" -}}
 {{- $list := list -}}
 {{- range $key, $port := .ports -}}
-{{- $entry := merge (dict "port" (int $port.port) "targetPort" $port.name) $port -}}
+{{- $entry := merge (dict "port" (int $port.port) "targetPort" (default $port.name $port.targetPort)) $port -}}
 {{- with get ($.nodePorts | default dict) (trimPrefix "extraPorts." $key) -}}
 {{- $_ := set $entry "nodePort" (int .) -}}
 {{- end -}}

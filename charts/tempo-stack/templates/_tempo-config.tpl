@@ -31,6 +31,11 @@ Tempo's configuration file, built as a map and printed once.
     "max_traces_per_user" (int64 $tempo.limits.maxLiveTraces))
   "global" (dict "max_bytes_per_trace" (int64 $tempo.limits.maxBytesPerTrace))
   "compaction" (dict "block_retention" (include "tempo-stack.duration.go" $tempo.retention.period)) -}}
+{{- $overrides := dict "defaults" $limits -}}
+{{- if include "tempo-stack.tempo.guardsDisk" . -}}
+{{- $_ := set $overrides "per_tenant_override_config" (printf "%s/overrides.yaml" (include "tempo-stack.tempo.disk.path" .)) -}}
+{{- $_ := set $overrides "per_tenant_override_period" "2s" -}}
+{{- end -}}
 {{- dict
   "server" (dict
     "http_listen_address" $tempo.listenAddress
@@ -43,7 +48,7 @@ Tempo's configuration file, built as a map and printed once.
     "receivers" (dict "otlp" (dict "protocols" (dict "grpc" $otlp)))
     "retry_after_on_resource_exhausted" "5s")
   "query_frontend" (dict "search" (dict "max_result_limit" 262144))
-  "overrides" (dict "defaults" $limits)
+  "overrides" $overrides
   "stream_over_http_enabled" true
   "usage_report" (dict "reporting_enabled" false)
   | toYaml -}}

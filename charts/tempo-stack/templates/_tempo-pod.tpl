@@ -8,7 +8,7 @@
 {{- $tempo := .Values.tempo -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
 {{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
-{{- $image := $tempo.logCheck.image -}}
+{{- $image := $tempo.shellImage -}}
 - name: check-log
   image: {{ include "tempo-stack.image" (dict "ctx" . "image" $image) | quote }}
   imagePullPolicy: {{ $image.pullPolicy }}
@@ -62,10 +62,13 @@ metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
-  {{- if or (include "tempo-stack.tempo.checksLog" .) $tempo.initContainers }}
+  {{- if or (include "tempo-stack.tempo.checksLog" .) (include "tempo-stack.tempo.guardsDisk" .) $tempo.initContainers }}
   initContainers:
     {{- if include "tempo-stack.tempo.checksLog" . }}
     {{- include "tempo-stack.tempo.logCheck" . | nindent 4 }}
+    {{- end }}
+    {{- if include "tempo-stack.tempo.guardsDisk" . }}
+    {{- include "tempo-stack.tempo.diskGuard" . | nindent 4 }}
     {{- end }}
     {{- with $tempo.initContainers }}
     {{- toYaml . | nindent 4 }}
@@ -80,7 +83,7 @@ spec:
       env:
         {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" . | fromYaml)) | nindent 8 }}
       ports:
-        {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ports" . | fromYaml) | nindent 8 }}
+        {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ownPorts" . | fromYaml) | nindent 8 }}
       startupProbe:
         httpGet:
           path: /ready
@@ -111,6 +114,9 @@ spec:
         {{- $mounts := list
           (dict "name" "config" "mountPath" "/etc/tempo" "readOnly" true)
           (dict "name" "data" "mountPath" (include "tempo-stack.tempo.dataPath" .)) }}
+        {{- if include "tempo-stack.tempo.guardsDisk" . }}
+        {{- $mounts = append $mounts (dict "name" "ingest" "mountPath" (include "tempo-stack.tempo.disk.path" .) "readOnly" true) }}
+        {{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -121,6 +127,10 @@ spec:
     {{- $volumes = append $volumes (dict "name" "data" "emptyDir" (dict "sizeLimit" $tempo.persistence.size)) }}
     {{- else if $tempo.persistence.existingClaim }}
     {{- $volumes = append $volumes (dict "name" "data" "persistentVolumeClaim" (dict "claimName" $tempo.persistence.existingClaim)) }}
+    {{- end }}
+    {{- if include "tempo-stack.tempo.guardsDisk" . }}
+    {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
+    {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -56,6 +56,16 @@ Conversions. None of them fails: what can't be parsed gives an empty string, and
 {{- end -}}
 {{- end }}
 
+{{/* A number of bytes as a quantity, rounded up: 12Gi. Parameter: bytes. */}}
+{{- define "tempo-stack.gibibytes" -}}
+{{- printf "%dGi" (divf (float64 .) 1073741824 | ceil | int64) -}}
+{{- end }}
+
+{{/* A number of bytes as a quantity, rounded down: 1024Mi. Parameter: bytes (text). */}}
+{{- define "tempo-stack.mebibytes" -}}
+{{- printf "%dMi" (div (int64 .) 1048576) -}}
+{{- end }}
+
 {{/* Memory limit of a container in bytes; empty when there is none. Parameter: resources (values). */}}
 {{- define "tempo-stack.memoryLimit" -}}
 {{- $limit := ((. | default dict).limits | default dict).memory -}}

@@ -197,3 +197,41 @@ tempo.config.multitenancy_enabled is true and the Collector sends no tenant: Tem
 {{- end -}}
 {{- end -}}
 {{- end }}
+
+{{- define "tempo-stack.validate.tempoDiskReserve" -}}
+{{- if include "tempo-stack.tempo.guardsDisk" . -}}
+{{- $size := include "tempo-stack.quantity.bytes" .Values.tempo.persistence.size -}}
+{{- $reserve := include "tempo-stack.tempo.disk.reserve" . -}}
+{{- if and $size $reserve (ge (mul 3 (int64 $reserve)) (mul 2 (int64 $size))) -}}
+tempo.disk.guard.reserve is {{ .Values.tempo.disk.guard.reserve }} and tempo.persistence.size {{ .Values.tempo.persistence.size }}: spans are taken again above one and a half times of the reserve, which such a volume never has. Set the reserve below two thirds of the size.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Tempo reads one file of overrides, and the container beside it writes that one. */}}
+{{- define "tempo-stack.validate.tempoDiskOverrides" -}}
+{{- if include "tempo-stack.tempo.guardsDisk" . -}}
+{{- with ((.Values.tempo.config).overrides).per_tenant_override_config -}}
+tempo.config.overrides.per_tenant_override_config is {{ . }}: the guard of the volume works through this file. Set tempo.disk.guard.enabled to false to use one of your own.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.tempoDiskExpected" -}}
+{{- $tempo := .Values.tempo -}}
+{{- $rate := int64 $tempo.disk.expectedSpansPerSecond -}}
+{{- $size := include "tempo-stack.quantity.bytes" $tempo.persistence.size -}}
+{{- if and $tempo.enabled $rate $size (eq $tempo.storage.backend "local") -}}
+{{- $needed := include "tempo-stack.tempo.disk.needs" (dict "ctx" . "rate" $rate) | int64 -}}
+{{- if not (include "tempo-stack.tempo.guardsDisk" .) -}}
+{{- else if $tempo.disk.guard.reserve -}}
+{{- $needed = add $needed (include "tempo-stack.tempo.disk.reserve" . | int64) -}}
+{{- else -}}
+{{- /* The reserve is a tenth of whatever the size will be. */ -}}
+{{- $needed = div (mul $needed 10) 9 -}}
+{{- end -}}
+{{- if gt $needed (int64 $size) -}}
+tempo.persistence.size is {{ $tempo.persistence.size }}: {{ $rate }} spans/s (tempo.disk.expectedSpansPerSecond) of {{ int64 $tempo.disk.bytesPerSpan }} bytes (tempo.disk.bytesPerSpan) need {{ include "tempo-stack.gibibytes" $needed }} for {{ $tempo.retention.period }}. Set the size to that, tempo.retention.period to less, or tempo.storage.backend to s3.
+{{- end -}}
+{{- end -}}
+{{- end }}

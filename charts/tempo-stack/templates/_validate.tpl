@@ -13,6 +13,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize"
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
   "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant"
+  "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "monitorTimeout" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
@@ -101,6 +102,7 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- $quantities := dict -}}
 {{- if $tempo.enabled -}}
 {{- $_ := set $quantities "tempo.persistence.size" $tempo.persistence.size -}}
+{{- with $tempo.disk.guard.reserve -}}{{- $_ := set $quantities "tempo.disk.guard.reserve" . -}}{{- end -}}
 {{- $_ := set $quantities "tempo.resources.limits.memory" (($tempo.resources | default dict).limits | default dict).memory -}}
 {{- end -}}
 {{- if $collector.enabled -}}
@@ -181,7 +183,7 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{/* Volumes and mounts of the user are joined with the chart's own. */}}
 {{- define "tempo-stack.validate.extraVolumes" -}}
 {{- $own := dict
-  "tempo" (dict "names" (list "config" "data") "paths" (list "/etc/tempo" (include "tempo-stack.tempo.dataPath" .)))
+  "tempo" (dict "names" (list "config" "data" "ingest") "paths" (list "/etc/tempo" (include "tempo-stack.tempo.dataPath" .) (include "tempo-stack.tempo.disk.path" .)))
   "otelCollector" (dict "names" (list "config" "queue") "paths" (list "/etc/otelcol" (include "tempo-stack.otelCollector.queuePath" .))) -}}
 {{- range $component, $chart := $own -}}
 {{- $values := get $.Values $component -}}

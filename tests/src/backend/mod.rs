@@ -80,6 +80,8 @@ pub struct StackSpec {
     pub objects: String,
     /// Where its Services can be reached on this machine; a cluster has ways of its own.
     pub published: Published,
+    /// Bytes that the volume of Tempo holds; none: as many as there is room for. Not every backend can.
+    pub volume_bytes: Option<u64>,
     /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
     pub evidence: Option<PathBuf>,
 }
@@ -116,6 +118,7 @@ impl StackSpec {
             values,
             objects: String::new(),
             published: Published::OwnAddresses,
+            volume_bytes: None,
             evidence: None,
         }
     }
@@ -176,6 +179,11 @@ pub trait Backend: Send + Sync {
 
     /// What this backend can't prove, each with the reason.
     fn unproven(&self) -> &[(&'static str, &'static str)];
+
+    /// Why it can't limit what a volume holds; none if it can, see [`StackSpec::volume_bytes`].
+    fn volumes_are_unlimited(&self) -> Option<String> {
+        Some("this backend can't limit what a volume holds".into())
+    }
 
     /// Where this machine keeps the folders of runs.
     fn runs(&self) -> &Path;
@@ -259,6 +267,11 @@ pub trait Stack: Send + Sync {
     /// Ends every fault of a pod.
     async fn recover(&self, pod: &str) -> Result<()> {
         bail!("this backend did nothing to pod {pod}")
+    }
+
+    /// Changes how many bytes the volume of Tempo holds, see [`StackSpec::volume_bytes`].
+    async fn resize_volume(&self, _bytes: u64) -> Result<()> {
+        bail!("this backend can't change the size of a volume")
     }
 
     /// The metrics that each pod of a component shows, by the pod's name.

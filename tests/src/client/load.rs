@@ -12,6 +12,7 @@ use kit::step::Cancel;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde::Serialize;
@@ -35,6 +36,8 @@ pub(crate) struct Batches {
     /// Spans of each trace: a root and its children, all in one request.
     pub spans_per_trace: u32,
     pub traces_per_request: u32,
+    /// Bytes of an attribute of every span that hardly compresses; 0 is none.
+    pub payload_bytes: usize,
     /// Requests that may be unanswered at the same time.
     pub max_in_flight: usize,
     /// Decides the ids.
@@ -52,6 +55,7 @@ impl Batches {
             rate: 2_000,
             spans_per_trace: 2,
             traces_per_request: 50,
+            payload_bytes: 0,
             max_in_flight: 64,
             seed,
             marker: format!("load-{seed:016x}"),
@@ -79,6 +83,19 @@ impl Batches {
                 random.fill_bytes(&mut id);
                 id[7] |= 1;
                 ids.push((trace, SpanId(id)));
+                let mut attributes = vec![
+                    attribute(SPAN_MARKER, text(&self.marker)),
+                    attribute("http.request.method", text("GET")),
+                    attribute("url.path", text("/load")),
+                ];
+                if self.payload_bytes > 0 {
+                    let payload: String = (&mut random)
+                        .sample_iter(Alphanumeric)
+                        .take(self.payload_bytes)
+                        .map(char::from)
+                        .collect();
+                    attributes.push(attribute("load.payload", text(&payload)));
+                }
                 spans.push(Span {
                     trace_id: trace.0.to_vec(),
                     span_id: id.to_vec(),
@@ -87,11 +104,7 @@ impl Batches {
                     kind: if n == 0 { SpanKind::Server } else { SpanKind::Client }.into(),
                     start_time_unix_nano: now - 10_000_000,
                     end_time_unix_nano: now,
-                    attributes: vec![
-                        attribute(SPAN_MARKER, text(&self.marker)),
-                        attribute("http.request.method", text("GET")),
-                        attribute("url.path", text("/load")),
-                    ],
+                    attributes,
                     ..Span::default()
                 });
                 if n == 0 {

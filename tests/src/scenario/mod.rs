@@ -3,6 +3,7 @@
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
 mod cluster;
+mod full_disk;
 #[cfg(test)]
 mod honest;
 mod names;
@@ -200,6 +201,15 @@ pub const ALL: &[Scenario] = &[
             "spread",
             "spans reach each of two Collectors, and one that is cut off under load loses nothing",
             |env| Box::pin(spread::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        needs: Needs::Machine,
+        ..everywhere(
+            "full-disk",
+            "the volume of Tempo fills up: spans are refused before it is full, wait, and are all there once it has room again",
+            |env| Box::pin(full_disk::run(env)),
         )
     },
     in_cluster(
@@ -414,7 +424,7 @@ mod tests {
     fn this_machine_runs_core_and_what_only_its_network_can_show() {
         let core_and_more = Choice::Sets(vec![Set::Core, Set::More]);
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
-        assert_eq!(names(&Choice::Sets(vec![Set::More]), "local"), ["spread"]);
+        assert_eq!(names(&Choice::Sets(vec![Set::More]), "local"), ["spread", "full-disk"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,7 @@ impl Drop for RunDir {
     fn drop(&mut self) {
         stop_marked(&self.path);
         if !self.keep {
+            unmount_below(&self.path);
             // Clean-up on the way out: nobody is left to hear of a failure.
             let _ = std::fs::remove_dir_all(&self.path);
         }
@@ -164,6 +166,7 @@ fn remove_dead(runs: impl Iterator<Item = Found>) -> Result<(usize, usize)> {
     let (mut processes, mut folders) = (0, 0);
     for run in runs.filter(|run| run.owner.is_none()) {
         processes += stop_marked(&run.path);
+        unmount_below(&run.path);
         match std::fs::remove_dir_all(&run.path) {
             // Another sweep was faster.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -209,6 +212,21 @@ fn stop_marked(run: &Path) -> usize {
         left = marked(run);
     }
     first.len()
+}
+
+/// Takes off what is mounted below a folder, which can't be removed before. What stays mounted shows when the
+/// folder is removed.
+fn unmount_below(folder: &Path) {
+    // Spaces of a path are written as \040 there (man 5 proc); the names that this program gives have none.
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let below: Vec<&Path> = points
+        .map(Path::new)
+        .filter(|point| point.starts_with(folder))
+        .collect();
+    for point in below.into_iter().rev() {
+        let _ = umount2(point, MntFlags::MNT_DETACH);
+    }
 }
 
 #[cfg(test)]

@@ -266,6 +266,18 @@ guards! {
     a_flat_limit_is_refused: "tempoConfigOverrides"
         "{tempo: {config: {overrides: {ingestion_rate_limit_bytes: 5}}}}"
         => "tempo.config.overrides.ingestion_rate_limit_bytes", "5", "tempo.config.overrides.defaults";
+    a_reserve_that_a_volume_never_has_again_is_refused: "tempoDiskReserve"
+        "{tempo: {disk: {guard: {reserve: 7Gi}}}}"
+        => "tempo.disk.guard.reserve", "7Gi", "below two thirds";
+    a_reserve_that_is_not_a_quantity_is_refused: "quantities"
+        "{tempo: {disk: {guard: {reserve: 7 gigs}}}}"
+        => "tempo.disk.guard.reserve", "7 gigs", "for example 512Mi";
+    a_file_of_overrides_beside_the_guard_s_is_refused: "tempoDiskOverrides"
+        "{tempo: {config: {overrides: {per_tenant_override_config: /x.yaml}}}}"
+        => "tempo.config.overrides.per_tenant_override_config", "/x.yaml", "tempo.disk.guard.enabled";
+    a_volume_that_can_t_hold_the_retention_is_refused: "tempoDiskExpected"
+        "{tempo: {disk: {expectedSpansPerSecond: 1000}}}"
+        => "tempo.persistence.size", "10Gi", "1000 spans/s", "31Gi for 3d";
     tenants_without_a_tenant_are_refused: "tempoTenant"
         "{tempo: {config: {multitenancy_enabled: true}}}"
         => "tempo.config.multitenancy_enabled", "otelCollector.config.exporters.otlp.headers.X-Scope-OrgID";

@@ -150,10 +150,9 @@ impl Materialiser<'_> {
     pub fn invocation(&self, pod: &Pod, container: &Container) -> Result<Invocation> {
         let mut world = self.world(pod, container)?;
         let env = self.environment(pod, container, &mut world)?;
-        let args = container
-            .args
-            .iter()
-            .flatten()
+        let command = container.command.iter().flatten().skip(1);
+        let args = command
+            .chain(container.args.iter().flatten())
             .map(|arg| world.text(&expand(arg, &env)))
             .collect::<Result<Vec<_>>>()
             .with_context(|| format!("arguments of container {}", container.name))?;

@@ -9,6 +9,7 @@ mod network;
 mod objects;
 mod process;
 mod s3;
+mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,6 +37,7 @@ use self::network::Network;
 use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
+use self::volume::{limit, resize, unlimited};
 use super::{
     Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, peak_memory,
     stop_soon,
@@ -44,8 +46,12 @@ use crate::client::send::http_client;
 use crate::diagnostics;
 use crate::ports::Ports;
 
+/// The shell of the chart's scripts.
+const SHELL: &str = "/bin/sh";
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
+/// Where the volume of Tempo is in its container.
+const DATA: &str = "/var/tempo";
 /// A stack that crashed this often won't come up by waiting.
 const HOPELESS_CRASHES: u32 = 2;
 /// How long a program may take to show its metrics.
@@ -122,11 +128,13 @@ impl LocalBackend {
     }
 
     /// The program of a container.
-    fn program(&self, container: &Container) -> Result<&Installed> {
+    fn program(&self, container: &Container) -> Result<&Path> {
+        if is_own_script(container) {
+            return Ok(Path::new(SHELL));
+        }
         let tool = tool_of(container)?;
-        self.programs
-            .get(tool)
-            .with_context(|| format!("no program named {tool}"))
+        let installed = self.programs.get(tool);
+        Ok(&installed.with_context(|| format!("no program named {tool}"))?.path)
     }
 
     /// What this machine needs set, under what the scenario sets.
@@ -177,6 +185,10 @@ impl Backend for LocalBackend {
 
     fn unproven(&self) -> &[(&'static str, &'static str)] {
         &UNPROVEN
+    }
+
+    fn volumes_are_unlimited(&self) -> Option<String> {
+        unlimited()
     }
 
     fn runs(&self) -> &Path {
@@ -282,10 +294,26 @@ impl LocalStack {
             network,
             run,
         };
+        if let Some(bytes) = spec.volume_bytes {
+            for volume in stack.data_volumes()? {
+                limit(&volume, bytes)?;
+            }
+        }
         for pod in &stack.objects.pods {
             stack.start_one(pod).await?;
         }
         Ok(stack)
+    }
+
+    /// The folders that are the volumes of Tempo.
+    fn data_volumes(&self) -> Result<Vec<PathBuf>> {
+        let pods = self.pods_of(Component::Tempo)?;
+        pods.into_iter()
+            .map(|pod| {
+                let container = pod.containers.first().context("Tempo has no container")?;
+                self.folders.host_path(pod, container, DATA)
+            })
+            .collect()
     }
 
     fn pods_of(&self, component: Component) -> Result<Vec<&Pod>> {
@@ -362,13 +390,15 @@ impl LocalStack {
         let notes = dir.join(format!("{}.{}.replacements", pod.name, container.name));
         fs_err::write(&notes, invocation.replacements.join("\n"))?;
         Ok(ProcessSpec {
-            program: self.backend.program(container)?.path.clone(),
+            program: self.backend.program(container)?.to_path_buf(),
             args: invocation.args,
             env: invocation.env,
             log: self.log(&pod.name, container),
             run: self.run.path().to_path_buf(),
             grace: pod.grace,
-            probes: Probes::read(container, self.network.pod(&pod.name)?)?,
+            probes: Probes::read(container, self.network.pod(&pod.name)?, |path| {
+                self.folders.host_path(pod, container, path)
+            })?,
             once,
             after: None,
         })
@@ -497,6 +527,10 @@ impl Stack for LocalStack {
         self.network.cut_off(pod, false);
         self.network.slow(pod, Duration::ZERO);
         self.signal(pod, Signal::SIGCONT).await
+    }
+
+    async fn resize_volume(&self, bytes: u64) -> Result<()> {
+        self.data_volumes()?.iter().try_for_each(|volume| resize(volume, bytes))
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
@@ -649,6 +683,12 @@ impl Stack for LocalStack {
         self.pods.lock().await.clear();
         Ok(())
     }
+}
+
+/// Whether a container runs a script of the chart that needs nothing but a shell. Scripts of others stay where
+/// they are: they may count on being alone in a container.
+fn is_own_script(container: &Container) -> bool {
+    container.name == "disk-guard" && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
 }
 
 /// The pinned program that a container runs: its command's, or its image's.

@@ -268,14 +268,13 @@ impl Objects {
                 .next()
                 .with_context(|| format!("Service/{} selects no pod of this release", service.name))?;
             for port in &mut service.ports {
-                let target =
-                    pod.containers
-                        .iter()
-                        .flat_map(|c| c.ports.iter().flatten())
-                        .find(|p| match &port.target_name {
-                            Some(name) => p.name.as_ref() == Some(name),
-                            None => p.container_port == i32::from(port.target),
-                        });
+                let all = pod.containers.iter().chain(&pod.init_containers);
+                let target = all
+                    .flat_map(|c| c.ports.iter().flatten())
+                    .find(|p| match &port.target_name {
+                        Some(name) => p.name.as_ref() == Some(name),
+                        None => p.container_port == i32::from(port.target),
+                    });
                 let target = target.with_context(|| {
                     format!(
                         "Service/{} port {} leads to a port that no container declares",

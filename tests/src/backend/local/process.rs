@@ -65,9 +65,12 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Reads the probes of a container in the pod of that address.
-    pub fn read(container: &Container, pod: Ipv4Addr) -> Result<Probes> {
-        let read = |probe: &Option<KubernetesProbe>| probe.as_ref().map(|p| Probe::read(p, container, pod)).transpose();
+    /// Reads the probes of a container in the pod of that address; `host` says where a path in it is on this machine.
+    pub fn read(container: &Container, pod: Ipv4Addr, host: impl Fn(&str) -> Result<PathBuf>) -> Result<Probes> {
+        let read = |probe: &Option<KubernetesProbe>| {
+            let read = probe.as_ref().map(|p| Probe::read(p, container, pod, &host));
+            read.transpose()
+        };
         Ok(Probes {
             startup: read(&container.startup_probe)?,
             readiness: read(&container.readiness_probe)?,
@@ -90,15 +93,27 @@ struct Probe {
 enum Target {
     Http(String),
     Tcp(Ipv4Addr, u16),
+    /// `test -e FILE`, the one command that a rendered probe runs.
+    Exists(PathBuf),
 }
 
 impl Probe {
-    fn read(probe: &KubernetesProbe, container: &Container, pod: Ipv4Addr) -> Result<Probe> {
+    fn read(
+        probe: &KubernetesProbe,
+        container: &Container,
+        pod: Ipv4Addr,
+        host: &impl Fn(&str) -> Result<PathBuf>,
+    ) -> Result<Probe> {
+        let command = probe.exec.as_ref().and_then(|exec| exec.command.as_deref());
         let target = if let Some(http) = &probe.http_get {
             let port = port_number(&http.port, container)?;
             Target::Http(format!("http://{pod}:{port}{}", http.path.as_deref().unwrap_or("/")))
         } else if let Some(tcp) = &probe.tcp_socket {
             Target::Tcp(pod, port_number(&tcp.port, container)?)
+        } else if let Some([test, exists, file]) = command
+            && (test.as_str(), exists.as_str()) == ("test", "-e")
+        {
+            Target::Exists(host(file)?)
         } else {
             anyhow::bail!(
                 "container {} has a probe that the local backend doesn't know",
@@ -139,6 +154,8 @@ impl Probe {
                 Ok(Err(error)) => Err(format!("port {port}: {error}")),
                 Err(_) => Err(format!("port {port}: no answer in {} s", self.timeout.as_secs())),
             },
+            Target::Exists(file) if file.exists() => Ok(()),
+            Target::Exists(file) => Err(format!("there is no {}", file.display())),
         }
     }
 }

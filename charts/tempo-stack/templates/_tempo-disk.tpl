@@ -1,0 +1,115 @@
+{{/*
+The room on Tempo's volume: a container beside Tempo that has it refuse spans before the volume is full.
+It works through Tempo's own overrides file, which Tempo reads again while it runs, so connections that are open are refused, too.
+*/}}
+
+{{/* "true" when the container is there. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.guardsDisk" -}}
+{{- if and .Values.tempo.enabled .Values.tempo.disk.guard.enabled -}}true{{- end -}}
+{{- end }}
+
+{{/* Folder that the container shares with Tempo. */}}
+{{- define "tempo-stack.tempo.disk.path" -}}/run/tempo{{- end }}
+
+{{/* Room below which spans are refused, in bytes. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.disk.reserve" -}}
+{{- $tempo := .Values.tempo -}}
+{{- if $tempo.disk.guard.reserve -}}
+{{- include "tempo-stack.quantity.bytes" $tempo.disk.guard.reserve -}}
+{{- else -}}
+{{- include "tempo-stack.percent" (dict "bytes" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) "percent" 10) -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Bytes that spans take on the volume when the oldest of them go, without the reserve.
+A block stays for an hour after its successor was written, and the log of up to half an hour beside its block
+for a quarter: two hours of spans are there twice. Parameters: ctx, rate (spans per second).
+*/}}
+{{- define "tempo-stack.tempo.disk.needs" -}}
+{{- $tempo := .ctx.Values.tempo -}}
+{{- $seconds := include "tempo-stack.duration.seconds" $tempo.retention.period | int64 | add 7200 -}}
+{{- mul .rate $tempo.disk.bytesPerSpan $seconds -}}
+{{- end }}
+
+{{/* How long spans find room on the volume, as text such as "2 days". Parameters: ctx, rate (spans per second). */}}
+{{- define "tempo-stack.tempo.disk.lasts" -}}
+{{- $tempo := .ctx.Values.tempo -}}
+{{- $room := sub (include "tempo-stack.quantity.bytes" $tempo.persistence.size | int64) (include "tempo-stack.tempo.disk.reserve" .ctx | int64) -}}
+{{- $hours := div $room (mul .rate $tempo.disk.bytesPerSpan 3600) -}}
+{{- if gt $hours 96 }}{{ div $hours 24 }} days{{ else if gt $hours 2 }}{{ $hours }} hours{{ else }}{{ div $room (mul .rate $tempo.disk.bytesPerSpan 60) }} minutes{{ end -}}
+{{- end }}
+
+{{/*
+The overrides file while spans are refused: Tempo replaces its defaults by it as a whole, so all of them stand in it.
+Tempo 2.10 and later ask for leave to say that a refused request may be sent again. Parameter: root context.
+*/}}
+{{- define "tempo-stack.tempo.disk.closed" -}}
+{{- $config := include "tempo-stack.tempo.config" . | fromYaml -}}
+{{- $closed := dict "ingestion" (dict "rate_limit_bytes" 1 "burst_size_bytes" 1) -}}
+{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.10.0") -}}
+{{- $_ := set $closed.ingestion "retry_info_enabled" true -}}
+{{- end -}}
+{{- $limits := (($config.overrides).defaults | default dict) -}}
+{{- include "tempo-stack.config.merge" (dict "into" $limits "from" $closed) -}}
+{{- dict "overrides" (dict "*" $limits) | toYaml -}}
+{{- end }}
+
+{{/* The container: it starts before Tempo, which needs the overrides file, and ends after it. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.diskGuard" -}}
+{{- $tempo := .Values.tempo -}}
+{{- $run := include "tempo-stack.tempo.disk.path" . -}}
+{{- $data := include "tempo-stack.tempo.dataPath" . -}}
+{{- $limit := ternary "" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) $tempo.persistence.enabled -}}
+- name: disk-guard
+  image: {{ include "tempo-stack.image" (dict "ctx" . "image" $tempo.shellImage) | quote }}
+  imagePullPolicy: {{ $tempo.shellImage.pullPolicy }}
+  restartPolicy: Always
+  command:
+    - /bin/sh
+    - -c
+  args:
+    - |
+      {{- .Files.Get "files/guard-disk.sh" | nindent 6 }}
+  env:
+    - name: DATA
+      value: {{ $data }}
+    - name: RUN
+      value: {{ $run }}
+    - name: CONFIG
+      value: /etc/tempo
+    - name: RESERVE
+      value: {{ div (include "tempo-stack.tempo.disk.reserve" . | int64) 1024 | quote }}
+    - name: LIMIT
+      value: {{ with $limit }}{{ div (int64 .) 1024 | quote }}{{ else }}""{{ end }}
+    - name: LISTEN
+      value: {{ include "tempo-stack.listener" (dict "address" $tempo.listenAddress "port" $tempo.service.ports.diskMetrics) | quote }}
+  ports:
+    {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.diskPorts" . | fromYaml) | nindent 4 }}
+  startupProbe:
+    exec:
+      command: [test, -e, {{ $run }}/overrides.yaml]
+    periodSeconds: 1
+    failureThreshold: 60
+  resources:
+    requests:
+      cpu: 10m
+      memory: 16Mi
+      ephemeral-storage: 8Mi
+    limits:
+      memory: 64Mi
+      ephemeral-storage: 64Mi
+  {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $tempo.securityContext) }}
+  securityContext:
+    {{- . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - name: config
+      mountPath: /etc/tempo
+      readOnly: true
+    - name: ingest
+      mountPath: {{ $run }}
+    - name: data
+      mountPath: {{ $data }}
+      readOnly: true
+{{- end }}
