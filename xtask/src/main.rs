@@ -65,6 +65,7 @@ commands! {
     Cluster(cluster::ClusterArgs),
     Changed(changed::ChangedArgs),
     Bump(bump::BumpArgs),
+    Migrate(migrate::MigrateArgs),
     Package(package::PackageArgs),
     Release(release::ReleaseArgs),
 }

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod down;
 pub mod e2e;
 pub mod lint;
+pub mod migrate;
 pub mod package;
 pub mod release;
 pub mod schemas;
