@@ -235,6 +235,11 @@ pub trait Stack: Send + Sync {
     /// What was rendered.
     fn render(&self) -> &Render;
 
+    /// What helm tells the user after the installation, which is the text of NOTES.txt.
+    async fn notes(&self) -> Result<String> {
+        bail!("this backend doesn't keep what helm said")
+    }
+
     /// The namespace that it is installed in: a cluster's has a suffix that tells runs apart.
     fn namespace(&self) -> &str;
 

@@ -1,4 +1,5 @@
-//! What talks to the stack: senders of OTLP and Jaeger, malformed requests, Tempo's query API, metrics.
+//! What talks to the stack: senders of OTLP and Jaeger, malformed requests, Tempo's query API, metrics;
+//! applications with an SDK.
 
 pub(crate) mod engine;
 pub(crate) mod jaeger;
@@ -7,6 +8,7 @@ pub(crate) mod malformed;
 pub(crate) mod metrics;
 pub(crate) mod otlp;
 pub(crate) mod readback;
+pub mod sdk;
 pub(crate) mod send;
 pub mod tempo;
 pub(crate) mod transport;

@@ -14,6 +14,7 @@ mod retention;
 mod rollout;
 mod roundtrip;
 mod s3;
+mod sdks;
 mod spread;
 
 use std::collections::BTreeMap;
@@ -96,7 +97,8 @@ impl Set {
 pub enum Needs {
     /// On every backend.
     Stack,
-    /// On the local backend only, which can do to a pod's network what a cluster has no command for.
+    /// On the local backend only: it can do to a pod's network what a cluster has no command for, and its
+    /// stack is reached by the programs of this machine at the addresses that the pods of a cluster use.
     Machine,
     /// In a cluster only.
     Cluster,
@@ -210,6 +212,18 @@ pub const ALL: &[Scenario] = &[
             "full-disk",
             "the volume of Tempo fills up: spans are refused before it is full, wait, and are all there once it has room again",
             |env| Box::pin(full_disk::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // A cluster has no image with the runtimes of four languages and no registry for one; from here it is
+        // reached through the API server, which is not what an application in it does.
+        needs: Needs::Machine,
+        tools: &["telemetrygen"],
+        ..everywhere(
+            "sdks",
+            "applications in four languages deliver their traces with the variables that the chart prints",
+            |env| Box::pin(sdks::run(env)),
         )
     },
     in_cluster(
@@ -424,7 +438,7 @@ mod tests {
     fn this_machine_runs_core_and_what_only_its_network_can_show() {
         let core_and_more = Choice::Sets(vec![Set::Core, Set::More]);
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
-        assert_eq!(names(&Choice::Sets(vec![Set::More]), "local"), ["spread", "full-disk"]);
+        assert_eq!(names(&Choice::Sets(vec![Set::More]), "local"), ["spread", "full-disk", "sdks"]);
     }
 
     #[test]

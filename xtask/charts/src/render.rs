@@ -126,6 +126,35 @@ impl Helm {
         })
     }
 
+    /// What this helm, which has to be one of version 4, tells the user after an installation. Earlier ones ask
+    /// a cluster for it.
+    pub fn notes(&self, chart: &Prepared, options: &RenderOptions) -> Result<String> {
+        let mut step = self
+            .step(format!("helm install --dry-run {}", chart.name))
+            .arg("install")
+            .arg(&options.release)
+            .path_arg(&chart.dir)
+            .args([
+                "--namespace",
+                &options.namespace,
+                "--dry-run=client",
+                "--output",
+                "json",
+            ]);
+        for file in &options.values_files {
+            step = step.arg("--values").path_arg(file);
+        }
+        if let Some(values) = &options.values {
+            step = step
+                .args(["--values", "-"])
+                .stdin(serde_yaml::to_string(values).context("writing the values")?);
+        }
+        let release: Value = serde_yaml::from_str(&self.runner.run(&step)?.stdout).context("reading the release")?;
+        let notes = release.get("info").and_then(|info| info.get("notes"));
+        let notes = notes.and_then(Value::as_str).context("helm printed no notes")?;
+        Ok(notes.to_owned())
+    }
+
     /// Copies a chart to a temporary folder and builds its dependencies there, never in charts/.
     pub fn prepare(&self, chart: &Chart) -> Result<Prepared> {
         let temp = RunDir::temporary("chart")?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use stack_tests::backend::Endpoints;
+use stack_tests::client::sdk::variables::Variables;
 
 use crate::ctx::Ctx;
 
@@ -64,11 +65,12 @@ impl Shown {
                 text.push_str(&format!("{component:<16} {port:<16} {address}\n"));
             }
         }
-        if let Some(otlp) = self.get("otel-collector", "otlp-http") {
-            // SDKs differ in the protocol that they choose by themselves: it has to be named with the port.
-            text.push_str(&format!(
-                "send traces with OTEL_EXPORTER_OTLP_ENDPOINT=http://{otlp}\n                 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\n"
-            ));
+        let receiver = |port| self.get("otel-collector", port);
+        if let Some(variables) = Variables::to(receiver("otlp-http"), receiver("otlp-grpc")) {
+            for (n, (name, value)) in variables.0.iter().enumerate() {
+                let lead = if n == 0 { "send traces with" } else { "" };
+                text.push_str(&format!("{lead:<16} {name}={value}\n"));
+            }
         }
         if let Some(query) = self.get("tempo", "http") {
             text.push_str(&format!("find them with   curl http://{query}/api/search\n"));

@@ -155,15 +155,24 @@ impl LocalBackend {
         values
     }
 
-    fn render(&self, spec: &StackSpec) -> Result<Render> {
-        let options = RenderOptions {
+    fn options(&self, spec: &StackSpec) -> RenderOptions {
+        RenderOptions {
             release: spec.release.clone(),
             namespace: spec.namespace.clone(),
             values_files: Vec::new(),
             values: Some(self.values(spec)),
             apis: Vec::new(),
+        }
+    }
+
+    /// What a user is told who installs it. `helm template` has no notes, and a helm 3 on PATH no way to print
+    /// them without a cluster.
+    fn notes(&self, options: &RenderOptions) -> Result<String> {
+        let helm = Helm {
+            program: self.toolbox.pinned("helm")?.path,
+            ..self.helm.clone()
         };
-        self.helm.template(&self.umbrella, &options)
+        helm.notes(&self.umbrella, options)
     }
 }
 
@@ -212,6 +221,7 @@ impl Backend for LocalBackend {
 /// A stack of processes.
 pub struct LocalStack {
     backend: LocalBackend,
+    options: RenderOptions,
     render: Render,
     objects: Objects,
     endpoints: Endpoints,
@@ -249,8 +259,9 @@ impl RunningPod {
 
 impl LocalStack {
     async fn start(backend: LocalBackend, spec: &StackSpec) -> Result<LocalStack> {
-        let (renderer, wanted) = (backend.clone(), spec.clone());
-        let render = tokio::task::spawn_blocking(move || renderer.render(&wanted))
+        let options = backend.options(spec);
+        let (renderer, wanted) = (backend.clone(), options.clone());
+        let render = tokio::task::spawn_blocking(move || renderer.helm.template(&renderer.umbrella, &wanted))
             .await
             .context("rendering")??;
         let mut manifests = render.manifests.clone();
@@ -288,6 +299,7 @@ impl LocalStack {
             namespace: spec.namespace.clone(),
             pods: Mutex::default(),
             backend,
+            options,
             render,
             objects,
             folders,
@@ -460,6 +472,13 @@ impl LocalStack {
 impl Stack for LocalStack {
     fn render(&self) -> &Render {
         &self.render
+    }
+
+    async fn notes(&self) -> Result<String> {
+        let (backend, options) = (self.backend.clone(), self.options.clone());
+        tokio::task::spawn_blocking(move || backend.notes(&options))
+            .await
+            .context("asking helm for its notes")?
     }
 
     fn namespace(&self) -> &str {

@@ -1,0 +1,272 @@
+//! Installs applications into the cache, each once: the key is made of its files, the programs of this machine
+//! and the commands.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kit::failure::{Failure, Kind, kind_of};
+use kit::key::Key;
+use kit::run_dir::RunDir;
+use kit::step::{Runner, Step};
+use kit::{disk, lock};
+use regex::Regex;
+
+use super::{Installed, Program, Sdk};
+
+/// The largest, of npm, takes a tenth of this.
+const SPACE: u64 = 1024 * 1024 * 1024;
+/// From a slow registry on a busy two-core machine; the scenario has as much left for its proof.
+const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Why an application can't run on this machine.
+#[derive(Debug)]
+pub(crate) struct Missing(pub String);
+
+/// Where applications come from and where they go.
+#[derive(Debug, Clone)]
+pub(crate) struct Installer {
+    /// `tests/sdks`.
+    pub sources: PathBuf,
+    /// The cache of the tools.
+    pub cache: PathBuf,
+    /// Where builds have their run folders.
+    pub builds: PathBuf,
+    pub runner: Runner,
+    pub quiet: bool,
+}
+
+impl Installer {
+    /// The application from the cache, or installed now. An error names the registry that can't be reached or
+    /// holds something else than what is pinned.
+    pub fn get(&self, sdk: &'static Sdk, say: &dyn Fn(String)) -> Result<Result<Installed, Missing>> {
+        let mut key = Key::default()
+            .value("install", &sdk.install)?
+            .text("machine", std::env::consts::ARCH);
+        for program in sdk.programs {
+            match self.version(program)? {
+                Ok(version) => key = key.text(program.name, &version),
+                Err(missing) => return Ok(Err(missing)),
+            }
+        }
+        let source = self.sources.join(sdk.name);
+        for file in sdk.files {
+            key = key.file(&source.join(file))?;
+        }
+        let parent = self.cache.join("sdks").join(sdk.name);
+        let folder = parent.join(key.finish());
+        let installed = Installed { sdk, folder };
+        if installed.folder.is_dir() {
+            return Ok(Ok(installed));
+        }
+        let what = format!("installs the application in {}", sdk.name);
+        let _lock = lock::wait_for(&parent.join("lock"), &what, self.quiet, self.runner.cancel())?;
+        // Another run may have installed it meanwhile.
+        if !installed.folder.is_dir() {
+            self.install(sdk, &source, &installed.folder, say)?;
+        }
+        Ok(Ok(installed))
+    }
+
+    fn install(&self, sdk: &Sdk, source: &Path, target: &Path, say: &dyn Fn(String)) -> Result<()> {
+        disk::require(target, SPACE, &format!("the application in {}", sdk.name))?;
+        let run = RunDir::create(&self.builds, sdk.name)?;
+        let folder = run.path().join("application");
+        fs_err::create_dir(&folder)?;
+        for file in sdk.files {
+            fs_err::copy(source.join(file), folder.join(file))?;
+        }
+        for command in sdk.install {
+            let (program, args) = command.split_first().context("a command has a program")?;
+            let step = Step::new(command.join(" "), program)
+                .args(args.iter().copied())
+                .cwd(&folder)
+                .in_run(&run)
+                .timeout(TIMEOUT)
+                .hint(format!(
+                    "what it needs comes from {}: see that this machine reaches it, then run it again",
+                    sdk.registry
+                ));
+            say(format!("{}: {}", sdk.name, step.name));
+            let output = self.runner.run(&step)?;
+            say(format!(
+                "{}: done after {:.0} s",
+                sdk.name,
+                output.elapsed.as_secs_f64()
+            ));
+        }
+        // The rename makes it appear whole or not at all.
+        fs_err::rename(&folder, target).with_context(|| format!("moving {} into the cache", sdk.name))
+    }
+
+    /// What a program says of its version.
+    fn version(&self, program: &Program) -> Result<Result<String, Missing>> {
+        let asked = format!("{} {}", program.name, program.version.join(" "));
+        let missing = |why: String| {
+            let (major, minor) = program.at_least;
+            let package = program.package;
+            Ok(Err(Missing(format!(
+                "`{asked}` {why}; needed is {major}.{minor} or later (on Debian: {package})"
+            ))))
+        };
+        let step = Step::new(asked.clone(), program.name)
+            .args(program.version.iter().copied())
+            .timeout(Duration::from_secs(30))
+            .reads();
+        let output = match self.runner.try_run(&step) {
+            Ok(output) if output.success() => output,
+            Ok(output) => return missing(format!("failed: {}", output.tail().replace('\n', "; "))),
+            Err(error) if kind_of(&error) == Kind::Tool => return missing("was not found on PATH".into()),
+            Err(error) => return Err(error),
+        };
+        match numbers(&output.stdout) {
+            Some(found) if found >= program.at_least => Ok(Ok(output.stdout)),
+            Some((major, minor)) => missing(format!("says {major}.{minor}")),
+            None => Err(Failure::tool(
+                format!("`{asked}` names no version: {:?}", output.stdout),
+                format!("install {}", program.package),
+            )),
+        }
+    }
+}
+
+/// The first two numbers with a dot between them.
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    let found = Regex::new(r"(\d+)\.(\d+)").ok()?.captures(text)?;
+    Some((found[1].parse().ok()?, found[2].parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Mutex;
+
+    use kit::step::Cancel;
+
+    use super::*;
+    use crate::client::sdk::variables::Protocol;
+
+    const SH: Program = Program {
+        name: "sh",
+        version: &["-c", "echo shell 3.11.7"],
+        at_least: (3, 9),
+        package: "dash",
+    };
+
+    const fn application(programs: &'static [Program], install: &'static [&'static [&'static str]]) -> Sdk {
+        Sdk {
+            name: "shell",
+            language: "",
+            default: Protocol::Grpc,
+            programs,
+            files: &["app.sh"],
+            registry: "nowhere",
+            install,
+            places: &[],
+            start: &[],
+        }
+    }
+
+    fn installer(root: &Path) -> Installer {
+        std::fs::create_dir_all(root.join("sdks/shell")).unwrap();
+        std::fs::write(root.join("sdks/shell/app.sh"), "").unwrap();
+        Installer {
+            sources: root.join("sdks"),
+            cache: root.join("cache"),
+            builds: root.join("builds"),
+            runner: Runner::new(Cancel::default(), false),
+            quiet: true,
+        }
+    }
+
+    #[test]
+    fn versions_are_found_in_what_the_programs_print() {
+        for (text, version) in [
+            ("Python 3.11.7", (3, 11)),
+            ("v20.20.2", (20, 20)),
+            ("openjdk 17.0.15 2025-04-15", (17, 0)),
+            ("\u{1b}[1mApache Maven 3.8.7\u{1b}[m", (3, 8)),
+            ("go version go1.26.8 linux/amd64", (1, 26)),
+        ] {
+            assert_eq!(numbers(text), Some(version));
+        }
+        assert_eq!(numbers("none"), None);
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_named_with_the_package_that_brings_it() {
+        const OLD: Program = Program {
+            at_least: (3, 12),
+            ..SH
+        };
+        const ABSENT: Program = Program {
+            name: "no-such-program-here",
+            ..SH
+        };
+        const BROKEN: Program = Program {
+            version: &["-c", "echo 'No module named pip' >&2; exit 1"],
+            ..SH
+        };
+        static LACKING: [(Sdk, &str); 3] = [
+            (
+                application(&[SH, OLD], &[]),
+                "says 3.11; needed is 3.12 or later (on Debian: dash)",
+            ),
+            (application(&[ABSENT], &[]), "was not found on PATH"),
+            (application(&[BROKEN], &[]), "failed: No module named pip"),
+        ];
+        let temp = tempfile::tempdir().unwrap();
+        for (sdk, why) in &LACKING {
+            let Err(Missing(said)) = installer(temp.path()).get(sdk, &|_| ()).unwrap() else {
+                panic!("it can't be there");
+            };
+            assert!(said.contains(why), "{said}");
+        }
+        assert!(!temp.path().join("cache").exists());
+    }
+
+    #[test]
+    fn an_application_is_installed_once_and_again_when_a_file_changes() {
+        static SDK: Sdk = application(&[SH], &[&["touch", "made"]]);
+        let temp = tempfile::tempdir().unwrap();
+        let said = RefCell::new(Vec::new());
+        let get = || {
+            let got = installer(temp.path()).get(&SDK, &|line| said.borrow_mut().push(line));
+            got.unwrap().ok().unwrap().folder
+        };
+        let first = get();
+        assert!(first.join("made").is_file() && first.join("app.sh").is_file());
+        assert_eq!((get(), said.borrow().len()), (first.clone(), 2));
+        let installer = installer(temp.path());
+        std::fs::write(temp.path().join("sdks/shell/app.sh"), "changed").unwrap();
+        assert_ne!(installer.get(&SDK, &|_| ()).unwrap().ok().unwrap().folder, first);
+    }
+
+    #[test]
+    fn a_failed_installation_names_the_registry_and_leaves_nothing() {
+        static SDK: Sdk = application(&[SH], &[&["sh", "-c", "echo 'no route' >&2; exit 1"]]);
+        let temp = tempfile::tempdir().unwrap();
+        let error = installer(temp.path()).get(&SDK, &|_| ()).err().unwrap();
+        assert!(error.to_string().contains("no route"), "{error:#}");
+        assert!(kit::failure::remedy_of(&error).unwrap().contains("nowhere"));
+        let left = |folder: &str| std::fs::read_dir(temp.path().join(folder)).unwrap().count();
+        assert_eq!((left("cache/sdks/shell"), left("builds")), (1, 0), "more than the lock");
+    }
+
+    #[test]
+    fn two_at_the_same_time_install_it_once() {
+        static SDK: Sdk = application(&[SH], &[&["touch", "made"]]);
+        let temp = tempfile::tempdir().unwrap();
+        let installer = installer(temp.path());
+        let said = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let got = installer.get(&SDK, &|_| *said.lock().unwrap() += 1);
+                    assert!(got.unwrap().is_ok());
+                });
+            }
+        });
+        assert_eq!(said.into_inner().unwrap(), 2);
+    }
+}
