@@ -15,7 +15,7 @@ use crate::scenario::{Needs, Scenario};
 
 /// No scenario takes this long; one that does hangs.
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// The same for a long proof in full.
+/// The same for a long proof in full, and for what is installed first.
 const FULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// How often Ctrl-C is looked for while scenarios run.
 const CANCEL_PERIOD: Duration = Duration::from_millis(100);
@@ -71,7 +71,11 @@ async fn one(scenario: &'static Scenario, env: &Arc<Env>) -> ScenarioReport {
     // A task of its own, so that a panic in a scenario is a failed check and not the end of the run.
     let task_env = env.clone();
     let mut task = tokio::spawn(async move { (scenario.run)(&task_env).await });
-    let timeout = if env.full { FULL_TIMEOUT } else { SCENARIO_TIMEOUT };
+    let timeout = if env.full || scenario.installs {
+        FULL_TIMEOUT
+    } else {
+        SCENARIO_TIMEOUT
+    };
     let deadline = Instant::now() + timeout;
     let outcome = loop {
         tokio::select! {
@@ -186,6 +190,7 @@ mod tests {
             stacks,
             tools: &[],
             local_tools: &[],
+            installs: false,
             run,
         }))
     }

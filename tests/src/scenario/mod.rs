@@ -58,6 +58,9 @@ pub struct Scenario {
     pub tools: &'static [&'static str],
     /// The same on the local backend, where a cluster runs an image.
     pub local_tools: &'static [&'static str],
+    /// It first installs programs from registries, which takes as long as they take: it has the time of a long
+    /// proof, also in a set.
+    pub installs: bool,
     /// Runs it. An error means that it could not go on; what it asks is in the checks.
     pub run: Run,
 }
@@ -138,6 +141,7 @@ const fn everywhere(name: &'static str, proves: &'static str, run: Run) -> Scena
         stacks: 1,
         tools: &[],
         local_tools: &[],
+        installs: false,
         run,
     }
 }
@@ -220,6 +224,7 @@ pub const ALL: &[Scenario] = &[
         // reached through the API server, which is not what an application in it does.
         needs: Needs::Machine,
         tools: &["telemetrygen"],
+        installs: true,
         ..everywhere(
             "sdks",
             "applications in four languages deliver their traces with the variables that the chart prints",

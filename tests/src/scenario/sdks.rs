@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kit::failure::remedy_of;
@@ -18,6 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use regex::Regex;
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 
 use super::values;
 use crate::backend::{Component, Stack};
@@ -35,6 +36,10 @@ const WITHOUT_HTTP: &str = "{tempo-stack: {otelCollector: {receivers: {otlpHttp:
 const TRACES: usize = 5;
 /// How long what was acknowledged may take to show, on a busy two-core machine.
 const SEEN: Duration = Duration::from_secs(30);
+/// The same for what is missed already.
+const BRIEF: Duration = Duration::from_secs(1);
+/// How often a line says that an installation goes on.
+const PROGRESS: Duration = Duration::from_secs(15);
 const GENERATOR: &str = "telemetrygen";
 /// Of telemetrygen: workers, traces of each, child spans of each trace. All spans together fit into the 2,048
 /// of its SDK's queue, which drops what comes faster than it sends (OTEL_BSP_MAX_QUEUE_SIZE).
@@ -89,10 +94,27 @@ async fn installed(env: &Env) -> Result<Vec<Arc<Installed>>> {
         let (installer, recorder) = (installer.clone(), env.recorder.clone());
         tasks.spawn_blocking(move || (n, sdk, installer.get(sdk, &|line| recorder.say(line))));
     }
-    let mut ended = tasks.join_all().await;
-    ended.sort_by_key(|(n, ..)| *n);
+    let begun = Instant::now();
+    let mut left: BTreeSet<&str> = sdk::ALL.iter().map(|sdk| sdk.name).collect();
+    let mut ended = BTreeMap::new();
+    while !left.is_empty() {
+        match timeout(PROGRESS, tasks.join_next()).await {
+            Ok(Some(one)) => {
+                let (n, sdk, result) = one.context("installing an application")?;
+                left.remove(sdk.name);
+                ended.insert(n, (sdk, result));
+            }
+            Ok(None) => break,
+            Err(_) => {
+                let names: Vec<&str> = left.iter().copied().collect();
+                let seconds = begun.elapsed().as_secs();
+                env.recorder
+                    .say(format!("installing for {seconds} s: {}", names.join(", ")));
+            }
+        }
+    }
     let mut applications = Vec::new();
-    for (_, sdk, result) in ended {
+    for (sdk, result) in ended.into_values() {
         match result {
             Ok(Ok(application)) => applications.push(Arc::new(application)),
             Ok(Err(Missing(why))) => env.recorder.skip(sdk.name, why),
@@ -216,18 +238,18 @@ impl Lab<'_> {
             counted.is_ok(),
             seen(&counted),
         );
+        // What the Collector didn't send won't come by waiting.
+        let patience = if counted.is_ok() { SEEN } else { BRIEF };
         let mut wrong = Vec::new();
         for (n, id) in ids.iter().enumerate() {
+            let wanted = expected(sdk, &service, n + 1);
             let found = self
                 .tempo
-                .wait_for_trace(*id, SHAPES.len(), SEEN, &self.env.cancel)
+                .wait_for_trace(*id, SHAPES.len(), patience, &self.env.cancel)
                 .await;
             match found.map(|trace| described(&trace.value)) {
-                Ok(lines) if lines == expected(sdk, &service, n + 1) => {}
-                Ok(lines) => wrong.push(format!(
-                    "trace {id} is {lines:?}, not {:?}",
-                    expected(sdk, &service, n + 1)
-                )),
+                Ok(lines) if lines == wanted => {}
+                Ok(lines) => wrong.push(format!("trace {id} is {lines:?}, not {wanted:?}")),
                 Err(error) => wrong.push(format!("{error:#}")),
             }
         }
@@ -243,7 +265,7 @@ impl Lab<'_> {
             detail.trim_end_matches("; "),
         );
         let found = self
-            .found(&service, |found| {
+            .found(&service, patience, |found| {
                 found.keys().copied().collect::<BTreeSet<_>>() == ids.iter().copied().collect()
             })
             .await;
@@ -341,7 +363,7 @@ impl Lab<'_> {
             counted.is_ok(),
             seen(&counted),
         );
-        let found = self.found(&service, |found| {
+        let found = self.found(&service, SEEN, |found| {
             found.len() as u64 == said && found.values().sum::<u64>() == spans
         });
         let found = found.await;
@@ -391,14 +413,19 @@ impl Lab<'_> {
     }
 
     /// Waits until the traces of a service that a search finds, with the spans of each, are what they should be.
-    async fn found(&self, service: &str, fits: impl Fn(&BTreeMap<TraceId, u64>) -> bool) -> Result<String> {
+    async fn found(
+        &self,
+        service: &str,
+        patience: Duration,
+        fits: impl Fn(&BTreeMap<TraceId, u64>) -> bool,
+    ) -> Result<String> {
         let (workers, traces, _) = GENERATED;
         let search = Search::new(format!("{{resource.service.name=\"{service}\"}}"));
         // One more than the most that there should be.
         let search = search.limit(u32::try_from(workers * traces)? + 1);
         let fits = &fits;
         let search = &search;
-        let waited = wait_for(&search.traceql, SEEN, &self.env.cancel, || async move {
+        let waited = wait_for(&search.traceql, patience, &self.env.cancel, || async move {
             let found = self.tempo.search(search).await?;
             let found: BTreeMap<TraceId, u64> = found.into_iter().map(|trace| (trace.id, trace.matched)).collect();
             let shown = format!("{} traces with {} spans", found.len(), found.values().sum::<u64>());
@@ -501,5 +528,81 @@ fn text<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
     match value(attributes, key) {
         Some(Value::StringValue(text)) => text,
         _ => "nothing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::AnyValue;
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+
+    fn attribute(key: &str, value: Value) -> KeyValue {
+        KeyValue {
+            key: key.into(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        }
+    }
+
+    /// The second trace of the application in Go.
+    fn trace() -> TracesData {
+        let id = |name: &str| SHAPES.iter().position(|shape| shape.name == name).unwrap() as u8 + 1;
+        let spans = SHAPES.iter().map(|shape| Span {
+            span_id: vec![id(shape.name); 8],
+            parent_span_id: shape.parent.map(|name| vec![id(name); 8]).unwrap_or_default(),
+            name: shape.name.into(),
+            kind: shape.kind as i32,
+            attributes: match shape.parent {
+                None => vec![attribute(ORDER, Value::IntValue(2))],
+                Some(_) => Vec::new(),
+            },
+            ..Span::default()
+        });
+        let resource = [("service.name", "shop"), ("telemetry.sdk.language", "go")];
+        let resource = resource.map(|(key, value)| attribute(key, Value::StringValue(value.into())));
+        TracesData {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(Resource {
+                    attributes: resource.into(),
+                    ..Resource::default()
+                }),
+                scope_spans: vec![ScopeSpans {
+                    spans: spans.collect(),
+                    ..ScopeSpans::default()
+                }],
+                ..ResourceSpans::default()
+            }],
+        }
+    }
+
+    fn spans(trace: &mut TracesData) -> &mut Vec<Span> {
+        &mut trace.resource_spans[0].scope_spans[0].spans
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_trace_shows() {
+        let go = sdk::ALL.iter().find(|sdk| sdk.name == "go").unwrap();
+        let wanted = expected(go, "shop", 2);
+        assert_eq!(described(&trace()), wanted);
+        assert_ne!(expected(go, "shop", 3), wanted);
+        let faults: [fn(&mut TracesData); 6] = [
+            |trace| drop(spans(trace).pop()),
+            |trace| {
+                let again = spans(trace)[1].clone();
+                spans(trace).push(again);
+            },
+            |trace| spans(trace)[3].parent_span_id = vec![9; 8],
+            |trace| spans(trace)[2].kind = SpanKind::Server as i32,
+            |trace| spans(trace)[0].attributes.clear(),
+            |trace| trace.resource_spans[0].resource = None,
+        ];
+        for (n, fault) in faults.iter().enumerate() {
+            let mut broken = trace();
+            fault(&mut broken);
+            assert_ne!(described(&broken), wanted, "fault {n}");
+        }
     }
 }

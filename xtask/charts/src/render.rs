@@ -102,9 +102,7 @@ impl Helm {
             .arg(&options.release)
             .path_arg(&chart.dir)
             .args(["--namespace", &options.namespace, "--kube-version", &self.kube_version]);
-        for file in &options.values_files {
-            step = step.arg("--values").path_arg(file);
-        }
+        step = with_files(step, options);
         for api in &options.apis {
             step = step.args(["--api-versions", api]);
         }
@@ -113,12 +111,7 @@ impl Helm {
 
     /// Renders a chart; helm's own message is the error.
     pub fn template(&self, chart: &Prepared, options: &RenderOptions) -> Result<Render> {
-        let mut step = self.template_step(chart, options);
-        if let Some(values) = &options.values {
-            step = step
-                .args(["--values", "-"])
-                .stdin(serde_yaml::to_string(values).context("writing the values")?);
-        }
+        let step = with_values(self.template_step(chart, options), options)?;
         let text = self.runner.run(&step)?.stdout;
         Ok(Render {
             manifests: parse_all(&text)?,
@@ -129,7 +122,7 @@ impl Helm {
     /// What this helm, which has to be one of version 4, tells the user after an installation. Earlier ones ask
     /// a cluster for it.
     pub fn notes(&self, chart: &Prepared, options: &RenderOptions) -> Result<String> {
-        let mut step = self
+        let step = self
             .step(format!("helm install --dry-run {}", chart.name))
             .arg("install")
             .arg(&options.release)
@@ -141,14 +134,7 @@ impl Helm {
                 "--output",
                 "json",
             ]);
-        for file in &options.values_files {
-            step = step.arg("--values").path_arg(file);
-        }
-        if let Some(values) = &options.values {
-            step = step
-                .args(["--values", "-"])
-                .stdin(serde_yaml::to_string(values).context("writing the values")?);
-        }
+        let step = with_values(with_files(step, options), options)?;
         let release: Value = serde_yaml::from_str(&self.runner.run(&step)?.stdout).context("reading the release")?;
         let notes = release.get("info").and_then(|info| info.get("notes"));
         let notes = notes.and_then(Value::as_str).context("helm printed no notes")?;
@@ -184,6 +170,19 @@ impl Helm {
             .path_arg(dir)
             .hint("Chart.lock no longer fits Chart.yaml: run `helm dependency update` in a copy and commit Chart.lock")
     }
+}
+
+fn with_files(step: Step, options: &RenderOptions) -> Step {
+    let files = options.values_files.iter();
+    files.fold(step, |step, file| step.arg("--values").path_arg(file))
+}
+
+fn with_values(step: Step, options: &RenderOptions) -> Result<Step> {
+    let Some(values) = &options.values else {
+        return Ok(step);
+    };
+    let text = serde_yaml::to_string(values).context("writing the values")?;
+    Ok(step.args(["--values", "-"]).stdin(text))
 }
 
 /// A chart that can be rendered: its dependencies are in place.

@@ -226,6 +226,8 @@ fn last_words(log: &str) -> (Option<&str>, Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use stack_tests::client::sdk::variables::Variables;
+
     use super::*;
 
     #[test]
@@ -234,5 +236,14 @@ mod tests {
         assert_eq!(last_words(log), (Some("helm failed:\nError: a key"), Some("mend it")));
         assert_eq!(last_words("error: x\n"), (Some("x"), None));
         assert_eq!(last_words("error: interrupted\n"), (None, None));
+    }
+
+    #[test]
+    fn the_example_of_the_help_sets_what_a_started_stack_prints() {
+        let http = "127.0.0.1:4318".parse().ok();
+        let help = UpArgs::augment_args(clap::Command::new("up"));
+        let help = help.get_after_help().unwrap().to_string();
+        let example = format!("{} my-application", Variables::to(http, None).unwrap());
+        assert!(help.contains(&example), "{help}");
     }
 }

@@ -59,6 +59,10 @@ impl Shown {
 
     /// Prints them, with how to send and how to ask.
     pub fn print(&self, ctx: &Ctx) -> Result<()> {
+        ctx.print(self, self.text())
+    }
+
+    fn text(&self) -> String {
         let mut text = String::new();
         for (component, ports) in &self.0 {
             for (port, address) in ports {
@@ -75,6 +79,35 @@ impl Shown {
         if let Some(query) = self.get("tempo", "http") {
             text.push_str(&format!("find them with   curl http://{query}/api/search\n"));
         }
-        ctx.print(self, text)
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stack_tests::backend::Component;
+
+    use super::*;
+
+    fn shown(ports: &[(Component, &str, &str)]) -> String {
+        let ports = ports.iter();
+        let ports =
+            ports.map(|(component, port, address)| ((*component, (*port).to_owned()), address.parse().unwrap()));
+        Shown::new(&Endpoints(ports.collect())).text()
+    }
+
+    #[test]
+    fn an_sdk_is_told_the_protocol_of_the_receiver_that_there_is() {
+        let grpc = (Component::OtelCollector, "otlp-grpc", "127.0.0.1:4317");
+        let http = (Component::OtelCollector, "otlp-http", "127.0.0.1:4318");
+        assert!(shown(&[grpc, http]).ends_with(&lines("http://127.0.0.1:4318", "http/protobuf")));
+        assert!(shown(&[grpc]).ends_with(&lines("http://127.0.0.1:4317", "grpc")));
+        assert!(!shown(&[(Component::Tempo, "http", "127.0.0.1:3200")]).contains("OTEL_"));
+    }
+
+    fn lines(endpoint: &str, protocol: &str) -> String {
+        format!(
+            "send traces with OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}\n                 OTEL_EXPORTER_OTLP_PROTOCOL={protocol}\n"
+        )
     }
 }

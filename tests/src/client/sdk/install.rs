@@ -16,8 +16,8 @@ use super::{Installed, Program, Sdk};
 
 /// The largest, of npm, takes a tenth of this.
 const SPACE: u64 = 1024 * 1024 * 1024;
-/// From a slow registry on a busy two-core machine; the scenario has as much left for its proof.
-const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// One command, with a slow registry and empty caches on a busy two-core machine.
+const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Why an application can't run on this machine.
 #[derive(Debug)]

@@ -44,6 +44,8 @@ pub enum Group {
     Release,
     /// A kind cluster and its offline images.
     Testbed,
+    /// Scenarios of the set `more`.
+    More,
 }
 
 impl ToolFile {
