@@ -443,7 +443,10 @@ mod tests {
     fn this_machine_runs_core_and_what_only_its_network_can_show() {
         let core_and_more = Choice::Sets(vec![Set::Core, Set::More]);
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
-        assert_eq!(names(&Choice::Sets(vec![Set::More]), "local"), ["spread", "full-disk", "sdks"]);
+        assert_eq!(
+            names(&Choice::Sets(vec![Set::More]), "local"),
+            ["spread", "full-disk", "sdks"]
+        );
     }
 
     #[test]
