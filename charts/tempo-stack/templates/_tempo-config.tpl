@@ -10,7 +10,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
-{{- range list "storage" (printf "v%s" $version) -}}
+{{- range list "limits" "storage" (printf "v%s" $version) -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}
 {{- end -}}
@@ -24,14 +24,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $otlp := dict
   "endpoint" (include "tempo-stack.listener" (dict "address" $tempo.listenAddress "port" $tempo.service.ports.otlpGrpc))
   "max_recv_msg_size_mib" (include "tempo-stack.otelCollector.maxBatchMiB" . | int | add 1) -}}
-{{- $limits := dict
-  "ingestion" (dict
-    "rate_limit_bytes" (int64 $tempo.limits.ingestBytesPerSecond)
-    "burst_size_bytes" (int64 $tempo.limits.ingestBurstBytes)
-    "max_traces_per_user" (int64 $tempo.limits.maxLiveTraces))
-  "global" (dict "max_bytes_per_trace" (int64 $tempo.limits.maxBytesPerTrace))
-  "compaction" (dict "block_retention" (include "tempo-stack.duration.go" $tempo.retention.period)) -}}
-{{- $overrides := dict "defaults" $limits -}}
+{{- $overrides := dict "defaults" (dict "compaction" (dict "block_retention" (include "tempo-stack.duration.go" $tempo.retention.period))) -}}
 {{- if include "tempo-stack.tempo.guardsDisk" . -}}
 {{- $_ := set $overrides "per_tenant_override_config" (printf "%s/overrides.yaml" (include "tempo-stack.tempo.disk.path" .)) -}}
 {{- $_ := set $overrides "per_tenant_override_period" "2s" -}}
@@ -47,7 +40,6 @@ Tempo's configuration file, built as a map and printed once.
   "distributor" (dict
     "receivers" (dict "otlp" (dict "protocols" (dict "grpc" $otlp)))
     "retry_after_on_resource_exhausted" "5s")
-  "query_frontend" (dict "search" (dict "max_result_limit" 262144))
   "overrides" $overrides
   "stream_over_http_enabled" true
   "usage_report" (dict "reporting_enabled" false)

@@ -11,13 +11,22 @@ It works through Tempo's own overrides file, which Tempo reads again while it ru
 {{/* Folder that the container shares with Tempo. */}}
 {{- define "tempo-stack.tempo.disk.path" -}}/run/tempo{{- end }}
 
+{{/*
+Bytes that come in at the most from the reserve to the first refusal: two seconds until the container looks, two until
+Tempo reads the file, ten until its rate limiter looks at its limit. Parameter: root context.
+*/}}
+{{- define "tempo-stack.tempo.disk.late" -}}
+{{- mul 14 (include "tempo-stack.tempo.limits" . | fromYaml).ingestBytesPerSecond -}}
+{{- end }}
+
 {{/* Room below which spans are refused, in bytes. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.disk.reserve" -}}
 {{- $tempo := .Values.tempo -}}
 {{- if $tempo.disk.guard.reserve -}}
 {{- include "tempo-stack.quantity.bytes" $tempo.disk.guard.reserve -}}
 {{- else -}}
-{{- include "tempo-stack.percent" (dict "bytes" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) "percent" 10) -}}
+{{- $size := include "tempo-stack.quantity.bytes" $tempo.persistence.size | int64 -}}
+{{- max (div $size 10) (include "tempo-stack.tempo.disk.late" . | int64) -}}
 {{- end -}}
 {{- end }}
 

@@ -202,8 +202,13 @@ tempo.config.multitenancy_enabled is true and the Collector sends no tenant: Tem
 {{- if include "tempo-stack.tempo.guardsDisk" . -}}
 {{- $size := include "tempo-stack.quantity.bytes" .Values.tempo.persistence.size -}}
 {{- $reserve := include "tempo-stack.tempo.disk.reserve" . -}}
-{{- if and $size $reserve (ge (mul 3 (int64 $reserve)) (mul 2 (int64 $size))) -}}
-tempo.disk.guard.reserve is {{ .Values.tempo.disk.guard.reserve }} and tempo.persistence.size {{ .Values.tempo.persistence.size }}: spans are taken again above one and a half times of the reserve, which such a volume never has. Set the reserve below two thirds of the size.
+{{- $late := include "tempo-stack.tempo.disk.late" . | int64 -}}
+{{- $least := include "tempo-stack.mebibytes" (add $late 1048575) -}}
+{{- if not (and $size $reserve) -}}
+{{- else if lt (int64 $reserve) $late -}}
+tempo.disk.guard.reserve is {{ .Values.tempo.disk.guard.reserve }}: until Tempo refuses spans, {{ $least }} may come in at tempo.limits.ingestBytesPerSecond. Set the reserve to that or more, or lower the limit.
+{{- else if ge (mul 3 (int64 $reserve)) (mul 2 (int64 $size)) -}}
+tempo.persistence.size is {{ .Values.tempo.persistence.size }} and the reserve {{ include "tempo-stack.mebibytes" $reserve }}: spans are taken again above one and a half times of it, which such a volume never has. Make the volume larger, or lower tempo.disk.guard.reserve and tempo.limits.ingestBytesPerSecond.
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -227,11 +232,52 @@ tempo.config.overrides.per_tenant_override_config is {{ . }}: the guard of the v
 {{- else if $tempo.disk.guard.reserve -}}
 {{- $needed = add $needed (include "tempo-stack.tempo.disk.reserve" . | int64) -}}
 {{- else -}}
-{{- /* The reserve is a tenth of whatever the size will be. */ -}}
-{{- $needed = div (mul $needed 10) 9 -}}
+{{- /* The reserve grows with the size. */ -}}
+{{- $needed = max (div (mul $needed 10) 9) (add $needed (include "tempo-stack.tempo.disk.late" . | int64)) -}}
 {{- end -}}
 {{- if gt $needed (int64 $size) -}}
 tempo.persistence.size is {{ $tempo.persistence.size }}: {{ $rate }} spans/s (tempo.disk.expectedSpansPerSecond) of {{ int64 $tempo.disk.bytesPerSpan }} bytes (tempo.disk.bytesPerSpan) need {{ include "tempo-stack.gibibytes" $needed }} for {{ $tempo.retention.period }}. Set the size to that, tempo.retention.period to less, or tempo.storage.backend to s3.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Limits that contradict each other. */}}
+{{- define "tempo-stack.validate.tempoLimits" -}}
+{{- if .Values.tempo.enabled -}}
+{{- $limits := include "tempo-stack.tempo.limits" . | fromYaml -}}
+{{- $batch := include "tempo-stack.otelCollector.maxBatchBytes" . | int64 -}}
+{{- if and .Values.otelCollector.enabled (not .Values.otelCollector.exporter.endpoint) (lt (int64 $limits.ingestBurstBytes) $batch) }}
+tempo.limits.ingestBurstBytes is {{ int64 $limits.ingestBurstBytes }}: Tempo would refuse the largest batch of the Collector ({{ $batch }} bytes) for ever. Set it to {{ $batch }} or more, or lower otelCollector.receivers.maxRequestMiB.
+{{- end -}}
+{{- if lt (int64 $limits.maxWaitingJobs) (int64 $limits.maxConcurrentJobs) }}
+tempo.query.maxWaitingJobs is {{ int64 $limits.maxWaitingJobs }} while tempo.query.maxConcurrentJobs is {{ int64 $limits.maxConcurrentJobs }}: one query of so many jobs would be refused although nothing else runs. Set maxWaitingJobs to {{ int64 $limits.maxConcurrentJobs }} or more.
+{{- end -}}
+{{- if not (include "tempo-stack.duration.seconds" .Values.tempo.query.timeout | int) }}
+tempo.query.timeout is {{ toString .Values.tempo.query.timeout | quote }}: every query would be refused. Write a time such as 60s or 2m.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Limits that the memory can't hold: Tempo would be killed before it refuses.
+Measured: an accepted byte per second takes up to 15 bytes, and a trace that is read up to 12 times its size.
+*/}}
+{{- define "tempo-stack.validate.tempoMemory" -}}
+{{- if .Values.tempo.enabled -}}
+{{- with include "tempo-stack.memoryLimit" .Values.tempo.resources -}}
+{{- $memory := int64 . -}}
+{{- $least := 268435456 -}}
+{{- if lt $memory $least }}
+tempo.resources.limits.memory is {{ include "tempo-stack.scalar" $.Values.tempo.resources.limits.memory }}: Tempo needs 256Mi to take in the largest batch while it writes a block. Set it to 256Mi or more.
+{{- end -}}
+{{- range $key, $part := dict "ingestBytesPerSecond" 15 "maxBytesPerTrace" 12 -}}
+{{- $value := get $.Values.tempo.limits $key -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- if gt (int64 $value) (div $memory $part) }}
+tempo.limits.{{ $key }} is {{ int64 $value }}: with tempo.resources.limits.memory at {{ include "tempo-stack.scalar" $.Values.tempo.resources.limits.memory }} Tempo would be killed before it comes to that. Set it to {{ div $memory $part }} or less, leave it null, or raise the memory limit.
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -12,7 +12,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "collectorVersion" "collectorExporter" "collectorReceivers" "collectorConfigPorts" "collectorPipelines"
   "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize"
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
-  "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant"
+  "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
   "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "monitorTimeout" -}}

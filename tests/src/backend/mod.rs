@@ -131,6 +131,16 @@ pub(crate) fn stop_soon(stack: &mut Value) {
     set(stack, &["otelCollector", "drainSeconds"], 0.into());
 }
 
+/// Lets a search list everything that a proof sent, in values of the chart `tempo-stack`, which derives
+/// a lower limit from the memory. By `tempo.config`, which older charts read too.
+pub(crate) fn find_all(stack: &mut Value) {
+    let limit = ["tempo", "config", "query_frontend", "search", "max_result_limit"];
+    set(stack, &limit, MOST_FOUND.into());
+}
+
+/// Traces that a search may list in a stack of ours: what Tempo allows by default since 2.9.2.
+const MOST_FOUND: u32 = 262_144;
+
 /// Where the ports of the stack's Services are reached from here, by component and port name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints(pub BTreeMap<(Component, String), SocketAddr>);

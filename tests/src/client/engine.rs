@@ -67,6 +67,21 @@ impl Engine {
         !self.has_live_store()
     }
 
+    /// Whether TraceQL metrics are answered as the chart configures it: 2.x needs a processor for them
+    /// (grafana/tempo, docs/sources/tempo/metrics-from-traces/metrics-queries).
+    pub(crate) fn answers_metrics(self) -> bool {
+        self.has_live_store()
+    }
+
+    /// Where a trace is read by its id: `/api/v2/traces`, which can tell a part of one, came with 2.6.
+    pub(crate) fn traces_path(self) -> &'static str {
+        if self.is_before(2, 6) {
+            "api/traces"
+        } else {
+            "api/v2/traces"
+        }
+    }
+
     /// Whether a span's links come back in the order in which they were sent: 3.0 sorts them by their ids
     /// when it reads from blocks (grafana/tempo, pkg/model/trace/sort.go).
     pub(crate) fn keeps_link_order(self) -> bool {

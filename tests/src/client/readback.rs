@@ -24,7 +24,7 @@ use crate::model::ledger::Ledger;
 /// At most this many traces per search: Tempo's answer may not be larger than 16 MiB inside
 /// (`server.grpc_server_max_send_msg_size`), which is some 40,000 traces of two spans.
 const TRACES_PER_SEARCH: usize = 10_000;
-/// More than any window has, and less than the 262,144 that Tempo allows by default since 2.9.2
+/// More than any window has, and less than what stacks of ours allow
 /// (`query_frontend.search.max_result_limit`).
 const SEARCH_LIMIT: u32 = 100_000;
 /// At most this many traces are read by id in one round, and this many at the same time.
@@ -117,12 +117,15 @@ async fn search_windows(
     cancel: &Cancel,
 ) -> Result<()> {
     let traceql = format!("{{ span.{SPAN_MARKER} = {:?} }}", ledger.marker());
-    for window in windows(traces) {
+    let limit = client.most_found().unwrap_or(SEARCH_LIMIT);
+    // Half of it, for the traces at both ends of a window.
+    let per_window = TRACES_PER_SEARCH.min(limit as usize / 2);
+    for window in windows(traces, per_window) {
         cancel.check()?;
         report.searches += 1;
         let search = Search::new(&traceql)
             .between(window.start, window.end)
-            .limit(SEARCH_LIMIT)
+            .limit(limit)
             .spans_per_trace(SPANS_PER_TRACE);
         match client.search(&search).await {
             Ok(found) => found.iter().for_each(|f| ledger.find(f.id, &f.spans)),
@@ -183,9 +186,9 @@ struct Window {
     end: u64,
 }
 
-/// Windows of whole seconds that cover all traces, each with few enough of them, and none where
-/// there are none. `traces` are sorted by their time in milliseconds since 1970.
-fn windows(traces: &[(u64, TraceId)]) -> Vec<Window> {
+/// Windows of whole seconds that cover all traces, each with at most `per_window` of them where more than a
+/// second is in it, and none where there are none. `traces` are sorted by their time in milliseconds since 1970.
+fn windows(traces: &[(u64, TraceId)], per_window: usize) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     let mut inside = 0;
     for (sent_ms, _) in traces {
@@ -193,7 +196,7 @@ fn windows(traces: &[(u64, TraceId)]) -> Vec<Window> {
         inside += 1;
         match windows.last_mut() {
             Some(window) if second < window.end => {}
-            Some(window) if second == window.end && inside < TRACES_PER_SEARCH => window.end += 1,
+            Some(window) if second == window.end && inside < per_window => window.end += 1,
             _ => {
                 inside = 1;
                 windows.push(Window {
@@ -298,7 +301,7 @@ mod tests {
 
     #[test]
     fn windows_cover_what_was_sent_and_leave_gaps_out() {
-        let windows = windows(&at(&[100_000, 100_999, 101_500, 160_000]));
+        let windows = windows(&at(&[100_000, 100_999, 101_500, 160_000]), TRACES_PER_SEARCH);
         let window = |start, end| Window { start, end };
         assert_eq!(windows, [window(99, 103), window(159, 162)]);
     }
@@ -306,7 +309,7 @@ mod tests {
     #[test]
     fn a_full_window_is_followed_by_another() {
         let many: Vec<u64> = (0..3 * TRACES_PER_SEARCH as u64).map(|n| 100_000 + n / 5).collect();
-        let windows = windows(&at(&many));
+        let windows = windows(&at(&many), TRACES_PER_SEARCH);
         assert_eq!(windows.len(), 3, "{windows:?}");
         assert_eq!((windows[0].start, windows[2].end), (99, 107));
     }

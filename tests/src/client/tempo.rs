@@ -42,6 +42,8 @@ pub struct Client {
     base: Url,
     /// It has no `/api/v2/traces`: Tempo up to 2.5.
     first_api: Arc<AtomicBool>,
+    /// Traces that a search may list; none where it is as many as stacks of ours allow.
+    most_found: Option<u32>,
 }
 
 /// A TraceQL search.
@@ -129,7 +131,21 @@ impl Client {
             http: crate::client::send::http_client()?,
             base: Url::parse(base).with_context(|| format!("Tempo's address {base:?}"))?,
             first_api: Arc::default(),
+            most_found: None,
         })
+    }
+
+    /// The same for a Tempo whose searches list at most so many traces.
+    pub(crate) fn finding(self, most: u32) -> Client {
+        Client {
+            most_found: Some(most),
+            ..self
+        }
+    }
+
+    /// Traces that a search may list, where a stack has a limit of its own.
+    pub(crate) fn most_found(&self) -> Option<u32> {
+        self.most_found
     }
 
     /// The address that it talks to.
@@ -210,6 +226,15 @@ impl Client {
         }
         let answer: SearchAnswer = self.json(url).await?;
         answer.traces.into_iter().map(Found::try_from).collect()
+    }
+
+    /// The status of the answer to a query of any kind and the length of its body in bytes. An error if there is
+    /// none in time.
+    pub(crate) async fn ask(&self, path: &str, query: &[(&str, String)], timeout: Duration) -> Result<(u16, usize)> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let (status, body) = exchange_within(timeout, self.http.get(url.clone()), &url).await?;
+        Ok((status.as_u16(), body.len()))
     }
 
     /// The names of tags by scope: `resource`, `span`, `event`, `link`, `instrumentation`, `intrinsic`.
@@ -340,8 +365,16 @@ pub(crate) fn span_count(traces: &TracesData) -> usize {
 }
 
 async fn exchange(request: reqwest::RequestBuilder, url: &Url) -> Result<(StatusCode, Vec<u8>)> {
+    exchange_within(TIMEOUT, request, url).await
+}
+
+async fn exchange_within(
+    timeout: Duration,
+    request: reqwest::RequestBuilder,
+    url: &Url,
+) -> Result<(StatusCode, Vec<u8>)> {
     let exchange = async {
-        let answer = request.timeout(TIMEOUT).send().await?;
+        let answer = request.timeout(timeout).send().await?;
         let status = answer.status();
         Ok::<_, reqwest::Error>((status, answer.bytes().await?.to_vec()))
     };

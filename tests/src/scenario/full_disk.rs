@@ -26,8 +26,7 @@ const VOLUME: u64 = 64 * MIB;
 const GROWN: u64 = 4 * VOLUME;
 /// The reserve holds what comes in until Tempo refuses, which takes it up to 14 s. The queue is so small that
 /// clients are refused soon after.
-const VALUES: &str =
-    "{tempo-stack: {tempo: {disk: {guard: {reserve: 40Mi}}}, otelCollector: {replicas: 1, queue: {size: 16Mi}}}}";
+const VALUES: &str = "{tempo-stack: {tempo: {limits: {ingestBytesPerSecond: 2900000}, disk: {guard: {reserve: 40Mi}}}, otelCollector: {replicas: 1, queue: {size: 16Mi}}}}";
 const UNGUARDED: &str = "{tempo-stack: {tempo: {disk: {guard: {enabled: false}}}}}";
 /// Spans per second, of two kilobytes each: few, because each of them is read back.
 const RATE: u32 = 700;

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod full_disk;
+mod heavy_query;
 #[cfg(test)]
 mod honest;
 mod names;
@@ -231,6 +232,14 @@ pub const ALL: &[Scenario] = &[
             |env| Box::pin(sdks::run(env)),
         )
     },
+    Scenario {
+        set: Set::More,
+        ..everywhere(
+            "heavy-query",
+            "heavy queries at once, under load and in little memory, are answered or refused, and nothing is killed or lost",
+            |env| Box::pin(heavy_query::run(env)),
+        )
+    },
     in_cluster(
         "install",
         "the documented commands, word for word, and every address and command that they promise",
@@ -445,15 +454,16 @@ mod tests {
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "local"),
-            ["spread", "full-disk", "sdks"]
+            ["spread", "full-disk", "sdks", "heavy-query"]
         );
     }
 
     #[test]
-    fn core_and_cluster_are_all_that_a_cluster_runs() {
-        let both = Choice::Sets(vec![Set::Core, Set::Cluster]);
-        assert_eq!(names(&both, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 18);
+    fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
+        let all = Choice::Sets(Set::ALL.to_vec());
+        assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
+        assert_eq!(names(&Choice::All, "kind").len(), 19);
+        assert_eq!(names(&Choice::Sets(vec![Set::More]), "kind"), ["heavy-query"]);
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }
 

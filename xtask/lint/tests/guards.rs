@@ -268,7 +268,13 @@ guards! {
         => "tempo.config.overrides.ingestion_rate_limit_bytes", "5", "tempo.config.overrides.defaults";
     a_reserve_that_a_volume_never_has_again_is_refused: "tempoDiskReserve"
         "{tempo: {disk: {guard: {reserve: 7Gi}}}}"
-        => "tempo.disk.guard.reserve", "7Gi", "below two thirds";
+        => "tempo.persistence.size", "10Gi", "7168Mi", "tempo.disk.guard.reserve";
+    a_reserve_that_fills_up_before_tempo_refuses_is_refused: "tempoDiskReserve"
+        "{tempo: {disk: {guard: {reserve: 100Mi}}}}"
+        => "tempo.disk.guard.reserve", "100Mi", "224Mi", "tempo.limits.ingestBytesPerSecond";
+    a_volume_too_small_for_its_reserve_is_refused: "tempoDiskReserve"
+        "{tempo: {persistence: {size: 300Mi}}}"
+        => "tempo.persistence.size", "300Mi", "224Mi", "Make the volume larger";
     a_reserve_that_is_not_a_quantity_is_refused: "quantities"
         "{tempo: {disk: {guard: {reserve: 7 gigs}}}}"
         => "tempo.disk.guard.reserve", "7 gigs", "for example 512Mi";
@@ -281,6 +287,23 @@ guards! {
     tenants_without_a_tenant_are_refused: "tempoTenant"
         "{tempo: {config: {multitenancy_enabled: true}}}"
         => "tempo.config.multitenancy_enabled", "otelCollector.config.exporters.otlp.headers.X-Scope-OrgID";
+    a_burst_below_the_largest_batch_is_refused: "tempoLimits"
+        "{tempo: {limits: {ingestBurstBytes: 1000000}}}"
+        => "tempo.limits.ingestBurstBytes", "1000000", "Set it to 9437184 or more";
+    a_queue_that_is_too_short_for_one_query_is_refused: "tempoLimits"
+        "{tempo: {query: {maxConcurrentJobs: 8, maxWaitingJobs: 4}}}"
+        => "tempo.query.maxWaitingJobs", "4", "tempo.query.maxConcurrentJobs", "Set maxWaitingJobs to 8";
+    a_query_without_time_is_refused: "tempoLimits"
+        "{tempo: {query: {timeout: 0s}}}" => "tempo.query.timeout", "0s", "60s or 2m";
+    a_tempo_with_too_little_memory_is_refused: "tempoMemory"
+        "{tempo: {resources: {limits: {memory: 128Mi}}}}"
+        => "tempo.resources.limits.memory", "128Mi", "Set it to 256Mi or more";
+    a_rate_that_the_memory_cannot_hold_is_refused: "tempoMemory"
+        "{tempo: {limits: {ingestBytesPerSecond: 104857600}, resources: {limits: {memory: 512Mi}}}}"
+        => "tempo.limits.ingestBytesPerSecond", "104857600", "512Mi", "Set it to 35791394 or less";
+    a_trace_that_the_memory_cannot_hold_is_refused: "tempoMemory"
+        "{tempo: {limits: {maxBytesPerTrace: 60000000}, resources: {limits: {memory: 512Mi}}}}"
+        => "tempo.limits.maxBytesPerTrace", "60000000", "raise the memory limit";
     a_list_of_extensions_without_the_queue_s_store_is_refused: "collectorConfigExtensions"
         "{otelCollector: {config: {service: {extensions: [health_check]}}}}"
         => "otelCollector.config.service.extensions", "file_storage", "Add file_storage";

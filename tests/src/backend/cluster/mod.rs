@@ -41,7 +41,7 @@ use self::room::Request;
 pub(crate) use self::shell::Shell;
 pub(crate) use self::stack::ClusterStack;
 use self::store::S3Pod;
-use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, stop_soon};
+use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, find_all, stop_soon};
 use charts::manifest::parse_all;
 use charts::render::{Helm, Prepared, Render, RenderOptions, merge, set};
 use kit::run_dir::RunDir;
@@ -277,6 +277,7 @@ impl ClusterBackend {
     fn values(&self, spec: &StackSpec) -> Value {
         let mut stack = self.run_values();
         stop_soon(&mut stack);
+        find_all(&mut stack);
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
         merge(&mut values, spec.values.clone());

@@ -39,8 +39,8 @@ use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
 use self::volume::{limit, resize, unlimited};
 use super::{
-    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, peak_memory,
-    stop_soon,
+    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, find_all,
+    peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
 use crate::diagnostics;
@@ -149,6 +149,7 @@ impl LocalBackend {
             );
         }
         stop_soon(&mut stack);
+        find_all(&mut stack);
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
         merge(&mut values, spec.values.clone());

@@ -23,7 +23,7 @@ use serde_yaml::Value;
 
 use super::Access;
 use crate::backend::cluster::{ClusterBackend, ClusterStack, Namespace};
-use crate::backend::{Stack, stop_soon};
+use crate::backend::{Stack, find_all, stop_soon};
 use crate::client::tempo::span_count;
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
@@ -138,6 +138,7 @@ fn cluster(env: &Env) -> Result<&ClusterBackend> {
 /// The values of chart `tempo-stack` that a scenario sets, over those of this run.
 fn stack_values(env: &Env, yaml: &str) -> Result<Value> {
     let mut values = cluster(env)?.run_values();
+    find_all(&mut values);
     charts::render::merge(&mut values, super::values(yaml)?);
     Ok(values)
 }
