@@ -559,3 +559,33 @@ fn two_renders_are_equal_to_the_byte() {
     };
     assert_eq!(render(), render());
 }
+
+/// `helm upgrade --reuse-values` hands the full values of the release that it upgrades to the new chart.
+/// They are those of `helm install --dry-run=client --debug`, COMPUTED VALUES, at the version in the file's name.
+#[test]
+fn the_full_values_of_every_version_render() {
+    let folder = workspace().root().join("xtask/lint/tests/released");
+    let mut files = 0;
+    for name in ["tempo-stack", "observability"] {
+        let current = workspace().chart(name).unwrap().metadata.version.to_string();
+        for entry in std::fs::read_dir(folder.join(name)).unwrap() {
+            let file = entry.unwrap().path();
+            let options = RenderOptions {
+                values_files: vec![file.clone()],
+                ..RenderOptions::documented(name)
+            };
+            let full = helm().template(chart(name), &options).unwrap();
+            if file.file_stem().unwrap() == current.as_str() {
+                let plain = helm().template(chart(name), &RenderOptions::documented(name)).unwrap();
+                assert_eq!(
+                    full.text,
+                    plain.text,
+                    "{} isn't what {name} has by default",
+                    file.display()
+                );
+            }
+            files += 1;
+        }
+    }
+    assert!(files >= 2);
+}
