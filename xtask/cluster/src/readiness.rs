@@ -1,7 +1,9 @@
-//! Which nodes and pods aren't ready, and why, from what `kubectl get nodes,pods -o json` prints.
+//! Which nodes, pods and aggregated APIs aren't ready, and why, from what
+//! `kubectl get nodes,pods,apiservices -o json` prints.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kit::failure::{Kind, kind_of};
 use kit::step::Output;
 use serde::Deserialize;
@@ -16,12 +18,17 @@ struct List {
 enum Object {
     Node(Box<Node>),
     Pod(Box<Pod>),
+    #[serde(rename = "APIService")]
+    Api(Box<APIService>),
 }
 
 /// What kubeadm and kind put into a cluster; pods elsewhere are the user's.
 const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "local-path-storage"];
 
-/// What isn't ready, each with its reason, from how `kubectl get nodes,pods -o json` ended. That the API
+/// The API that the metrics server adds.
+const METRICS: &str = "v1beta1.metrics.k8s.io";
+
+/// What isn't ready, each with its reason, from how `kubectl get nodes,pods,apiservices -o json` ended. That the API
 /// server doesn't answer, at all or in time, is a reason like any other.
 pub fn unready(answer: Result<Output>) -> Result<Vec<String>> {
     let silent = |why: &str| Ok(vec![format!("the API server doesn't answer: {why}")]);
@@ -36,19 +43,23 @@ pub fn unready(answer: Result<Output>) -> Result<Vec<String>> {
     }
 }
 
-/// Nodes and system pods that aren't ready, each with its reason; none if all are. A node and a pod in
-/// each system namespace must be there.
+/// Nodes, system pods and the API of metrics that aren't ready, each with its reason; none if all are. A node
+/// and a pod in each system namespace must be there.
 fn unready_of_system(json: &str) -> Result<Vec<String>> {
-    let (mut nodes, mut pods) = (Vec::new(), Vec::new());
+    let (mut nodes, mut pods, mut apis) = (Vec::new(), Vec::new(), Vec::new());
     for object in parse(json)? {
         match object {
             Object::Node(node) => nodes.push(node),
             Object::Pod(pod) => pods.push(pod),
+            Object::Api(api) => apis.push(api),
         }
     }
     pods.retain(|pod| SYSTEM_NAMESPACES.contains(&namespace(pod)));
     let mut lines: Vec<String> = nodes.iter().filter_map(|node| reason_of_node(node)).collect();
     lines.extend(pods.iter().filter_map(|pod| reason_of_pod(pod)));
+    // Other APIs are the user's.
+    let metrics = apis.iter().filter(|api| api.metadata.name.as_deref() == Some(METRICS));
+    lines.extend(metrics.filter_map(|api| reason_of_api(api)));
     if nodes.is_empty() {
         lines.push("no node is there yet".into());
     }
@@ -64,7 +75,7 @@ fn unready_of_system(json: &str) -> Result<Vec<String>> {
 pub fn pods(json: &str) -> Result<Vec<Pod>> {
     let pod = |object| match object {
         Object::Pod(pod) => Some(*pod),
-        Object::Node(_) => None,
+        Object::Node(_) | Object::Api(_) => None,
     };
     Ok(parse(json)?.into_iter().filter_map(pod).collect())
 }
@@ -118,6 +129,18 @@ fn reason_of_pod(pod: &Pod) -> Option<String> {
     };
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     Some(format!("pod {}/{name}: {why}", namespace(pod)))
+}
+
+/// Autoscalers see nothing until the API of metrics is available.
+fn reason_of_api(api: &APIService) -> Option<String> {
+    let conditions = api.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let available = conditions.into_iter().find(|condition| condition.type_ == "Available");
+    if available.is_some_and(|condition| condition.status == "True") {
+        return None;
+    }
+    let name = api.metadata.name.as_deref().unwrap_or_default();
+    let why = available.and_then(|condition| condition.message.as_deref());
+    Some(format!("API {name}: {}", why.unwrap_or("not looked at yet")))
 }
 
 /// None if the condition `Ready` is met. Else its message, or that of another condition that isn't met:
@@ -181,6 +204,28 @@ mod tests {
     #[test]
     fn an_empty_cluster_is_not_ready() {
         assert_eq!(list(&[]).len(), 3);
+    }
+
+    #[test]
+    fn an_api_of_metrics_that_is_not_available_says_why_and_one_of_the_users_does_not_matter() {
+        let api = |name: &str, status: &str| {
+            format!(
+                r#"{{"kind":"APIService","metadata":{{"name":"{name}"}},"status":{{"conditions":[
+                {{"type":"Available","status":"{status}","message":"no endpoints"}}]}}}}"#
+            )
+        };
+        assert!(
+            list(&[
+                NODE,
+                POD,
+                STORAGE,
+                &api(METRICS, "True"),
+                &api("v1.mine.example", "False")
+            ])
+            .is_empty()
+        );
+        let late = list(&[NODE, POD, STORAGE, &api(METRICS, "False")]);
+        assert_eq!(late, ["API v1beta1.metrics.k8s.io: no endpoints"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::docker::{Docker, Info, environment};
 use crate::kind_config::{KindConfig, NodeImages, needs_cgroup_v1};
+use crate::metrics_server;
 use crate::ownership::{CLUSTER_LABEL, CONFIG_LABEL, Decision, IMAGES_LABEL, Observed, Owner, network_name};
 use crate::readiness;
 use crate::source::{Choice, Images, Offer, Source, Wish, choose};
@@ -99,6 +100,8 @@ struct Prepared {
     key: String,
     source: Source,
     images: Vec<String>,
+    /// The objects of the metrics server.
+    metrics_server: String,
 }
 
 impl Cluster {
@@ -256,15 +259,20 @@ impl Cluster {
 
     fn prepare(&self, info: &Info, choice: &Choice, testbed: &Testbed) -> Result<Prepared> {
         let tag = |name: &str| -> Result<String> { Ok(testbed.version(testbed.recipe.in_node(name)?)?.to_string()) };
-        let (node_images, images) = match choice.source {
-            Source::Pull => (None, Vec::new()),
+        let metrics = testbed.recipe.in_node(metrics_server::NAME)?;
+        let (node_images, images, metrics_image) = match choice.source {
+            Source::Pull => (None, Vec::new(), metrics_server::upstream(&testbed.version(metrics)?)),
             Source::Testbed => {
                 let node_images = NodeImages {
                     repository: testbed.recipe.repository.clone(),
                     coredns: tag("coredns")?,
                     etcd: tag("etcd")?,
                 };
-                (Some(node_images), testbed.workload_images()?)
+                (
+                    Some(node_images),
+                    testbed.workload_images()?,
+                    testbed.image_name(metrics)?,
+                )
             }
         };
         let config = KindConfig {
@@ -278,12 +286,18 @@ impl Cluster {
             .docker
             .image(&choice.node)?
             .with_context(|| format!("Docker has no {}", choice.node))?;
-        let key = Key::default().text("config", &text).text("image", &image.id).finish();
+        let metrics_server = metrics_server::render(self.project.workspace.root(), &metrics_image)?;
+        let key = Key::default()
+            .text("config", &text)
+            .text("image", &image.id)
+            .text("metrics server", &metrics_server)
+            .finish();
         Ok(Prepared {
             text,
             key,
             source: choice.source,
             images,
+            metrics_server,
         })
     }
 
@@ -382,6 +396,20 @@ impl Cluster {
             ));
         }
         progress.finish("the API server answers");
+        let step = Docker::step(
+            "install the metrics server",
+            [
+                "exec",
+                "--interactive",
+                &self.control_plane(),
+                "kubectl",
+                "--kubeconfig",
+                ADMIN,
+            ],
+        )
+        .args(["apply", "--filename", "-"])
+        .stdin(config.metrics_server.clone());
+        self.docker.run(&step)?;
         // Pods of the system come up meanwhile.
         self.load(&config.images)?;
         match self.wait_ready(READY_TIMEOUT)? {
@@ -519,7 +547,7 @@ impl Cluster {
     /// What isn't ready, with reasons. An API server that doesn't answer is one of them.
     pub fn unready(&self) -> Result<Vec<String>> {
         let step = self
-            .kubectl(&["get", "nodes,pods", "--all-namespaces", "-o", "json"])
+            .kubectl(&["get", "nodes,pods,apiservices", "--all-namespaces", "-o", "json"])
             .reads();
         readiness::unready(self.project.runner.try_run(&step))
     }
