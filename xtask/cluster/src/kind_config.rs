@@ -18,6 +18,8 @@ pub(crate) struct KindConfig {
     pub image: String,
     /// Whether the kubelet must be told to accept cgroup v1.
     pub cgroup_v1: bool,
+    /// The API version of MutatingAdmissionPolicy, where it has to be switched on.
+    pub mutating_policies: Option<&'static str>,
     /// Set where the node image is the test bed's.
     pub testbed: Option<NodeImages>,
 }
@@ -45,6 +47,16 @@ pub(crate) fn needs_cgroup_v1(cgroup_version: &str, kubernetes: &Version) -> boo
     cgroup_version == "1" && *kubernetes >= KNOWS_FAIL_CGROUP_V1
 }
 
+/// The API version of MutatingAdmissionPolicy in a Kubernetes version where it is there and off
+/// (kubernetes/enhancements, KEP-3962): alpha in 1.32, beta in 1.34, on by default since 1.36.
+pub(crate) fn mutating_policies(kubernetes: &Version) -> Option<&'static str> {
+    match (kubernetes.major, kubernetes.minor) {
+        (1, 32 | 33) => Some("v1alpha1"),
+        (1, 34 | 35) => Some("v1beta1"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +66,7 @@ mod tests {
             name: "c".into(),
             image: "kindest/node:v1.34.0".into(),
             cgroup_v1,
+            mutating_policies: testbed.then_some("v1beta1"),
             testbed: testbed.then(|| NodeImages {
                 repository: "localhost/r".into(),
                 coredns: "1.2.3".into(),
@@ -90,6 +103,7 @@ mod tests {
         let config = render(false, false);
         assert!(patches(&config).is_empty());
         assert!(config["networking"].get("disableDefaultCNI").is_none());
+        assert!(config.get("featureGates").is_none());
         assert_eq!(config["nodes"][0]["image"], "kindest/node:v1.34.0");
         assert_eq!(config["nodes"][0]["labels"]["tempo-stack.cluster"], "c");
     }
@@ -109,6 +123,13 @@ mod tests {
         assert_eq!(patches[1]["imageRepository"], "localhost/r");
         assert_eq!(patches[1]["dns"]["imageTag"], "1.2.3");
         assert_eq!(patches[1]["etcd"]["local"]["imageTag"], "3.4.5");
+    }
+
+    #[test]
+    fn policies_that_change_objects_are_switched_on_where_they_are_there_and_off() {
+        for (minor, api) in [(31, None), (32, Some("v1alpha1")), (34, Some("v1beta1")), (36, None)] {
+            assert_eq!(mutating_policies(&Version::new(1, minor, 4)), api, "1.{minor}");
+        }
     }
 
     #[test]

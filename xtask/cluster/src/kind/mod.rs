@@ -19,7 +19,7 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::docker::{Docker, Info, environment};
-use crate::kind_config::{KindConfig, NodeImages, needs_cgroup_v1};
+use crate::kind_config::{KindConfig, NodeImages, mutating_policies, needs_cgroup_v1};
 use crate::metrics_server;
 use crate::ownership::{CLUSTER_LABEL, CONFIG_LABEL, Decision, IMAGES_LABEL, Observed, Owner, network_name};
 use crate::readiness;
@@ -279,6 +279,7 @@ impl Cluster {
             name: self.name.clone(),
             image: choice.node.clone(),
             cgroup_v1: needs_cgroup_v1(&info.cgroup_version, &choice.kubernetes),
+            mutating_policies: mutating_policies(&choice.kubernetes),
             testbed: node_images,
         };
         let text = config.render(self.project.workspace.root())?;
