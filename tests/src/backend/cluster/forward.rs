@@ -1,11 +1,12 @@
 //! Service ports as addresses of this machine.
 //!
 //! A TCP port is a listener on the loopback address; each connection is carried by the API server to a
-//! ready pod behind the Service, as `kubectl port-forward` does. UDP can't go that way: a NodePort
+//! ready pod behind the Service, as `kubectl port-forward` does, and the pods take turns. UDP can't go that way: a NodePort
 //! Service is made beside the release's and reached at a node's address.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,12 +88,14 @@ impl Forwards {
         let selector = selector(spec)?;
         let target = port.target_port.clone().unwrap_or(IntOrString::Int(port.port));
         let carried = self.carried.clone();
+        let turns = Arc::new(AtomicUsize::default());
         let accepting = tokio::spawn(async move {
             // Ends with the listener; a connection that can't be made is the client's to notice.
             while let Ok((stream, _)) = listener.accept().await {
                 let (pods, selector, target) = (pods.clone(), selector.clone(), target.clone());
+                let turn = turns.fetch_add(1, Ordering::Relaxed);
                 let task = tokio::spawn(async move {
-                    let _ = carry(stream, &pods, &selector, &target).await;
+                    let _ = carry(stream, &pods, &selector, &target, turn).await;
                 });
                 let mut carried = carried.lock().unwrap_or_else(PoisonError::into_inner);
                 carried.retain(|(_, task)| !task.is_finished());
@@ -112,15 +115,23 @@ impl Drop for Forwards {
     }
 }
 
-/// One connection, from its first byte to its last.
-async fn carry(mut stream: TcpStream, pods: &Api<Pod>, selector: &str, target: &IntOrString) -> Result<()> {
+/// One connection, from its first byte to its last. `turn` chooses among the pods that are ready.
+async fn carry(
+    mut stream: TcpStream,
+    pods: &Api<Pod>,
+    selector: &str,
+    target: &IntOrString,
+    turn: usize,
+) -> Result<()> {
     // Small messages back and forth: waiting for more to send would make each slower.
     stream.set_nodelay(true).context("setting up a connection")?;
     let list = pods
         .list(&ListParams::default().labels(selector))
         .await
         .context("listing pods")?;
-    let pod = list.iter().find(|pod| pods::is_ready(pod)).context("no pod is ready")?;
+    let ready: Vec<&Pod> = list.iter().filter(|pod| pods::is_ready(pod)).collect();
+    let next = turn.checked_rem(ready.len()).context("no pod is ready")?;
+    let pod = ready.get(next).context("no pod is ready")?;
     let port = container_port(pod, target)?;
     let name = pod.metadata.name.as_deref().context("a pod has a name")?;
     let mut forwarder = pods.portforward(name, &[port]).await.context("forwarding")?;
