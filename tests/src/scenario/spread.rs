@@ -1,6 +1,7 @@
 //! `spread`: with two Collectors, connections reach each of them, and one that is cut off under load loses
-//! nothing.
+//! nothing. The connection of a single client moves between them at the age that the values set.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,11 +9,19 @@ use anyhow::{Context, Result};
 use super::{Access, drained, judge_ledger, per_pod, values};
 use crate::backend::{Component, Fault, Stack};
 use crate::client::load::{Batches, Load};
+use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
 use crate::env::Env;
 use crate::wait::{Look, wait_for};
 
 const VALUES: &str = "{tempo-stack: {otelCollector: {replicas: 2, queue: {persistence: {enabled: true}}}}}";
+/// The same with an age of connections; empty: none.
+fn aged(age: &str) -> String {
+    format!("{{tempo-stack: {{otelCollector: {{replicas: 2, receivers: {{maxConnectionAge: '{age}'}}}}}}}}")
+}
+/// So long that the connection of a client is opened several times.
+const AGE: &str = "2s";
+const AGED: Duration = Duration::from_secs(10);
 /// Each has a connection of its own.
 const CLIENTS: u64 = 4;
 /// Spans per second of each client.
@@ -99,7 +108,46 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     let crashes = stack.crashes(Component::OtelCollector).await?;
     env.recorder
         .check("no Collector crashed", crashes == 0, format!("{crashes} crashes"));
-    env.finish(stack).await
+    env.finish(stack).await?;
+    moves(env).await
+}
+
+/// One client with a connection that it never closes itself: both Collectors get spans of it if the connection
+/// has an age, and only one if it has none.
+async fn moves(env: &Env) -> Result<()> {
+    for (age, reached) in [("", 1), (AGE, 2)] {
+        let stack = env.ready_stack(values(&aged(age))?).await?;
+        let access = Access::new(stack.as_ref())?;
+        let batches = Batches {
+            rate: RATE,
+            ..Batches::new(env.seed.wrapping_add(CLIENTS))
+        };
+        let load = Load::start(access.sender.clone(), batches, env.cancel.clone());
+        tokio::time::sleep(AGED).await;
+        let (mut ledger, _) = load.stop().await?;
+        // A Collector that took nothing may not name the metric.
+        let pods = stack.metrics(Component::OtelCollector).await?;
+        let mut accepted = BTreeMap::new();
+        for (pod, text) in pods {
+            accepted.insert(pod, Scrape::parse(&text)?.sum(ACCEPTED, &[]).unwrap_or(0.0));
+        }
+        let with = accepted.values().filter(|spans| **spans > 0.0).count();
+        let age = if age.is_empty() {
+            "without an age"
+        } else {
+            "with an age of 2 s"
+        };
+        env.recorder.check(
+            format!("{age}, the connection of one client reaches {reached} of two Collectors"),
+            with == reached && accepted.len() == 2,
+            format!("{accepted:?}"),
+        );
+        drained(env, stack.as_ref()).await?;
+        read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+        judge_ledger(env, &format!("one client, {age}"), &ledger)?;
+        env.finish(stack).await?;
+    }
+    Ok(())
 }
 
 fn start(env: &Env, stack: &dyn Stack) -> Result<Vec<Load>> {
