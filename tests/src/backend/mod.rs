@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use charts::render::{Render, set};
 use serde_yaml::Value;
+use tokio::task::JoinSet;
 
 use self::cluster::ClusterBackend;
 
@@ -167,6 +168,25 @@ pub struct Stop {
     pub elapsed: Duration,
     /// Whether the grace period ran out and it was killed.
     pub killed: bool,
+}
+
+/// Waits for all stops at the same time; the longest of them counts.
+pub(crate) async fn longest<F: Future<Output = Result<Stop>> + Send + 'static>(
+    stops: impl Iterator<Item = F>,
+) -> Result<Stop> {
+    let mut running: JoinSet<Result<Stop>> = stops.collect();
+    let mut longest = Stop {
+        elapsed: Duration::ZERO,
+        killed: false,
+    };
+    while let Some(stop) = running.join_next().await {
+        let stop = stop.context("a stop ended badly")??;
+        longest = Stop {
+            elapsed: longest.elapsed.max(stop.elapsed),
+            killed: longest.killed || stop.killed,
+        };
+    }
+    Ok(longest)
 }
 
 /// Memory of a program, in bytes.

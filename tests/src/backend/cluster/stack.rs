@@ -1,6 +1,6 @@
 //! A release in a namespace of a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::namespace::{Namespace, Tenants};
 use super::part::Part;
 use super::pods::PERIOD;
 use super::{ClusterBackend, bundle, inside, pods};
-use crate::backend::{Component, Endpoints, Memory, Stack, Stop, peak_memory};
+use crate::backend::{Component, Endpoints, Memory, Stack, Stop, longest, peak_memory};
 use crate::diagnostics;
 use crate::wait::{Look, wait_every};
 
@@ -54,13 +54,14 @@ pub struct ClusterStack {
 struct Past {
     logs: String,
     crashes: u32,
-    /// The pod whose program was asked to stop, and how often.
-    asked: (String, u32),
+    /// How often the program of a pod was asked to stop, by the pod's uid: the next may have its name.
+    asked: BTreeMap<String, u32>,
 }
 
 impl Past {
-    fn asked_for(&self, pod: &str) -> u32 {
-        if self.asked.0 == pod { self.asked.1 } else { 0 }
+    fn asked_for(&self, pod: &Pod) -> u32 {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.asked.get(uid).copied().unwrap_or(0)
     }
 }
 
@@ -123,6 +124,25 @@ impl ClusterStack {
         inside::beside(&api, pods::name(&pod), &part.container.name, &self.helper, script).await
     }
 
+    /// The same beside the program of each of its pods; one that has none is an error.
+    async fn beside_each(&self, component: Component, script: &str) -> Result<Vec<inside::Printed>> {
+        let part = self.part(component)?;
+        let api: Api<Pod> = self.connection.api(self.namespace.name());
+        let mut printed = Vec::new();
+        for pod in self.alive(part).await? {
+            printed.push(inside::beside(&api, pods::name(&pod), &part.container.name, &self.helper, script).await?);
+        }
+        Ok(printed)
+    }
+
+    /// The pods of a component that run or start; an error if there is none.
+    async fn alive(&self, part: &Part) -> Result<Vec<Pod>> {
+        let mut found = part.pods(&self.connection, self.namespace.name()).await?;
+        found.retain(|pod| !pods::is_ending(pod));
+        anyhow::ensure!(!found.is_empty(), "{} has no pod", part.name);
+        Ok(found)
+    }
+
     /// Runs a command in a container of a component's pod.
     pub async fn exec(&self, component: Component, container: &str, command: &[&str]) -> Result<inside::Printed> {
         let pod = self.pod(component).await?;
@@ -144,7 +164,7 @@ impl ClusterStack {
         let claims: Api<PersistentVolumeClaim> = self.connection.api(namespace);
         let claims = claims.list(&ListParams::default()).await.context("listing claims")?;
         let past = self.past.lock().await.get(&part.component).cloned().unwrap_or_default();
-        let asked_for = found.first().map_or(0, |pod| past.asked_for(pods::name(pod)));
+        let asked_for = found.iter().map(|pod| past.asked_for(pod)).max().unwrap_or(0);
         Ok(Some(judge(&Facts {
             refused: progress.refused,
             pods: found,
@@ -207,10 +227,39 @@ impl ClusterStack {
         let past = past.entry(part.component).or_default();
         past.logs.push_str(&logs);
         for pod in &found {
-            past.crashes += crashes(pod, past.asked_for(pods::name(pod)));
+            past.crashes += crashes(pod, past.asked_for(pod));
         }
         Ok(())
     }
+}
+
+/// Ends the program of a pod's container and waits until the kubelet knows.
+async fn restart_program(part: &Part, api: &Api<Pod>, helper: &str, pod: &Pod, cancel: &Cancel) -> Result<Stop> {
+    let (name, container) = (pods::name(pod), &part.container.name);
+    let before = pods::status(pod, container).and_then(|s| s.container_id.clone());
+    // The script ends with the program: both are in one process namespace. SIGKILL from inside it
+    // would not reach its first process (pid_namespaces(7)); Go ends at once on SIGQUIT.
+    let grace = part.grace;
+    let script = format!("kill -TERM 1; sleep {grace}; kill -QUIT 1; sleep {grace}");
+    let begun = Instant::now();
+    inside::beside(api, name, container, helper, &script).await?;
+    let elapsed = begun.elapsed();
+    let what = format!("the kubelet's word that container {container} of pod {name} ended");
+    wait_every(PERIOD, &what, TOLD, cancel, || async {
+        let now = api.get(name).await.with_context(|| format!("looking at pod {name}"))?;
+        let status = pods::status(&now, container);
+        let ended = status.is_some_and(|s| s.container_id != before || !pods::runs(s));
+        Ok(if ended {
+            Look::Found(())
+        } else {
+            Look::NotYet("it runs".into())
+        })
+    })
+    .await?;
+    Ok(Stop {
+        elapsed,
+        killed: elapsed >= Duration::from_secs(u64::try_from(grace).unwrap_or(0)),
+    })
 }
 
 /// How often the programs of a pod ended by themselves.
@@ -322,41 +371,27 @@ impl Stack for ClusterStack {
 
     async fn restart_container(&self, component: Component) -> Result<Stop> {
         let part = self.part(component)?;
-        let pod = self.pod(component).await?;
-        let (name, container) = (pods::name(&pod).to_owned(), part.container.name.clone());
         let api: Api<Pod> = self.connection.api(self.namespace.name());
-        let before = pods::status(&pod, &container).and_then(|s| s.container_id.clone());
-        // The helper is there before the clock runs.
-        inside::beside(&api, &name, &container, &self.helper, "true").await?;
+        let alive = self.alive(part).await?;
+        // The helpers are there before the clock runs.
+        for pod in &alive {
+            inside::beside(&api, pods::name(pod), &part.container.name, &self.helper, "true").await?;
+        }
         {
             let mut past = self.past.lock().await;
-            let past = past.entry(component).or_default();
-            past.asked = (name.clone(), past.asked_for(&name) + 1);
+            let asked = &mut past.entry(component).or_default().asked;
+            for uid in alive.iter().filter_map(|pod| pod.metadata.uid.clone()) {
+                *asked.entry(uid).or_default() += 1;
+            }
         }
-        // The script ends with the program: both are in one process namespace. SIGKILL from inside it
-        // would not reach its first process (pid_namespaces(7)); Go ends at once on SIGQUIT.
-        let grace = part.grace;
-        let script = format!("kill -TERM 1; sleep {grace}; kill -QUIT 1; sleep {grace}");
-        let begun = Instant::now();
-        inside::beside(&api, &name, &container, &self.helper, &script).await?;
-        let elapsed = begun.elapsed();
+        let restarts = alive.into_iter().map(|pod| {
+            let (part, api) = (part.clone(), api.clone());
+            let (helper, cancel) = (self.helper.clone(), self.cancel.clone());
+            async move { restart_program(&part, &api, &helper, &pod, &cancel).await }
+        });
+        let stop = longest(restarts).await;
         self.forwards.reset(component);
-        let what = format!("the kubelet's word that container {container} of pod {name} ended");
-        wait_every(PERIOD, &what, TOLD, &self.cancel, || async {
-            let now = api.get(&name).await.with_context(|| format!("looking at pod {name}"))?;
-            let status = pods::status(&now, &container);
-            let ended = status.is_some_and(|s| s.container_id != before || !pods::runs(s));
-            Ok(if ended {
-                Look::Found(())
-            } else {
-                Look::NotYet("it runs".into())
-            })
-        })
-        .await?;
-        Ok(Stop {
-            elapsed,
-            killed: elapsed >= Duration::from_secs(u64::try_from(grace).unwrap_or(0)),
-        })
+        stop
     }
 
     async fn stop_pod(&self, component: Component) -> Result<Stop> {
@@ -394,9 +429,12 @@ impl Stack for ClusterStack {
         let limit = limits
             .and_then(|limits| limits.get("memory"))
             .with_context(|| format!("{component} has no memory limit"))?;
-        let status = self.beside(component, "cat /proc/1/status").await?;
+        let mut peak = 0;
+        for status in self.beside_each(component, "cat /proc/1/status").await? {
+            peak = peak.max(peak_memory(&status.stdout)?);
+        }
         Ok(Memory {
-            peak: peak_memory(&status.stdout)?,
+            peak,
             limit: quantity::bytes(&limit.0).with_context(|| format!("{} is not a size", limit.0))?,
         })
     }
@@ -407,7 +445,7 @@ impl Stack for ClusterStack {
             .pods(&self.connection, self.namespace.name())
             .await?;
         let past = self.past.lock().await.get(&component).cloned().unwrap_or_default();
-        let now = found.iter().map(|pod| crashes(pod, past.asked_for(pods::name(pod))));
+        let now = found.iter().map(|pod| crashes(pod, past.asked_for(pod)));
         Ok(past.crashes + now.sum::<u32>())
     }
 
@@ -419,13 +457,16 @@ impl Stack for ClusterStack {
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
         let root = format!("/proc/1/root{}/", folder.trim_end_matches('/'));
-        let found = self.beside(component, &inside::listing(&root)).await?;
-        let mut files: Vec<String> = inside::listed(&found)?
-            .iter()
-            .filter_map(|line| line.strip_prefix(&root).map(str::to_owned))
-            .collect();
-        files.sort();
-        Ok(Some(files))
+        let mut files = BTreeSet::new();
+        for found in self.beside_each(component, &inside::listing(&root)).await? {
+            let lines = inside::listed(&found)?;
+            files.extend(
+                lines
+                    .iter()
+                    .filter_map(|line| line.strip_prefix(&root).map(str::to_owned)),
+            );
+        }
+        Ok(Some(files.into_iter().collect()))
     }
 
     async fn configs(&self) -> Result<BTreeMap<String, String>> {

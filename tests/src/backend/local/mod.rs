@@ -39,7 +39,7 @@ use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
 use self::volume::{limit, resize, unlimited};
 use super::{
-    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, find_all,
+    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, find_all, longest,
     peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
@@ -727,23 +727,6 @@ fn tool_of(container: &Container) -> Result<&'static str> {
         name if name.starts_with("opentelemetry-collector") || name.starts_with("otelcol") => Ok("otelcol"),
         name => bail!("the local backend has no program {name} for image {image}"),
     }
-}
-
-/// Waits for all stops at the same time; the longest of them counts.
-async fn longest<F: Future<Output = Result<Stop>> + Send + 'static>(stops: impl Iterator<Item = F>) -> Result<Stop> {
-    let mut running: JoinSet<Result<Stop>> = stops.collect();
-    let mut longest = Stop {
-        elapsed: Duration::ZERO,
-        killed: false,
-    };
-    while let Some(stop) = running.join_next().await {
-        let stop = stop.context("a stop ended badly")??;
-        longest = Stop {
-            elapsed: longest.elapsed.max(stop.elapsed),
-            killed: longest.killed || stop.killed,
-        };
-    }
-    Ok(longest)
 }
 
 /// Tells the network whether all containers of a pod are ready, whenever that changes.
