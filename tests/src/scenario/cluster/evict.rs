@@ -3,6 +3,8 @@
 //! The API can't tell: a pod counts as gone before its program is. A second container in Tempo's pod writes a line
 //! to a log on the volume, five times a second, for as long as it sees the pod's Tempo run. If a successor starts
 //! before that ends, the lines of two pods alternate.
+//!
+//! While the last of them is away, the Collector that has the client's connection goes too, with a spot node's notice.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use kube::Api;
 use kube::api::{DeleteParams, EvictParams};
 use serde_json::json;
 
-use super::super::{Access, drained, judge_ledger};
+use super::super::{Access, drained, judge_ledger, per_pod};
 use super::{Lab, READY, cluster, stack_values};
 use crate::backend::cluster::ClusterStack;
 use crate::backend::{Component, Stack};
@@ -33,9 +35,12 @@ const RATE: u32 = 300;
 const REPLACED: Duration = Duration::from_secs(150);
 /// Reading everything back.
 const READ: Duration = Duration::from_secs(180);
+/// What a spot node is given before it goes, in seconds.
+const NOTICE: u32 = 30;
 /// The container that keeps the log.
 const WRITER: &str = "writer";
 const LOG: &str = "/var/tempo/.writers";
+
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "evict").await?;
     // The grace period is the chart's: after a query Tempo uses all of it.
@@ -59,7 +64,15 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
             .search(&Search::new("{}"))
             .await
             .context("a query before the deletion")?;
-        let gap = replace(env, &stack, &access, n % 2 == 1).await?;
+        let replaced = replace(env, &stack, &access, n % 2 == 1);
+        // The last time a Collector goes too, while nothing takes what is in its queue.
+        let gap = if n + 1 == count {
+            let (gap, noticed) = tokio::join!(replaced, notice(env, &stack));
+            noticed?;
+            gap?
+        } else {
+            replaced.await?
+        };
         longest = longest.max(gap);
         env.recorder.say(format!(
             "pod {} of {count}: no answer for {:.1} s",
@@ -80,6 +93,12 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
         (longest.as_secs_f64() * 10.0).round() / 10.0,
         "s",
         "from the deletion of a pod of Tempo to the first answer of the next",
+    );
+    env.recorder.measured(
+        "longest time without an acknowledgement of spans",
+        f64::from(ledger.longest_gap_ms()),
+        "ms",
+        "one client, whose connection led to the Collector that went",
     );
     drained(env, stack.as_ref()).await?;
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
@@ -166,6 +185,46 @@ async fn replace(env: &Env, stack: &ClusterStack, access: &Access, evict: bool) 
     })
     .await?;
     Ok(begun.elapsed())
+}
+
+/// Takes the Collector that the load reaches away, with the notice of a spot node and while its queue is not empty.
+async fn notice(env: &Env, stack: &ClusterStack) -> Result<()> {
+    let backlog = wait_for("a backlog in a Collector", REPLACED, &env.cancel, || async {
+        let queues = per_pod(stack, "otelcol_exporter_queue_size").await?;
+        let fullest = queues.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b));
+        Ok(match fullest {
+            Some((pod, bytes)) if bytes > 0.0 => Look::Found((pod, bytes)),
+            _ => Look::NotYet("the queues are empty".into()),
+        })
+    })
+    .await?;
+    let (name, bytes) = backlog.value;
+    let api: Api<Pod> = cluster(env)?.connection().api(stack.namespace());
+    let pod = api.get(&name).await.with_context(|| format!("looking at pod {name}"))?;
+    let begun = Instant::now();
+    api.delete(&name, &DeleteParams::default().grace_period(NOTICE))
+        .await
+        .with_context(|| format!("deleting pod {name}"))?;
+    wait_for("the end of the Collector", REPLACED, &env.cancel, || async {
+        let now = api
+            .get_opt(&name)
+            .await
+            .with_context(|| format!("looking at pod {name}"))?;
+        Ok(match now {
+            Some(now) if now.metadata.uid == pod.metadata.uid => Look::NotYet("the pod is still there".into()),
+            _ => Look::Found(()),
+        })
+    })
+    .await?;
+    let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+    env.recorder.measure(
+        "a Collector that is deleted with 30 s of notice ends by itself",
+        seconds,
+        "s",
+        seconds < f64::from(NOTICE),
+        format!("with {bytes} bytes in its queue"),
+    );
+    Ok(())
 }
 
 async fn uid(stack: &ClusterStack) -> Result<String> {
