@@ -283,6 +283,15 @@ pub const ALL: &[Scenario] = &[
         "pods of Tempo are deleted and evicted under load: never two on one volume, and no span is lost",
         |env| Box::pin(cluster::evict::run(env)),
     ),
+    Scenario {
+        // Two more Collectors while the load lasts.
+        stacks: 3,
+        ..in_cluster(
+            "autoscale",
+            "the autoscaler adds Collectors under load and takes them away after it, with full queues too: no span is lost",
+            |env| Box::pin(cluster::autoscale::run(env)),
+        )
+    },
     in_cluster(
         "helm-test",
         "the chart's own test says yes to a stack that works, and to one that doesn't why",
@@ -462,7 +471,7 @@ mod tests {
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
         let all = Choice::Sets(Set::ALL.to_vec());
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 19);
+        assert_eq!(names(&Choice::All, "kind").len(), 20);
         assert_eq!(names(&Choice::Sets(vec![Set::More]), "kind"), ["heavy-query"]);
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }

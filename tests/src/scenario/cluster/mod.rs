@@ -1,5 +1,6 @@
 //! Scenarios that only a cluster can show: the chart's whole life there.
 
+pub(super) mod autoscale;
 pub(super) mod evict;
 pub(super) mod faults;
 pub(super) mod helm_cases;
