@@ -293,6 +293,11 @@ pub const ALL: &[Scenario] = &[
         )
     },
     in_cluster(
+        "uid-range",
+        "where a platform chooses the users of pods, as OpenShift does, the adapted chart runs and the plain one is refused",
+        |env| Box::pin(cluster::uid_range::run(env)),
+    ),
+    in_cluster(
         "helm-test",
         "the chart's own test says yes to a stack that works, and to one that doesn't why",
         |env| Box::pin(cluster::helm_test::run(env)),
@@ -471,7 +476,7 @@ mod tests {
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
         let all = Choice::Sets(Set::ALL.to_vec());
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 20);
+        assert_eq!(names(&Choice::All, "kind").len(), 21);
         assert_eq!(names(&Choice::Sets(vec![Set::More]), "kind"), ["heavy-query"]);
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -42,7 +43,7 @@ pub(crate) use self::shell::Shell;
 pub(crate) use self::stack::ClusterStack;
 use self::store::S3Pod;
 use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, find_all, stop_soon};
-use charts::manifest::parse_all;
+use charts::manifest::{Manifest, parse_all};
 use charts::render::{Helm, Prepared, Render, RenderOptions, merge, set};
 use kit::run_dir::RunDir;
 use kit::step::Cancel;
@@ -259,16 +260,30 @@ impl ClusterBackend {
     /// Makes objects that a user makes beside a release, from YAML.
     pub async fn create(&self, namespace: &str, objects: &str) -> Result<()> {
         for manifest in parse_all(objects).context("reading the objects beside the release")? {
-            let (group, version) = manifest
-                .api_version
-                .split_once('/')
-                .unwrap_or(("", &manifest.api_version));
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &manifest.kind));
-            let api: Api<DynamicObject> = Api::namespaced_with(self.connection().client(), namespace, &resource);
-            let object = manifest.parse::<DynamicObject>()?;
-            api.create(&PostParams::default(), &object)
-                .await
-                .with_context(|| format!("making {}", manifest.id()))?;
+            let api = Api::namespaced_with(self.connection().client(), namespace, &resource(&manifest));
+            make(&api, &manifest, manifest.parse()?).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes cluster-wide objects, from YAML, that a namespace of this run owns: they go with it, however the run
+    /// ends.
+    pub(crate) async fn create_global(&self, owner: &Namespace, objects: &str) -> Result<()> {
+        let namespaces: Api<ApiNamespace> = self.connection().global();
+        let found = namespaces.get(owner.name()).await;
+        let found = found.with_context(|| format!("looking at namespace {}", owner.name()))?;
+        let owner = OwnerReference {
+            api_version: "v1".into(),
+            kind: "Namespace".into(),
+            name: owner.name().to_owned(),
+            uid: found.metadata.uid.context("a namespace has a uid")?,
+            ..OwnerReference::default()
+        };
+        for manifest in parse_all(objects).context("reading the cluster-wide objects")? {
+            let api = Api::all_with(self.connection().client(), &resource(&manifest));
+            let mut object: DynamicObject = manifest.parse()?;
+            object.metadata.owner_references = Some(vec![owner.clone()]);
+            make(&api, &manifest, object).await?;
         }
         Ok(())
     }
@@ -317,6 +332,17 @@ impl ClusterBackend {
             .await
             .context("rendering")?
     }
+}
+
+fn resource(manifest: &Manifest) -> ApiResource {
+    let version = &manifest.api_version;
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &manifest.kind))
+}
+
+async fn make(api: &Api<DynamicObject>, manifest: &Manifest, object: DynamicObject) -> Result<()> {
+    let made = api.create(&PostParams::default(), &object).await;
+    made.map(drop).with_context(|| format!("making {}", manifest.id()))
 }
 
 /// The workloads of a stack with these values.

@@ -10,9 +10,11 @@ pub(super) mod lifecycle;
 pub(super) mod rollback;
 pub(super) mod security;
 pub(super) mod stranded;
+pub(super) mod uid_range;
 pub(super) mod upgrade;
 
 mod baseline;
+mod policy;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
