@@ -7,16 +7,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use charts::manifest::Manifest;
 use charts::render::set;
 use k8s_openapi::api::core::v1::Pod;
 use kit::step::{Output, Step};
 use kube::Api;
 use kube::api::ListParams;
 use regex::Regex;
+use serde_json::json;
 use serde_yaml::Value;
 
-use super::{DOCUMENTED, Lab, READY, cluster, delivers, documented_command, stack_values};
-use crate::backend::cluster::{ClusterStack, Shell};
+use super::{DOCUMENTED, Lab, READY, cluster, delivers, documented_command, policy, stack_values};
+use crate::backend::cluster::{ClusterStack, Image, Shell};
 use crate::backend::{Bucket, Component, Stack};
 use crate::client::tempo::Client;
 use crate::env::Env;
@@ -83,8 +85,14 @@ async fn install(
 ) -> Result<(Output, Instant)> {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     let begun = Instant::now();
-    // The values of this run go over those of a documented file.
-    let output = lab.run(lab.helm_with(&words, values)?).await?;
+    // The values of this run, where there are any, go over those of a documented file.
+    let none = values.as_mapping().is_some_and(serde_yaml::Mapping::is_empty);
+    let step = if none {
+        lab.helm(&words)?
+    } else {
+        lab.helm_with(&words, values)?
+    };
+    let output = lab.run(step).await?;
     // The API server's warnings, of Pod Security too, come through helm.
     let is_warning = |line: &&str| {
         ["warning", "would violate"]
@@ -235,7 +243,7 @@ fn found_in(path: &OsStr, program: &str) -> bool {
 async fn no_rights(env: &Env, lab: &Lab<'_>, stack: &ClusterStack) -> Result<()> {
     let manifests = stack.render().manifests.iter();
     let rbac = manifests.filter(|m| m.api_version.starts_with("rbac.authorization.k8s.io"));
-    let rbac: Vec<String> = rbac.map(charts::manifest::Manifest::id).collect();
+    let rbac: Vec<String> = rbac.map(Manifest::id).collect();
     env.recorder
         .check("no RBAC object", rbac.is_empty(), format!("{rbac:?}"));
     let pods: Api<Pod> = lab.cluster.connection().api(lab.namespace.name());
@@ -300,8 +308,9 @@ async fn bucket(env: &Env, command: &[String]) -> Result<()> {
     env.remove(stack).await
 }
 
+/// The umbrella with nothing but its defaults, on a cluster that knows no type beyond its own.
 async fn umbrella(env: &Env, readme: &Path, shell: &Shell) -> Result<()> {
-    let what = "umbrella";
+    let what = "umbrella without values";
     let Some(lab) = observability(env).await? else {
         anyhow::bail!("namespace {DOCUMENTED} is there again although it was removed");
     };
@@ -310,9 +319,68 @@ async fn umbrella(env: &Env, readme: &Path, shell: &Shell) -> Result<()> {
     lab.run(lab.helm(&words)?).await?;
     let command = documented_command(readme, &["helm install observability ./observability"])?;
     let mut values = Value::Mapping(Default::default());
-    set(&mut values, &["tempo-stack"], stack_values(env, "{}")?);
+    if !images_by_policy(&lab).await? {
+        env.recorder.skip(format!("{what}: its own images"), policy::NONE);
+        set(&mut values, &["tempo-stack"], lab.cluster.images().values());
+    }
     let (output, begun) = install(env, &lab, what, &command, &values).await?;
     let stack = ready(env, &lab, what, "observability", begun).await?;
+    bare(env, what, &stack);
     addresses(env, &stack, &output.stdout, shell).await?;
     env.finish(stack).await
+}
+
+/// Images that no registry has take the place of the charts' own at admission, as a platform that mirrors images
+/// does it: so the command needs no values. Returns whether nothing else is needed.
+async fn images_by_policy(lab: &Lab<'_>) -> Result<bool> {
+    let images = lab.cluster.images();
+    let named = |image: &Option<Image>| image.as_ref().filter(|image| image.registry == "localhost").cloned();
+    let (Some(tempo), Some(collector)) = (named(&images.tempo), named(&images.otel_collector)) else {
+        return Ok(true);
+    };
+    let Some(version) = policy::mutating(lab).await? else {
+        return Ok(false);
+    };
+    let change = |list: &str| {
+        format!(
+            "!has(object.spec.{list}) ? Object{{}} : Object{{spec: Object.spec{{{list}: object.spec.{list}.map(c, \
+             Object.spec.{list}{{name: c.name, image: c.name == 'tempo' ? '{tempo}' : c.name == 'otel-collector' ? \
+             '{collector}' : '{}'}})}}}}",
+            images.helper
+        )
+    };
+    policy::change_pods(lab, &version, &["containers", "initContainers"].map(change)).await?;
+    let spec = json!({
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{
+            "name": "tempo",
+            "image": "none",
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        }],
+    });
+    policy::in_force(lab, &spec, |tried| {
+        let spec = tried.as_ref().ok().and_then(|pod| pod.spec.as_ref());
+        let images = spec.map(|spec| spec.containers.iter().map(|c| c.image.clone().unwrap_or_default()));
+        images.is_some_and(|mut images| images.all(|image| image == tempo.to_string()))
+    })
+    .await?;
+    Ok(true)
+}
+
+/// Every object is of a kind that comes with Kubernetes.
+fn bare(env: &Env, what: &str, stack: &ClusterStack) {
+    let manifests = &stack.render().manifests;
+    // Groups of custom types have a dot, Kubernetes' own are short or end in `.k8s.io`.
+    let custom = manifests.iter().filter(|manifest| {
+        let group = manifest.api_version.split_once('/').map_or("", |(group, _)| group);
+        group.contains('.') && !group.ends_with(".k8s.io")
+    });
+    let custom: Vec<String> = custom.map(Manifest::id).collect();
+    let kinds: BTreeSet<&str> = manifests.iter().map(|manifest| manifest.kind.as_str()).collect();
+    let detail = format!("{} objects: {kinds:?}; custom: {custom:?}", manifests.len());
+    env.recorder.check(
+        format!("{what}: every object is of a kind that comes with Kubernetes"),
+        custom.is_empty() && !kinds.is_empty(),
+        detail,
+    );
 }
