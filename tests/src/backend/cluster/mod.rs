@@ -54,10 +54,9 @@ const SUBCHART: &str = "tempo-stack";
 const MONITORS: (&str, &str) = ("monitoring.coreos.com/v1", "ServiceMonitor");
 
 /// A proof sends little: so much of a node is enough for a stack, and a node of two cores holds several.
-/// One Collector is enough where a scenario does not ask for more.
 const SMALL_REQUESTS: &str = "
 tempo: {resources: {requests: {cpu: 50m, memory: 128Mi}}}
-otelCollector: {replicas: 1, resources: {requests: {cpu: 50m, memory: 64Mi}}}
+otelCollector: {resources: {requests: {cpu: 25m, memory: 64Mi}}}
 ";
 
 /// What no cluster proves here, and why.
@@ -147,7 +146,11 @@ impl ClusterBackend {
             .iter()
             .map(|part| (part.component.to_string(), image(part)))
             .collect();
-        let stack = Request::of(parts.iter().map(|part| &part.container))?;
+        let containers = parts.iter().flat_map(|part| {
+            let pods = usize::try_from(part.replicas).unwrap_or(0);
+            std::iter::repeat_n(&part.container, pods)
+        });
+        let stack = Request::of(containers)?;
         versions.insert("helm".into(), helm_version);
         versions.insert("kubernetes".into(), connection.version().to_owned());
         let mut unproven = UNPROVEN.to_vec();

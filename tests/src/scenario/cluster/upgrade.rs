@@ -38,11 +38,11 @@ struct Queue {
 const QUEUES: [Queue; 2] = [
     Queue {
         what: "queue on a claim",
-        values: "{tempo: {terminationGracePeriodSeconds: 5}}",
+        values: "{tempo: {terminationGracePeriodSeconds: 5}, otelCollector: {drainSeconds: 1}}",
     },
     Queue {
         what: "emptyDir queue",
-        values: "{tempo: {terminationGracePeriodSeconds: 5}, otelCollector: {queue: {persistence: {enabled: false}}}}",
+        values: "{tempo: {terminationGracePeriodSeconds: 5}, otelCollector: {drainSeconds: 1, queue: {persistence: {enabled: false}}}}",
     },
 ];
 
