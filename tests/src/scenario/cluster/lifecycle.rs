@@ -72,7 +72,7 @@ async fn uninstall(env: &Env, lab: &Lab<'_>, release: &str) -> Result<()> {
     Ok(())
 }
 
-/// After an uninstallation the claims of Tempo and of the queue are all that is left. Returns the name of Tempo's.
+/// After an uninstallation the claims of Tempo and of the queues are all that is left. Returns the name of Tempo's.
 async fn only_the_claims(env: &Env, lab: &Lab<'_>) -> Result<String> {
     let mut left = BTreeSet::new();
     for (group, kind) in [
@@ -100,10 +100,10 @@ async fn only_the_claims(env: &Env, lab: &Lab<'_>) -> Result<String> {
     // The Service that carries UDP to this machine is the harness's.
     left.retain(|id| !NAMESPACES_OWN.contains(&id.as_str()) && !id.ends_with("-e2e-udp"));
     let claim = format!("data-{RELEASE}-tempo-0");
-    let queue = format!("queue-{RELEASE}-otel-collector-0");
-    let claims = [&claim, &queue].map(|name| format!("PersistentVolumeClaim/{name}"));
+    let queues = [0, 1].map(|n| format!("queue-{RELEASE}-otel-collector-{n}"));
+    let claims = [&claim, &queues[0], &queues[1]].map(|name| format!("PersistentVolumeClaim/{name}"));
     env.recorder.check(
-        "an uninstallation leaves the claims of Tempo and of the queue, and nothing else",
+        "an uninstallation leaves the claims of Tempo and of the queues, and nothing else",
         left == BTreeSet::from(claims),
         format!("{left:?}"),
     );

@@ -146,7 +146,8 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
     let keeps_all = stack.part(Component::OtelCollector)?.kind == PartKind::StatefulSet;
     // What may be lost is not waited for as long.
     let deadline = if keeps_all { READ } else { PAUSE * 5 };
-    read_back(&access.tempo, &mut ledger, deadline, &env.cancel).await?;
+    let read = read_back(&access.tempo, &mut ledger, deadline, &env.cancel).await;
+    env.cancel.check()?;
     let gap = f64::from(ledger.longest_gap_ms());
     env.recorder.measured(
         format!("{what}: longest time without an acknowledgement"),
@@ -155,16 +156,19 @@ async fn under_load(env: &Env, lab: &Lab<'_>, queue: Queue, how: &str, step: Ste
         "",
     );
     if keeps_all {
+        read?;
         return judge_ledger(env, &what, &ledger);
     }
-    report(env, &what, &ledger);
+    report(env, &what, &ledger, read.err());
     Ok(())
 }
 
-fn report(env: &Env, what: &str, ledger: &Ledger) {
+/// What nobody judges need not be read to the last span: it counts as lost, and why it wasn't read is told.
+fn report(env: &Env, what: &str, ledger: &Ledger, unread: Option<anyhow::Error>) {
     let summary = ledger.summary();
+    let unread = unread.map(|error| format!("; {error:#}")).unwrap_or_default();
     let detail = format!(
-        "of {} acknowledged; what waits in an emptyDir may go with its pod",
+        "of {} acknowledged; what waits in an emptyDir may go with its pod{unread}",
         summary.acked
     );
     let ok = summary.acked > 0;
