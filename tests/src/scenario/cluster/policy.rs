@@ -18,7 +18,7 @@ const MUTATING: &str = "MutatingAdmissionPolicy";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
 /// Why nothing is shown without it.
 pub(super) const NONE: &str =
-    "the API server knows no MutatingAdmissionPolicy, or not by default before Kubernetes 1.36";
+    "the API server serves no MutatingAdmissionPolicy, which is off by default before Kubernetes 1.36";
 /// An API server looks at its policies every second.
 const IN_FORCE: Duration = Duration::from_secs(30);
 const PERIOD: Duration = Duration::from_millis(300);
