@@ -147,7 +147,8 @@ impl Part {
             Kind::StatefulSet => {
                 let api: Api<StatefulSet> = connection.api(namespace);
                 let object = api.get(&self.name).await.with_context(what)?;
-                let own = |e: &&Event| e.involved_object.name.as_ref() == Some(&self.name);
+                // By its uid: an earlier one may have had its name.
+                let own = |e: &&Event| e.involved_object.uid == object.metadata.uid;
                 let refused = events
                     .iter()
                     .rev()
