@@ -39,8 +39,8 @@ use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
 use self::volume::{limit, resize, unlimited};
 use super::{
-    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, find_all, longest,
-    peak_memory, stop_soon,
+    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, find_all,
+    longest, peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
 use crate::diagnostics;
