@@ -2,10 +2,11 @@
 //!
 //! One direction: a [`scenario`] asks its [`env`] for a stack of a [`backend`], a [`client`]
 //! sends what the [`model`] describes and reads it back, the model says what is lost or changed, and
-//! [`run`] gathers the verdicts into a [`report`].
+//! [`run`] gathers the verdicts into a [`report`]. A [`bench`] measures stacks instead of judging them.
 
 mod admission;
 pub mod backend;
+pub mod bench;
 pub mod client;
 mod diagnostics;
 pub mod env;

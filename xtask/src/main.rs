@@ -59,6 +59,7 @@ commands! {
     Schemas(schemas::SchemasArgs),
     Test(test::TestArgs),
     E2e(e2e::E2eArgs),
+    Bench(bench::BenchArgs),
     Up(up::UpArgs),
     Down(down::DownArgs),
     Status(status::StatusArgs),

@@ -325,6 +325,12 @@ pub trait Stack: Send + Sync {
     /// Memory of the component's program now; of several pods the one with the highest peak.
     async fn memory(&self, component: Component) -> Result<Memory>;
 
+    /// CPU time of the component's programs so far, in seconds: user and system, of all its pods, with the
+    /// children that they waited for. What a program used before it was started again isn't in it.
+    async fn cpu_seconds(&self, _component: Component) -> Result<f64> {
+        bail!("this backend can't tell what CPU a program used")
+    }
+
     /// How often the component's containers were started again by itself (not by a request of ours).
     async fn crashes(&self, component: Component) -> Result<u32>;
 
@@ -334,6 +340,12 @@ pub trait Stack: Send + Sync {
     /// The files below a folder of the component's volume (`/var/tempo/blocks`), relative to it. None
     /// where the backend can't look.
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>>;
+
+    /// Where a folder of the component's volume is on this machine, one for each pod. Empty where the backend
+    /// can't look.
+    fn host_folders(&self, _component: Component, _folder: &str) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
 
     /// The rendered configuration files, by a name that tells where each comes from.
     async fn configs(&self) -> Result<BTreeMap<String, String>>;
@@ -356,4 +368,32 @@ fn peak_memory(status: &str) -> Result<u64> {
         .and_then(|number| number.trim().parse::<u64>().ok())
         .context("the status of the process has no VmHWM")?;
     Ok(kib * 1024)
+}
+
+/// The CPU time of a process so far, in clock ticks, from its /proc/<pid>/stat: its own in user and kernel mode,
+/// and that of the children that it waited for (proc(5), utime, stime, cutime and cstime).
+fn cpu_ticks(stat: &str) -> Result<u64> {
+    // The second field is the program's name, which may hold spaces and brackets.
+    let (_, fields) = stat.rsplit_once(')').context("the stat of the process has no name")?;
+    let ticks: Vec<u64> = fields
+        .split_whitespace()
+        .skip(11)
+        .take(4)
+        .map(|field| field.parse().with_context(|| format!("the CPU time {field:?}")))
+        .collect::<Result<_>>()?;
+    anyhow::ensure!(ticks.len() == 4, "the stat of the process has no CPU times");
+    Ok(ticks.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_user_and_system_of_the_process_and_of_what_it_waited_for() {
+        let stat = "812 (a (b) c 9) S 1 812 812 0 -1 4194560 5821 77 9 1 1000 200 30 4 20 0 12 0 43210 1 2 3";
+        assert_eq!(cpu_ticks(stat).unwrap(), 1234);
+        assert!(cpu_ticks("812 (tempo) S 1 812 812 0 -1 4194560 5821 77 9 1 1000 200").is_err());
+        assert!(cpu_ticks("").is_err());
+    }
 }

@@ -97,6 +97,28 @@ impl Engine {
         }
     }
 
+    /// Where the write-ahead log is in the container.
+    pub(crate) fn log(self) -> &'static str {
+        if self.has_live_store() {
+            "/var/tempo/live-store/traces"
+        } else {
+            "/var/tempo/wal"
+        }
+    }
+
+    /// `tempo.config` with which blocks are compacted within seconds of being shipped, whatever hour they are of.
+    /// Where blocks can't be shipped by request, spans stay in the write-ahead log for long.
+    pub(crate) fn quick_compaction(self) -> &'static str {
+        if self.has_live_store() {
+            "{live_store: {max_block_duration: 10m}}"
+        } else {
+            "
+compactor: {compaction: {compaction_window: 24h, compaction_cycle: 2s}}
+storage: {trace: {blocklist_poll: 2s}}
+"
+        }
+    }
+
     /// `tempo.config` with blocks of a few seconds that are judged every few seconds. Blocks of different
     /// ages are not merged, or the younger would keep the older alive.
     pub(crate) fn quick_retention(self) -> &'static str {
@@ -147,7 +169,11 @@ mod tests {
             assert_eq!(engine.has_live_store(), live_store, "{version}");
             assert_eq!(engine.drops_from_blocks().is_none(), keeps_all, "{version}");
             assert_eq!(engine.loses_on_a_stop().is_none(), keeps_all, "{version}");
-            assert!(tempo_config(engine.quick_retention()).is_ok() && tempo_config(&engine.short_blocks(3)).is_ok());
+            assert!(
+                tempo_config(engine.quick_retention()).is_ok()
+                    && tempo_config(engine.quick_compaction()).is_ok()
+                    && tempo_config(&engine.short_blocks(3)).is_ok()
+            );
         }
     }
 }

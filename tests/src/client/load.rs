@@ -1,7 +1,8 @@
-//! Load at a constant rate.
+//! Load at a constant rate, or as fast as it is answered.
 //!
-//! The schedule is open-loop: requests leave when they are due, whether earlier ones were answered or
-//! not. When too many are unanswered, a request that is due isn't sent but counted as skipped.
+//! At a rate the schedule is open-loop: requests leave when they are due, whether earlier ones were answered
+//! or not. When too many are unanswered, a request that is due isn't sent but counted as skipped.
+//! At full speed it is a closed loop: a request leaves when there is room for it among the unanswered.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,6 +26,26 @@ use crate::model::corpus::{SPAN_MARKER, attribute, now_unix_nano, text};
 use crate::model::door::Door;
 use crate::model::id::{SpanId, TraceId};
 use crate::model::ledger::Ledger;
+use crate::model::shop;
+
+/// What the spans of a load are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Shape {
+    /// Cheap to make and to find again: they have little but the marker.
+    Plain,
+    /// As instrumented applications send them, see [`shop`]; they have no marker.
+    Shop,
+}
+
+/// When a load at full speed ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Until {
+    /// With the request that makes it so many spans.
+    Spans(u64),
+    /// After so long.
+    Elapsed(Duration),
+}
 
 /// What to send, and how fast.
 #[derive(Debug, Clone, Serialize)]
@@ -36,13 +57,14 @@ pub(crate) struct Batches {
     /// Spans of each trace: a root and its children, all in one request.
     pub spans_per_trace: u32,
     pub traces_per_request: u32,
+    pub shape: Shape,
     /// Bytes of an attribute of every span that hardly compresses; 0 is none.
     pub payload_bytes: usize,
     /// Requests that may be unanswered at the same time.
     pub max_in_flight: usize,
-    /// Decides the ids.
+    /// Decides the ids, and all else that is random.
     pub seed: u64,
-    /// The value of the attribute `e2e.marker` of every span.
+    /// The value of the attribute `e2e.marker` of every plain span.
     pub marker: String,
 }
 
@@ -55,6 +77,7 @@ impl Batches {
             rate: 2_000,
             spans_per_trace: 2,
             traces_per_request: 50,
+            shape: Shape::Plain,
             payload_bytes: 0,
             max_in_flight: 64,
             seed,
@@ -73,16 +96,17 @@ impl Batches {
     /// Request number `n`, and the ids of its spans; they end at `now`, in nanoseconds since 1970.
     pub fn request(&self, n: u64, now: u64) -> (TracesData, Vec<(TraceId, SpanId)>) {
         let mut random = StdRng::seed_from_u64(self.seed ^ (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if self.shape == Shape::Shop {
+            return shop::request(&mut random, self.traces_per_request, self.spans_per_trace, now);
+        }
         let mut spans = Vec::new();
         let mut ids = Vec::new();
         for _ in 0..self.traces_per_request {
             let trace = TraceId(random.random());
             let mut root = Vec::new();
             for n in 0..self.spans_per_trace {
-                let mut id = [0; 8];
-                random.fill_bytes(&mut id);
-                id[7] |= 1;
-                ids.push((trace, SpanId(id)));
+                let id = SpanId::random(&mut random);
+                ids.push((trace, id));
                 let mut attributes = vec![
                     attribute(SPAN_MARKER, text(&self.marker)),
                     attribute("http.request.method", text("GET")),
@@ -98,7 +122,7 @@ impl Batches {
                 }
                 spans.push(Span {
                     trace_id: trace.0.to_vec(),
-                    span_id: id.to_vec(),
+                    span_id: id.0.to_vec(),
                     parent_span_id: root.clone(),
                     name: if n == 0 { "GET /load" } else { "SELECT load" }.into(),
                     kind: if n == 0 { SpanKind::Server } else { SpanKind::Client }.into(),
@@ -108,7 +132,7 @@ impl Batches {
                     ..Span::default()
                 });
                 if n == 0 {
-                    root = id.to_vec();
+                    root = id.0.to_vec();
                 }
             }
         }
@@ -133,7 +157,7 @@ impl Batches {
 /// How a load went.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Pace {
-    /// From the start to the end of the schedule, in seconds.
+    /// From the start to the end of the schedule, in seconds; at full speed, to the last answer.
     pub seconds: f64,
     /// Spans per second that left.
     pub rate: f64,
@@ -155,20 +179,21 @@ pub struct Load {
 impl Load {
     /// Starts sending; it goes on until [`Load::stop`], or until the user asks to stop.
     pub fn start(sender: Sender, batches: Batches, cancel: Cancel) -> Load {
-        let ledger = Arc::new(Mutex::new(Ledger::new(batches.marker.as_str())));
-        let stop = Arc::new(AtomicBool::new(false));
-        let run = Run {
-            ledger: Arc::clone(&ledger),
-            stop: Arc::clone(&stop),
-            sender,
-            batches,
-            cancel,
-        };
+        let run = Run::new(sender, batches, cancel);
         Load {
-            ledger,
-            stop,
+            ledger: Arc::clone(&run.ledger),
+            stop: Arc::clone(&run.stop),
             task: tokio::spawn(run.run()),
         }
+    }
+
+    /// Sends at full speed, whatever rate the batches name, and waits for all answers. An error if a request
+    /// couldn't be made, or if the user asked to stop.
+    pub async fn full_speed(sender: Sender, batches: Batches, until: Until, cancel: Cancel) -> Result<(Ledger, Pace)> {
+        let run = Run::new(sender, batches, cancel);
+        let pace = run.full_speed(until).await?;
+        let ledger = lock(&run.ledger).clone();
+        Ok((ledger, pace))
     }
 
     /// The ledger as it is now. Hold it only briefly: the load waits for it.
@@ -199,27 +224,91 @@ struct Run {
     cancel: Cancel,
 }
 
+/// The requests that wait for their answers.
+#[derive(Default)]
+struct Answers {
+    waiting: JoinSet<Result<Duration>>,
+    /// The longest time to an answer.
+    slowest: Duration,
+}
+
+impl Answers {
+    /// Takes those that are there.
+    fn take(&mut self) -> Result<()> {
+        while let Some(answer) = self.waiting.try_join_next() {
+            self.slowest = self.slowest.max(answer.context("a request ended badly")??);
+        }
+        Ok(())
+    }
+
+    /// Waits for all.
+    async fn all(&mut self) -> Result<()> {
+        while let Some(answer) = self.waiting.join_next().await {
+            self.slowest = self.slowest.max(answer.context("a request ended badly")??);
+        }
+        Ok(())
+    }
+}
+
 impl Run {
+    fn new(sender: Sender, batches: Batches, cancel: Cancel) -> Run {
+        Run {
+            ledger: Arc::new(Mutex::new(Ledger::new(batches.marker.as_str()))),
+            stop: Arc::default(),
+            sender,
+            batches,
+            cancel,
+        }
+    }
+
+    async fn full_speed(&self, until: Until) -> Result<Pace> {
+        let room = Arc::new(Semaphore::new(self.batches.max_in_flight));
+        let mut answers = Answers::default();
+        let spans = u64::from(self.batches.spans_per_request());
+        let started = Instant::now();
+        let mut requests = 0;
+        while !self.cancel.is_cancelled()
+            && match until {
+                Until::Spans(wanted) => requests * spans < wanted,
+                Until::Elapsed(time) => started.elapsed() < time,
+            }
+        {
+            let permit = Arc::clone(&room).acquire_owned().await.context("waiting for room")?;
+            answers.take()?;
+            answers.waiting.spawn(self.request(requests, permit)?);
+            requests += 1;
+        }
+        // Dropping the requests ends them.
+        self.cancel.check()?;
+        answers.all().await?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Pace {
+            seconds,
+            rate: (requests * spans) as f64 / seconds,
+            skipped: 0,
+            latest_ms: 0.0,
+            slowest_ms: answers.slowest.as_secs_f64() * 1e3,
+        })
+    }
+
     async fn run(self) -> Result<Pace> {
         let room = Arc::new(Semaphore::new(self.batches.max_in_flight));
-        let mut answers = JoinSet::new();
+        let mut answers = Answers::default();
         let mut ticks = tokio::time::interval(self.batches.interval());
         // A late tick doesn't move the ones after it.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let started = Instant::now();
         let (mut due_requests, mut sent, mut skipped) = (0, 0, 0);
-        let (mut latest, mut slowest) = (Duration::ZERO, Duration::ZERO);
+        let mut latest = Duration::ZERO;
         while !self.stop.load(Ordering::SeqCst) && !self.cancel.is_cancelled() {
             let due = ticks.tick().await;
             latest = latest.max(due.elapsed());
-            while let Some(answer) = answers.try_join_next() {
-                slowest = slowest.max(answer.context("a request ended badly")??);
-            }
+            answers.take()?;
             let spans = u64::from(self.batches.spans_per_request());
             match Arc::clone(&room).try_acquire_owned() {
                 Ok(permit) => {
                     sent += spans;
-                    answers.spawn(self.request(due_requests, permit)?);
+                    answers.waiting.spawn(self.request(due_requests, permit)?);
                 }
                 Err(_) => skipped += spans,
             }
@@ -228,15 +317,13 @@ impl Run {
         let seconds = started.elapsed().as_secs_f64();
         // Dropping the requests ends them.
         self.cancel.check()?;
-        while let Some(answer) = answers.join_next().await {
-            slowest = slowest.max(answer.context("a request ended badly")??);
-        }
+        answers.all().await?;
         Ok(Pace {
             seconds,
             rate: sent as f64 / seconds,
             skipped,
             latest_ms: latest.as_secs_f64() * 1e3,
-            slowest_ms: slowest.as_secs_f64() * 1e3,
+            slowest_ms: answers.slowest.as_secs_f64() * 1e3,
         })
     }
 

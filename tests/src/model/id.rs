@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+use rand::Rng;
 use serde::{Serialize, Serializer};
 
 /// A 128-bit trace id.
@@ -25,6 +26,14 @@ impl TraceId {
 }
 
 impl SpanId {
+    /// One that isn't zero.
+    pub(crate) fn random(random: &mut impl Rng) -> SpanId {
+        let mut id = [0; 8];
+        random.fill_bytes(&mut id);
+        id[7] |= 1;
+        SpanId(id)
+    }
+
     /// The id in the bytes of an OTLP field; an error if there aren't 8 of them.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<SpanId> {
         let id = <[u8; 8]>::try_from(bytes);

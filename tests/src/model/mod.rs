@@ -8,3 +8,4 @@ pub(crate) mod expect;
 pub(crate) mod id;
 pub(crate) mod ledger;
 pub(crate) mod outcome;
+pub(crate) mod shop;

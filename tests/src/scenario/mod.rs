@@ -349,7 +349,7 @@ impl Access {
 }
 
 /// The Collector's receivers in a stack.
-fn doors(stack: &dyn Stack) -> Result<Doors> {
+pub(crate) fn doors(stack: &dyn Stack) -> Result<Doors> {
     let port = |name| stack.endpoints().get(Component::OtelCollector, name);
     // Not every backend has a route to a UDP port.
     let udp = |name| port(name).ok();

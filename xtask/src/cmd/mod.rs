@@ -1,5 +1,6 @@
 //! One file per command; the tree mirrors the command line.
 
+pub mod bench;
 pub mod bump;
 pub mod changed;
 pub mod cluster;

@@ -19,7 +19,7 @@ use crate::ctx::Ctx;
 use crate::local::claim::Claim;
 use crate::local::endpoints::Shown;
 use crate::local::programs::Programs;
-use crate::local::{LOG, PURPOSE, RUN_SPACE, running, runs_dir, runtime, sweep};
+use crate::local::{LOG, PURPOSE, RUN_SPACE, running, runs_dir, runtime, sweep, values};
 
 /// A start on a busy machine stays under this.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -54,7 +54,10 @@ pub struct UpArgs {
 pub fn run(ctx: &Ctx, args: &UpArgs) -> Result<()> {
     let ctx = &args.programs.given(ctx)?;
     let runs = runs_dir(ctx);
-    let values = read_values(args.values.as_deref())?;
+    let values = match &args.values {
+        Some(file) => values::read(file)?,
+        None => Value::Mapping(Default::default()),
+    };
     if ctx.runner.plans() {
         backend(ctx, &runs)?;
         return ctx.print_planned();
@@ -79,25 +82,6 @@ fn backend(ctx: &Ctx, runs: &Path) -> Result<LocalBackend> {
     let helm = ctx.helm()?;
     let umbrella = helm.prepare(&ctx.workspace.chart("observability")?)?;
     LocalBackend::new(&ctx.toolbox, helm, umbrella, runs.to_path_buf(), PURPOSE)
-}
-
-fn read_values(file: Option<&Path>) -> Result<Value> {
-    let Some(file) = file else {
-        return Ok(Value::Mapping(Default::default()));
-    };
-    let bad = |why: String| {
-        Failure::usage(
-            format!("{} can't be used as values: {why}", file.display()),
-            "give a YAML file with a map",
-        )
-    };
-    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
-    let values: Value = serde_yaml::from_str(&text).map_err(|error| bad(error.to_string()))?;
-    match values {
-        Value::Null => Ok(Value::Mapping(Default::default())),
-        Value::Mapping(_) => Ok(values),
-        _ => Err(bad("it holds no map".into())),
-    }
 }
 
 fn foreground(ctx: &Ctx, args: &UpArgs, values: Value, runs: &Path) -> Result<()> {

@@ -4,6 +4,7 @@
 pub mod claim;
 pub mod endpoints;
 pub mod programs;
+pub mod values;
 
 use std::path::{Path, PathBuf};
 

@@ -28,6 +28,7 @@ use kit::failure::Failure;
 use kit::run_dir::RunDir;
 use kit::step::Cancel;
 use nix::sys::signal::Signal;
+use nix::unistd::{SysconfVar, sysconf};
 use serde_yaml::Value;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
@@ -39,8 +40,8 @@ use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::s3::S3Server;
 use self::volume::{limit, resize, unlimited};
 use super::{
-    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, find_all,
-    longest, peak_memory, stop_soon,
+    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, cpu_ticks,
+    find_all, longest, peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
 use crate::diagnostics;
@@ -308,7 +309,7 @@ impl LocalStack {
             run,
         };
         if let Some(bytes) = spec.volume_bytes {
-            for volume in stack.data_volumes()? {
+            for volume in stack.host_folders(Component::Tempo, DATA)? {
                 limit(&volume, bytes)?;
             }
         }
@@ -318,15 +319,17 @@ impl LocalStack {
         Ok(stack)
     }
 
-    /// The folders that are the volumes of Tempo.
-    fn data_volumes(&self) -> Result<Vec<PathBuf>> {
-        let pods = self.pods_of(Component::Tempo)?;
-        pods.into_iter()
-            .map(|pod| {
-                let container = pod.containers.first().context("Tempo has no container")?;
-                self.folders.host_path(pod, container, DATA)
-            })
-            .collect()
+    /// A file of /proc about the program of a pod that runs.
+    async fn about(&self, pod: &Pod, file: &str) -> Result<String> {
+        let pid = {
+            let pods = self.pods.lock().await;
+            pods.get(&pod.name)
+                .and_then(RunningPod::main)
+                .and_then(|process| process.status().pid)
+        };
+        let pid = pid.with_context(|| format!("{} is not running", pod.component))?;
+        let file = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
     }
 
     fn pods_of(&self, component: Component) -> Result<Vec<&Pod>> {
@@ -550,7 +553,8 @@ impl Stack for LocalStack {
     }
 
     async fn resize_volume(&self, bytes: u64) -> Result<()> {
-        self.data_volumes()?.iter().try_for_each(|volume| resize(volume, bytes))
+        let volumes = self.host_folders(Component::Tempo, DATA)?;
+        volumes.iter().try_for_each(|volume| resize(volume, bytes))
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
@@ -623,17 +627,8 @@ impl Stack for LocalStack {
                 .first()
                 .and_then(|c| c.resources.as_ref()?.limits.as_ref()?.get("memory"))
                 .with_context(|| format!("{component} has no memory limit"))?;
-            let pid = {
-                let pods = self.pods.lock().await;
-                pods.get(&pod.name)
-                    .and_then(RunningPod::main)
-                    .and_then(|process| process.status().pid)
-            };
-            let pid = pid.with_context(|| format!("{component} is not running"))?;
-            let file = format!("/proc/{pid}/status");
-            let status = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
             let memory = Memory {
-                peak: peak_memory(&status)?,
+                peak: peak_memory(&self.about(pod, "status").await?)?,
                 limit: objects::bytes(limit)?,
             };
             if highest.is_none_or(|highest| highest.peak < memory.peak) {
@@ -641,6 +636,17 @@ impl Stack for LocalStack {
             }
         }
         highest.with_context(|| format!("{component} is not running"))
+    }
+
+    async fn cpu_seconds(&self, component: Component) -> Result<f64> {
+        let per_second = sysconf(SysconfVar::CLK_TCK)
+            .context("asking for the length of a clock tick")?
+            .context("this machine has no clock ticks")?;
+        let mut ticks = 0;
+        for pod in self.pods_of(component)? {
+            ticks += cpu_ticks(&self.about(pod, "stat").await?)?;
+        }
+        Ok(ticks as f64 / per_second as f64)
     }
 
     async fn crashes(&self, component: Component) -> Result<u32> {
@@ -667,12 +673,7 @@ impl Stack for LocalStack {
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
         let mut files = BTreeSet::new();
-        for pod in self.pods_of(component)? {
-            let container = pod
-                .containers
-                .first()
-                .with_context(|| format!("{component} has no container"))?;
-            let dir = self.folders.host_path(pod, container, folder)?;
+        for dir in self.host_folders(component, folder)? {
             // Files come and go while a program runs: what vanishes during the walk isn't there.
             for entry in walkdir::WalkDir::new(&dir)
                 .into_iter()
@@ -685,6 +686,16 @@ impl Stack for LocalStack {
             }
         }
         Ok(Some(files.into_iter().collect()))
+    }
+
+    fn host_folders(&self, component: Component, folder: &str) -> Result<Vec<PathBuf>> {
+        let pods = self.pods_of(component)?.into_iter();
+        pods.map(|pod| {
+            let container = pod.containers.first();
+            let container = container.with_context(|| format!("{component} has no container"))?;
+            self.folders.host_path(pod, container, folder)
+        })
+        .collect()
     }
 
     async fn configs(&self) -> Result<BTreeMap<String, String>> {
