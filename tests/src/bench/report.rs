@@ -249,12 +249,15 @@ impl Report {
             ["profile", "variant"].map(str::to_owned).to_vec(),
             vec![String::new(); 2],
         ];
-        lines[0].extend(COLUMNS.iter().map(|column| column.header.to_owned()));
-        lines[1].extend(COLUMNS.iter().map(|column| column.unit.to_owned()));
+        // Figures, and what is above them, stand below each other, with a ratio behind them or without.
+        let ratios = self.rows.iter().any(|row| !row.ratio.is_empty());
+        let room = " ".repeat(if ratios { " (0.00)".len() } else { 0 });
+        lines[0].extend(COLUMNS.iter().map(|column| format!("{}{room}", column.header)));
+        lines[1].extend(COLUMNS.iter().map(|column| format!("{}{room}", column.unit)));
         let mut notes = Vec::new();
         for row in &self.rows {
             let mut cells = vec![row.profile.clone(), row.variant.clone()];
-            cells.extend(COLUMNS.iter().map(|column| column.cell(row)));
+            cells.extend(COLUMNS.iter().map(|column| column.cell(row, &room)));
             lines.push(cells);
             for sample in &row.samples {
                 let why = sample.invalid.iter();
@@ -276,23 +279,26 @@ impl Report {
             }
         }
         notes.extend(missing);
-        notes.push(self.circumstances());
+        notes.push(self.circumstances(ratios));
         aligned(&lines) + "\n" + &notes.join("\n") + "\n"
     }
 
-    fn circumstances(&self) -> String {
+    fn circumstances(&self, ratios: bool) -> String {
         let versions = self.versions.iter().map(|(tool, version)| format!("{tool} {version}"));
         let versions: Vec<String> = versions.collect();
-        let first = self.rows.first().map(|row| row.variant.as_str()).unwrap_or_default();
+        let first = self.rows.first().filter(|_| ratios);
+        let ratios = first.map(|row| format!(", in brackets the ratio to {} in the same round", row.variant));
         let Machine {
             cores,
             load_before,
             load_after,
         } = self.machine;
         format!(
-            "median of {} rounds, in brackets the ratio to {first} in the same round; seed {}\n\
+            "median of {} round{}{}; seed {}\n\
              {}, {cores} cores, load {load_before} before and {load_after} after, {:.0} s",
             self.rounds,
+            if self.rounds == 1 { "" } else { "s" },
+            ratios.unwrap_or_default(),
             self.seed,
             versions.join(", "),
             self.seconds
@@ -301,15 +307,14 @@ impl Report {
 }
 
 impl Column {
-    fn cell(&self, row: &Row) -> String {
+    fn cell(&self, row: &Row, room: &str) -> String {
         let median = row.median.get(&self.figure);
         let value = median.map_or_else(
             || "-".into(),
             |value| format!("{:.*}", self.decimals, value / self.scale),
         );
         let ratio = row.ratio.get(&self.figure);
-        // Figures stand below each other, with a ratio or without.
-        value + &ratio.map_or_else(|| " ".repeat(7), |ratio| format!(" ({ratio:.2})"))
+        value + &ratio.map_or_else(|| room.to_owned(), |ratio| format!(" ({ratio:.2})"))
     }
 }
 
