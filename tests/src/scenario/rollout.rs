@@ -42,7 +42,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         },
         Case {
             what: "a file that Tempo can't read",
-            values: "{tempo-stack: {tempo: {config: {overrides: {per_tenant_override_config: /etc/tempo/none.yaml}}}}}",
+            values: "{tempo-stack: {tempo: {config: {overrides: {per_tenant_override_config: /etc/tempo/none.yaml}}, disk: {guard: {enabled: false}}}}}",
             says: "none.yaml: no such file",
         },
         Case {
