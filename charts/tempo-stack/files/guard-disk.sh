@@ -19,7 +19,7 @@ while test -z "$server" || kill -0 "$server"; do
   free=$4
   if [ -n "$LIMIT" ]; then
     # Files may go while they are counted.
-    used=$(du -sk "$DATA" 2>/dev/null | cut -f 1) || true
+    used=$(du -sk "$DATA" 2>/dev/null | cut -f 1)
     size=$LIMIT
     if [ $((LIMIT - used)) -lt "$free" ]; then free=$((LIMIT - used)); fi
   fi
