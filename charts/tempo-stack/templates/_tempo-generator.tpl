@@ -9,7 +9,7 @@ Tempo's metrics-generator: metrics that go to Prometheus, and the blocks from wh
 
 {{/* "recent" or "all" when the generator keeps blocks of its own; 2.3 has no TraceQL metrics, 3.0 needs none. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.generatorBlocks" -}}
-{{- $range := .Values.tempo.traceqlMetrics.range -}}
+{{- $range := toString .Values.tempo.traceqlMetrics.range -}}
 {{- if and (ne $range "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) -}}{{- $range -}}{{- end -}}
 {{- end }}
 
