@@ -117,6 +117,9 @@ spec:
         {{- if include "tempo-stack.tempo.guardsDisk" . }}
         {{- $mounts = append $mounts (dict "name" "ingest" "mountPath" (include "tempo-stack.tempo.disk.path" .) "readOnly" true) }}
         {{- end }}
+        {{- if include "tempo-stack.tempo.remoteWrite.volume" . }}
+        {{- $mounts = append $mounts (dict "name" "remote-write" "mountPath" (include "tempo-stack.tempo.remoteWrite.path" .) "readOnly" true) }}
+        {{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -131,6 +134,9 @@ spec:
     {{- if include "tempo-stack.tempo.guardsDisk" . }}
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
+    {{- end }}
+    {{- with include "tempo-stack.tempo.remoteWrite.volume" . }}
+    {{- $volumes = append $volumes (fromYaml .) }}
     {{- end }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

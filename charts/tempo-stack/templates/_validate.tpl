@@ -14,6 +14,8 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
   "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
   "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
+  "traceqlRange" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
+  "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "monitorTimeout"
   "grafanaDashboards" -}}

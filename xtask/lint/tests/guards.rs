@@ -47,7 +47,7 @@ fn definition(guard: &str) -> String {
 
 /// The files of guards of the chart in a folder, with their texts; `_validate.tpl`, which runs them, first.
 fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
-    ["_validate.tpl", "_validate-tempo.tpl", "_validate-otel-collector.tpl"]
+    ["_validate.tpl", "_validate-tempo.tpl", "_validate-generator.tpl", "_validate-otel-collector.tpl"]
         .map(|name| chart.join("templates").join(name))
         .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
         .into()
@@ -284,6 +284,72 @@ guards! {
     a_volume_that_can_t_hold_the_retention_is_refused: "tempoDiskExpected"
         "{tempo: {disk: {expectedSpansPerSecond: 1000}}}"
         => "tempo.persistence.size", "10Gi", "1000 spans/s", "31Gi for 3d";
+    a_range_that_is_not_one_is_refused: "traceqlRange"
+        "{tempo: {traceqlMetrics: {range: false}}}"
+        => "tempo.traceqlMetrics.range", "false", "off needs quotes";
+    a_range_on_a_tempo_without_traceql_metrics_is_refused: "traceqlRange"
+        "{tempo: {image: {tag: 2.3.0}, traceqlMetrics: {range: all}}}"
+        => "tempo.traceqlMetrics.range is all", "2.3.0", "tempo.image.tag";
+    metrics_without_a_target_are_refused: "generatorTargets"
+        "{tempo: {metricsGenerator: {enabled: true}}}"
+        => "tempo.metricsGenerator.remoteWrite", "empty", "Name a target";
+    a_generator_without_processors_is_refused: "generatorProcessors"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, spanMetrics: {enabled: false}, serviceGraphs: {enabled: false}}}}"
+        => "tempo.metricsGenerator.spanMetrics.enabled", "false", "Switch one of them on";
+    a_list_of_processors_that_leaves_one_out_is_refused: "generatorOverrides"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}}, config: {overrides: {defaults: {metrics_generator: {processors: [service-graphs]}}}}}}"
+        => "tempo.config.overrides.defaults.metrics_generator.processors", "service-graphs", "span-metrics", "Add what is missing";
+    a_target_whose_name_is_no_file_is_refused: "generatorNames"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {'../p': {url: 'http://p/w'}}}}}"
+        => "tempo.metricsGenerator.remoteWrite", "../p", "Rename it";
+    an_external_label_that_prometheus_refuses_is_refused: "generatorNames"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, externalLabels: {k8s.cluster: x}}}}"
+        => "tempo.metricsGenerator.externalLabels", "k8s.cluster", "Rename it";
+    a_target_without_a_scheme_is_refused: "generatorUrls"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'prometheus:9090/api/v1/write'}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.url", "prometheus:9090/api/v1/write", "/api/v1/write";
+    a_target_without_a_url_is_refused: "generatorUrls"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.url", "\"\"", "/api/v1/write";
+    a_url_with_a_password_is_refused: "generatorUrls"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'https://me:secret@p/w'}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.url", "in clear", "existingSecret";
+    a_password_and_a_token_are_refused: "generatorCredentials"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w', existingSecret: s, username: u, passwordKey: pw, tokenKey: t}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.passwordKey", "pw", "tokenKey", "Remove the one";
+    a_key_without_its_secret_is_refused: "generatorCredentials"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w', tokenKey: t}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.existingSecret", "tokenKey is t", "Set existingSecret";
+    a_secret_without_a_key_is_refused: "generatorCredentials"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w', existingSecret: s}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.existingSecret is s", "no key", "tokenKey";
+    a_password_without_a_user_is_refused: "generatorCredentials"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w', existingSecret: s, passwordKey: pw}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.username", "pw", "Set username";
+    a_user_without_a_password_is_refused: "generatorCredentials"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w', username: me}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.username is me", "passwordKey", "remove username";
+    a_dimension_that_is_no_name_is_refused: "generatorDimensions"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, spanMetrics: {dimensions: [{name: http.route}]}}}}"
+        => "tempo.metricsGenerator.spanMetrics.dimensions", "http.route", "name of an attribute";
+    a_dimension_with_the_scope_of_traceql_is_refused: "generatorDimensions"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, serviceGraphs: {dimensions: [resource.cluster]}}}}"
+        => "tempo.metricsGenerator.serviceGraphs.dimensions", "resource.cluster", "without the scope";
+    a_dimension_that_stands_twice_is_refused: "generatorDimensions"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, spanMetrics: {dimensions: [a, a]}}}}"
+        => "tempo.metricsGenerator.spanMetrics.dimensions", "a twice", "Remove one";
+    buckets_that_do_not_ascend_are_refused: "generatorBuckets"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, spanMetrics: {histogramBuckets: [0.1, 1, 0.5]}}}}"
+        => "tempo.metricsGenerator.spanMetrics.histogramBuckets", "0.5 is not above 1", "ascending";
+    a_generator_that_never_collects_is_refused: "generatorInterval"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}, collectionInterval: 0s}}}"
+        => "tempo.metricsGenerator.collectionInterval", "0s", "15s or 1m";
+    native_histograms_of_an_old_tempo_are_refused: "generatorVersion"
+        "{tempo: {image: {tag: 2.3.0}, metricsGenerator: {enabled: true, nativeHistograms: true, remoteWrite: {p: {url: 'http://p/w'}}}}}"
+        => "tempo.metricsGenerator.nativeHistograms", "2.3.0", "2.9.0 or later";
+    exemplars_that_can_not_be_switched_off_are_refused: "generatorVersion"
+        "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w', exemplars: false}}}}}"
+        => "tempo.metricsGenerator.remoteWrite.p.exemplars", "2.10.8", "Remove the key";
     tenants_without_a_tenant_are_refused: "tempoTenant"
         "{tempo: {config: {multitenancy_enabled: true}}}"
         => "tempo.config.multitenancy_enabled", "otelCollector.config.exporters.otlp.headers.X-Scope-OrgID";
