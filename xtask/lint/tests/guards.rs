@@ -414,6 +414,9 @@ guards! {
     a_scrape_that_outlasts_the_interval_is_refused: "monitorTimeout"
         "{serviceMonitor: {enabled: true, interval: 5s}}"
         => "serviceMonitor.scrapeTimeout", "10s", "serviceMonitor.interval", "Set scrapeTimeout";
+    dashboards_without_a_datasource_are_refused: "grafanaDashboards"
+        "{grafana: {dashboards: {enabled: true, datasourceUid: ''}}}"
+        => "grafana.dashboards.datasourceUid", "is empty", "uid of the Prometheus datasource";
     a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
         => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";

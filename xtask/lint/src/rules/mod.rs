@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 mod config;
+mod dashboard;
 mod monitor;
 mod names;
 mod pod;
@@ -234,6 +235,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         secrets::RULES,
         service::RULES,
         monitor::RULES,
+        dashboard::RULES,
         config::RULES,
         ports::RULES,
         names::RULES,
