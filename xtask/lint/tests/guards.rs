@@ -47,10 +47,15 @@ fn definition(guard: &str) -> String {
 
 /// The files of guards of the chart in a folder, with their texts; `_validate.tpl`, which runs them, first.
 fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
-    ["_validate.tpl", "_validate-tempo.tpl", "_validate-generator.tpl", "_validate-otel-collector.tpl"]
-        .map(|name| chart.join("templates").join(name))
-        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
-        .into()
+    [
+        "_validate.tpl",
+        "_validate-tempo.tpl",
+        "_validate-generator.tpl",
+        "_validate-otel-collector.tpl",
+    ]
+    .map(|name| chart.join("templates").join(name))
+    .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+    .into()
 }
 
 /// A file of guards with the body of one guard removed. A body ends at the first bare `{{- end }}`.
@@ -285,8 +290,8 @@ guards! {
         "{tempo: {disk: {expectedSpansPerSecond: 1000}}}"
         => "tempo.persistence.size", "10Gi", "1000 spans/s", "31Gi for 3d";
     a_range_that_is_not_one_is_refused: "traceqlRange"
-        "{tempo: {traceqlMetrics: {range: false}}}"
-        => "tempo.traceqlMetrics.range", "false", "off needs quotes";
+        "{tempo: {traceqlMetrics: {range: day}}}"
+        => "tempo.traceqlMetrics.range", "day", "off, recent or all";
     a_range_on_a_tempo_without_traceql_metrics_is_refused: "traceqlRange"
         "{tempo: {image: {tag: 2.3.0}, traceqlMetrics: {range: all}}}"
         => "tempo.traceqlMetrics.range is all", "2.3.0", "tempo.image.tag";
