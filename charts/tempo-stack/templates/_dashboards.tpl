@@ -5,7 +5,7 @@ Grafana's dashboards, from files/dashboards; "How a dashboard is written" stands
 {{/* Names of the dashboards of this release, as a list: "traces" shows what Tempo makes of spans, so only where it does. */}}
 {{- define "tempo-stack.dashboards.list" -}}
 - stack
-{{- if and .Values.tempo.enabled (dig "metricsGenerator" "enabled" false .Values.tempo) }}
+{{- if include "tempo-stack.tempo.generatesMetrics" . }}
 - traces
 {{- end }}
 {{- end }}
@@ -15,15 +15,12 @@ Grafana's dashboards, from files/dashboards; "How a dashboard is written" stands
 {{- printf "%s-%s" .name (printf "%s/%s" .ctx.Release.Namespace (include "tempo-stack.fullname" .ctx) | sha256sum | trunc 12) -}}
 {{- end }}
 
-{{/* The labels by which Prometheus knows a component's targets, as the ServiceMonitors set them. Parameters: ctx, component. */}}
-{{- define "tempo-stack.dashboards.selector" -}}
-{{- printf "namespace=%q,job=%q" .ctx.Release.Namespace .component -}}
-{{- end }}
-
 {{/* What stands for the <names> in queries, as a map; empty where this release has no such thing. Parameter: root context. */}}
 {{- define "tempo-stack.dashboards.names" -}}
-{{- $tempo := ternary (include "tempo-stack.dashboards.selector" (dict "ctx" . "component" "tempo")) "" .Values.tempo.enabled -}}
-{{- $collector := ternary (include "tempo-stack.dashboards.selector" (dict "ctx" . "component" "otel-collector")) "" .Values.otelCollector.enabled -}}
+{{- /* The targets are those of the alerts. */ -}}
+{{- $words := include "tempo-stack.alerts.words" . | fromYaml -}}
+{{- $tempo := ternary $words.tempo "" .Values.tempo.enabled -}}
+{{- $collector := ternary $words.collector "" .Values.otelCollector.enabled -}}
 {{- $names := dict
   "tempo" $tempo
   "tempo.memoryLimit" (include "tempo-stack.memoryLimit" .Values.tempo.resources)
@@ -41,11 +38,12 @@ Grafana's dashboards, from files/dashboards; "How a dashboard is written" stands
 {{- toYaml $names -}}
 {{- end }}
 
-{{/* "true" when a panel or a query is for these versions. Parameters: ctx, of (the panel or query). */}}
+{{/* "true" when a panel or a query is for these versions and values. Parameters: ctx, of (the panel or query). */}}
 {{- define "tempo-stack.dashboards.fits" -}}
 {{- $tempo := or (not .of.tempo) (include "tempo-stack.tempo.is" (dict "ctx" .ctx "constraint" .of.tempo)) -}}
 {{- $collector := or (not .of.otelCollector) (include "tempo-stack.otelCollector.is" (dict "ctx" .ctx "constraint" .of.otelCollector)) -}}
-{{- if and $tempo $collector -}}true{{- end -}}
+{{- $on := or (not .of.when) (get .ctx.Values.tempo.metricsGenerator .of.when | default dict).enabled -}}
+{{- if and $tempo $collector $on -}}true{{- end -}}
 {{- end }}
 
 {{/* A text with its <names> filled in; empty when one of them is. Parameters: text, names. */}}

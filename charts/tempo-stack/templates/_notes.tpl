@@ -84,7 +84,7 @@ There is no datasource: this release has no Tempo, and grafana.datasource.url is
 {{- if .enabled }}
 Grafana shows the dashboards of this release in the folder {{ default "of its choice" .folder }}, once {{ if eq .kind "configMap" }}its sidecar loads ConfigMaps with the label {{ .label }}={{ .labelValue }} from the namespace {{ default $.Release.Namespace .namespace }}{{ else }}the Grafana operator has handed them over{{ end }}; their panels ask the datasource with the uid {{ .datasourceUid }}.
 {{- if not $.Values.serviceMonitor.enabled }}
-They show what Prometheus has of this release: set serviceMonitor.enabled, or scrape it in another way, with the labels namespace and job (tempo, otel-collector).
+They show what Prometheus has of this release: set serviceMonitor.enabled, or scrape it in another way, with the labels namespace, service and job (tempo, otel-collector).
 {{- end }}
 {{- end }}
 {{- end }}
