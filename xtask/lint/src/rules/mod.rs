@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 mod config;
+mod metrics;
 mod monitor;
 mod names;
 mod pod;
@@ -235,6 +236,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         service::RULES,
         monitor::RULES,
         config::RULES,
+        metrics::RULES,
         ports::RULES,
         names::RULES,
         upgrade::RULES,
