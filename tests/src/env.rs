@@ -16,6 +16,7 @@ use kit::step::Cancel;
 use semver::Version;
 use serde_yaml::Value;
 
+use crate::backend::prometheus::Prometheus;
 use crate::backend::{Backend, Bucket, Component, ObjectStore, Stack, StackSpec};
 use crate::client::engine::Engine;
 use crate::diagnostics;
@@ -56,6 +57,7 @@ pub struct Env {
     stacks: Mutex<BTreeMap<usize, Held>>,
     started: AtomicUsize,
     stores: Mutex<Vec<Arc<dyn ObjectStore>>>,
+    prometheuses: Mutex<Vec<Arc<dyn Prometheus>>>,
     evidence: Mutex<BTreeMap<String, String>>,
 }
 
@@ -86,6 +88,7 @@ impl Env {
             stacks: Mutex::default(),
             started: AtomicUsize::default(),
             stores: Mutex::default(),
+            prometheuses: Mutex::default(),
             evidence: Mutex::default(),
         }
     }
@@ -138,6 +141,13 @@ impl Env {
         let store: Arc<dyn ObjectStore> = self.backend.object_store(bucket).await?.into();
         lock(&self.stores).push(store.clone());
         Ok(store)
+    }
+
+    /// Starts a Prometheus with that password. It runs for as long as the scenario's stacks do.
+    pub(crate) async fn prometheus(&self, password: &str) -> Result<Arc<dyn Prometheus>> {
+        let prometheus: Arc<dyn Prometheus> = self.backend.prometheus(password).await?.into();
+        lock(&self.prometheuses).push(prometheus.clone());
+        Ok(prometheus)
     }
 
     /// Where what explains a failure in a namespace goes, of which there is no stack to ask.
@@ -201,7 +211,7 @@ impl Env {
         lock(&self.stacks).values().map(|held| held.stack.clone()).collect()
     }
 
-    /// Stops the stacks that are still up, then the stores that they used.
+    /// Stops the stacks that are still up, then the stores and the Prometheuses that they used.
     pub(crate) async fn clean_up(&self) {
         let stacks = std::mem::take(&mut *lock(&self.stacks));
         for held in stacks.values() {
@@ -210,6 +220,10 @@ impl Env {
         let stores = std::mem::take(&mut *lock(&self.stores));
         for store in stores {
             self.tell_error(store.shut_down().await);
+        }
+        let prometheuses = std::mem::take(&mut *lock(&self.prometheuses));
+        for prometheus in prometheuses {
+            self.tell_error(prometheus.shut_down().await);
         }
     }
 

@@ -15,6 +15,7 @@ use kit::step::{Cancel, Runner};
 use serde_yaml::Value;
 use tempfile::TempDir;
 
+use super::prometheus::Prometheus;
 use super::{Backend, Bucket, Component, Endpoints, Memory, ObjectStore, Stack, StackSpec, Stop};
 use crate::env::Shared;
 
@@ -122,6 +123,10 @@ impl Backend for FakeBackend {
     async fn object_store(&self, _bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
         bail!("a fake has no store")
     }
+
+    async fn prometheus(&self, _password: &str) -> Result<Box<dyn Prometheus>> {
+        bail!("a fake has no Prometheus")
+    }
 }
 
 struct FakeStack {
@@ -134,6 +139,10 @@ struct FakeStack {
 impl Stack for FakeStack {
     fn render(&self) -> &Render {
         &self.render
+    }
+
+    fn discovery(&self) -> Result<Value> {
+        bail!("a fake has no pods")
     }
 
     fn namespace(&self) -> &str {

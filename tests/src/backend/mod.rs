@@ -4,6 +4,7 @@ pub mod cluster;
 #[cfg(test)]
 pub mod fake;
 pub mod local;
+pub mod prometheus;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use serde_yaml::Value;
 use tokio::task::JoinSet;
 
 use self::cluster::ClusterBackend;
+use self::prometheus::Prometheus;
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,6 +226,9 @@ pub trait Backend: Send + Sync {
     /// Starts a real S3 server with one empty bucket that stacks of this backend reach.
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>>;
 
+    /// Starts a real Prometheus with that password, which stacks of this backend reach.
+    async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>>;
+
     /// How many stacks there is room for beside what others run; none where nobody counts.
     async fn room(&self) -> Result<Option<u32>> {
         Ok(None)
@@ -281,6 +286,10 @@ pub trait Stack: Send + Sync {
 
     /// A URL as the programs of the cluster see it, made reachable from here.
     fn reach(&self, url: &str) -> Result<String>;
+
+    /// The service discovery of Prometheus that finds the pods behind its Services: a part of a scrape
+    /// configuration, whose targets have the labels of Kubernetes' endpoints.
+    fn discovery(&self) -> Result<Value>;
 
     /// Waits until every container is ready. Fails early on what can't recover, and names what isn't
     /// ready and why, in the program's own words where it said any.

@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod malformed;
 pub(crate) mod metrics;
 pub(crate) mod otlp;
+pub(crate) mod prometheus;
 pub(crate) mod readback;
 pub mod sdk;
 pub(crate) mod send;

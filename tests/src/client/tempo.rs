@@ -237,6 +237,20 @@ impl Client {
         Ok((status.as_u16(), body.len()))
     }
 
+    /// The sum of all samples of a TraceQL metrics query, one sample for each second of the range (seconds since
+    /// 1970): of `{} | rate()` the number of spans.
+    pub(crate) async fn sum_of_seconds(&self, traceql: &str, (start, end): (u64, u64)) -> Result<f64> {
+        let mut url = self.url("api/metrics/query_range")?;
+        url.query_pairs_mut()
+            .append_pair("q", traceql)
+            .append_pair("start", &start.to_string())
+            .append_pair("end", &end.to_string())
+            .append_pair("step", "1s");
+        let answer: MetricsAnswer = self.json(url).await?;
+        let samples = answer.series.into_iter().flat_map(|series| series.samples);
+        Ok(samples.map(|sample| sample.value).sum())
+    }
+
     /// The names of tags by scope: `resource`, `span`, `event`, `link`, `instrumentation`, `intrinsic`.
     pub async fn tags(&self) -> Result<BTreeMap<String, Vec<String>>> {
         let answer: TagsAnswer = self.json(self.url("api/v2/search/tags")?).await?;
@@ -436,6 +450,25 @@ impl TryFrom<FoundJson> for Found {
             spans: spans.map(|span| span.id.parse()).collect::<Result<_>>()?,
         })
     }
+}
+
+#[derive(Deserialize)]
+struct MetricsAnswer {
+    #[serde(default)]
+    series: Vec<MetricsSeries>,
+}
+
+#[derive(Deserialize)]
+struct MetricsSeries {
+    #[serde(default)]
+    samples: Vec<MetricsSample>,
+}
+
+#[derive(Deserialize)]
+struct MetricsSample {
+    /// Left out where it is 0.
+    #[serde(default)]
+    value: f64,
 }
 
 #[derive(Deserialize)]

@@ -2,11 +2,13 @@
 //!
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
+mod alerts;
 mod cluster;
 mod full_disk;
 mod heavy_query;
 #[cfg(test)]
 mod honest;
+mod metrics;
 mod names;
 mod outage;
 mod refusals;
@@ -241,6 +243,26 @@ pub const ALL: &[Scenario] = &[
         )
     },
     Scenario {
+        set: Set::More,
+        local_tools: &["prometheus"],
+        ..everywhere(
+            "metrics",
+            "what Prometheus is told of calls between services equals what was sent, and every query of Grafana finds something",
+            |env| Box::pin(metrics::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // It fills the volume of Tempo up.
+        needs: Needs::Machine,
+        local_tools: &["prometheus"],
+        ..everywhere(
+            "alerts",
+            "each alert comes from its cause and goes with it: inactive, pending, firing, inactive",
+            |env| Box::pin(alerts::run(env)),
+        )
+    },
+    Scenario {
         // The umbrella has the charts' own requests; for more of them it waits.
         stacks: 3,
         ..in_cluster(
@@ -472,7 +494,7 @@ mod tests {
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "local"),
-            ["spread", "full-disk", "sdks", "heavy-query"]
+            ["spread", "full-disk", "sdks", "heavy-query", "metrics", "alerts"]
         );
     }
 
@@ -480,8 +502,11 @@ mod tests {
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
         let all = Choice::Sets(Set::ALL.to_vec());
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 21);
-        assert_eq!(names(&Choice::Sets(vec![Set::More]), "kind"), ["heavy-query"]);
+        assert_eq!(names(&Choice::All, "kind").len(), 22);
+        assert_eq!(
+            names(&Choice::Sets(vec![Set::More]), "kind"),
+            ["heavy-query", "metrics"]
+        );
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }
 

@@ -47,10 +47,15 @@ fn definition(guard: &str) -> String {
 
 /// The files of guards of the chart in a folder, with their texts; `_validate.tpl`, which runs them, first.
 fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
-    ["_validate.tpl", "_validate-tempo.tpl", "_validate-generator.tpl", "_validate-otel-collector.tpl"]
-        .map(|name| chart.join("templates").join(name))
-        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
-        .into()
+    [
+        "_validate.tpl",
+        "_validate-tempo.tpl",
+        "_validate-generator.tpl",
+        "_validate-otel-collector.tpl",
+    ]
+    .map(|name| chart.join("templates").join(name))
+    .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+    .into()
 }
 
 /// A file of guards with the body of one guard removed. A body ends at the first bare `{{- end }}`.

@@ -66,7 +66,7 @@ pub struct E2eArgs {
     /// The kubeconfig file that has the context [default: KUBECONFIG, else ~/.kube/config].
     #[arg(long, value_name = "FILE", env = "XTASK_KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
-    /// An image that the cluster can have, as NAME=IMAGE, where NAME is tempo, otelcol, versitygw or helper
+    /// An image that the cluster can have, as NAME=IMAGE, where NAME is tempo, otelcol, versitygw, prometheus or helper
     /// (a busybox); may be given more than once.
     #[arg(
         long = "image",

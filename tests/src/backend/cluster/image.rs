@@ -78,7 +78,9 @@ pub struct Images {
     pub otel_collector: Option<Image>,
     /// The S3 server versitygw.
     pub versitygw: Image,
-    /// A shell with `sleep`, `kill`, `cat`, `find`, `wget` and `nslookup` in its path: busybox.
+    /// Prometheus.
+    pub prometheus: Image,
+    /// A shell with `sleep`, `kill`, `cat`, `find`, `base64`, `wget` and `nslookup` in its path: busybox.
     pub helper: Image,
 }
 
@@ -94,6 +96,7 @@ impl Default for Images {
             tempo: None,
             otel_collector: None,
             versitygw: image("versity/versitygw", "v1.8.0"),
+            prometheus: image("prom/prometheus", "v3.15.1"),
             helper: image("library/busybox", "1.37.0"),
         }
     }
@@ -101,7 +104,7 @@ impl Default for Images {
 
 impl Images {
     /// The names under which images are set on the command line.
-    pub(crate) const NAMES: [&str; 4] = ["tempo", "otelcol", "versitygw", "helper"];
+    pub(crate) const NAMES: [&str; 5] = ["tempo", "otelcol", "versitygw", "prometheus", "helper"];
 
     /// Sets one by `NAME=IMAGE`.
     pub fn set(&mut self, text: &str) -> Result<(), anyhow::Error> {
@@ -117,6 +120,7 @@ impl Images {
             "tempo" => self.tempo = Some(image),
             "otelcol" => self.otel_collector = Some(image),
             "versitygw" => self.versitygw = image,
+            "prometheus" => self.prometheus = image,
             "helper" => self.helper = image,
             _ => return Err(unknown()),
         }

@@ -4,6 +4,7 @@
 //! enforced. Nothing outside that namespace is changed, and the namespace goes with the stack.
 
 mod bundle;
+mod companion;
 mod connection;
 mod forward;
 mod image;
@@ -12,6 +13,7 @@ mod judge;
 mod namespace;
 mod part;
 mod pods;
+mod prometheus;
 mod room;
 mod shell;
 mod stack;
@@ -38,10 +40,12 @@ pub(crate) use self::judge::Stage;
 pub(crate) use self::namespace::Namespace;
 use self::namespace::Tenants;
 pub(crate) use self::part::{Kind as PartKind, Part};
+use self::prometheus::PrometheusPod;
 use self::room::Request;
 pub(crate) use self::shell::Shell;
 pub(crate) use self::stack::ClusterStack;
 use self::store::S3Pod;
+use super::prometheus::Prometheus;
 use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, find_all, stop_soon};
 use charts::manifest::{Manifest, parse_all};
 use charts::render::{Helm, Prepared, Render, RenderOptions, merge, set};
@@ -156,8 +160,8 @@ impl ClusterBackend {
         let mut unproven = UNPROVEN.to_vec();
         if !monitors {
             unproven.push((
-                "admission of ServiceMonitors",
-                "the cluster doesn't know the type: they are rendered, and their targets asked, but not installed",
+                "admission of ServiceMonitors and PrometheusRules",
+                "the cluster doesn't know the types: they are rendered and used as the operator does, but not installed",
             ));
         }
         let inner = Inner {
@@ -312,7 +316,9 @@ impl ClusterBackend {
         let mut values = self.values(spec);
         let render = self.render(spec, namespace.name(), values.clone()).await?;
         if !self.0.monitors {
-            set(&mut values, &[SUBCHART, "serviceMonitor", "enabled"], false.into());
+            for kind in ["serviceMonitor", "prometheusRule"] {
+                set(&mut values, &[SUBCHART, kind, "enabled"], false.into());
+            }
         }
         let values = serde_yaml::to_string(&values).context("writing the values")?;
         let installed = self
@@ -396,6 +402,11 @@ impl Backend for ClusterBackend {
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
         let store = S3Pod::start(self.connection(), self.images(), bucket, self.folder()).await?;
         Ok(Box::new(store))
+    }
+
+    async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>> {
+        let pod = PrometheusPod::start(self.connection(), self.images(), password, self.folder()).await?;
+        Ok(Box::new(pod))
     }
 
     async fn room(&self) -> Result<Option<u32>> {

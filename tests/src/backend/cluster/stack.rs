@@ -15,6 +15,8 @@ use kit::failure::Failure;
 use kit::step::Cancel;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Request};
+use serde_json::json;
+use serde_yaml::Value;
 use tokio::sync::Mutex;
 
 use super::connection::Connection;
@@ -291,6 +293,11 @@ impl Stack for ClusterStack {
 
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    fn discovery(&self) -> Result<Value> {
+        let found = json!({"role": "endpoints", "namespaces": {"names": [self.namespace.name()]}});
+        serde_yaml::to_value(json!({"kubernetes_sd_configs": [found]})).context("the targets of Prometheus")
     }
 
     fn reach(&self, url: &str) -> Result<String> {

@@ -4,10 +4,12 @@
 //! readiness alone says whether a start worked: Tempo may exit with 0 when a module failed. Each stack is a
 //! small network: a loopback address for every pod, and relays for its Services.
 
+mod companion;
 mod materialise;
 mod network;
 mod objects;
 mod process;
+mod prometheus;
 mod s3;
 mod volume;
 
@@ -29,6 +31,7 @@ use kit::run_dir::RunDir;
 use kit::step::Cancel;
 use nix::sys::signal::Signal;
 use nix::unistd::{SysconfVar, sysconf};
+use serde_json::json;
 use serde_yaml::Value;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
@@ -37,8 +40,10 @@ use self::materialise::{Folders, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
+use self::prometheus::PrometheusServer;
 use self::s3::S3Server;
 use self::volume::{limit, resize, unlimited};
+use super::prometheus::Prometheus;
 use super::{
     Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, cpu_ticks,
     find_all, longest, peak_memory, stop_soon,
@@ -167,6 +172,13 @@ impl LocalBackend {
         }
     }
 
+    async fn tool(&self, name: &'static str) -> Result<Installed> {
+        let toolbox = self.toolbox.clone();
+        tokio::task::spawn_blocking(move || toolbox.get(name))
+            .await
+            .with_context(|| format!("finding {name}"))?
+    }
+
     /// What a user is told who installs it. `helm template` has no notes, and a helm 3 on PATH no way to print
     /// them without a cluster.
     fn notes(&self, options: &RenderOptions) -> Result<String> {
@@ -211,11 +223,14 @@ impl Backend for LocalBackend {
     }
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
-        let toolbox = self.toolbox.clone();
-        let tool = tokio::task::spawn_blocking(move || toolbox.get("versitygw"))
-            .await
-            .context("finding versitygw")??;
+        let tool = self.tool("versitygw").await?;
         let server = S3Server::start(&tool, bucket, &self.runs, &self.cancel).await?;
+        Ok(Box::new(server))
+    }
+
+    async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>> {
+        let tool = self.tool("prometheus").await?;
+        let server = PrometheusServer::start(&tool, password, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))
     }
 }
@@ -499,6 +514,32 @@ impl Stack for LocalStack {
 
     fn reach(&self, url: &str) -> Result<String> {
         self.materialiser().reach(url)
+    }
+
+    fn discovery(&self) -> Result<Value> {
+        let mut groups = Vec::new();
+        for service in &self.objects.services {
+            for pod in self.objects.pods_behind(service) {
+                let address = self.network.pod(&pod.name)?;
+                for port in &service.ports {
+                    let container = pod.containers.iter().chain(&pod.init_containers).find(|container| {
+                        let ports = container.ports.iter().flatten();
+                        ports.map(|p| p.container_port).any(|p| p == i32::from(port.target))
+                    });
+                    groups.push(json!({
+                        "targets": [format!("{address}:{}", port.target)],
+                        "labels": {
+                            "__meta_kubernetes_namespace": self.namespace,
+                            "__meta_kubernetes_service_name": service.name,
+                            "__meta_kubernetes_endpoint_port_name": port.name,
+                            "__meta_kubernetes_pod_name": pod.name,
+                            "__meta_kubernetes_pod_container_name": container.map_or("", |c| c.name.as_str()),
+                        },
+                    }));
+                }
+            }
+        }
+        serde_yaml::to_value(json!({"static_configs": groups})).context("the targets of Prometheus")
     }
 
     async fn wait_ready(&self, timeout: Duration) -> Result<()> {

@@ -26,7 +26,15 @@ impl Toolbox {
     pub(crate) fn build_step(&self, tool: &Tool, output: &Path) -> Step {
         let ldflags = format!("-s -w {}", tool.file.ldflags);
         self.go_step(format!("building {} {}", tool.name, tool.file.version), tool)
-            .args(["build", "-v", "-ldflags", ldflags.trim_end(), "-o"])
+            .args([
+                "build",
+                "-v",
+                "-tags",
+                &tool.file.tags.join(","),
+                "-ldflags",
+                ldflags.trim_end(),
+                "-o",
+            ])
             .path_arg(output)
             .arg(&tool.file.package)
             .timeout(BUILD_TIMEOUT)
@@ -55,6 +63,10 @@ impl Toolbox {
             .text("target", &go.target)
             .text("package", &tool.file.package)
             .text("ldflags", &tool.file.ldflags);
+        // Tools without tags keep the keys that they had.
+        for tag in &tool.file.tags {
+            key = key.text("tag", tag);
+        }
         for entry in walkdir::WalkDir::new(&tool.dir).sort_by_file_name() {
             let entry = entry.with_context(|| format!("reading {}", tool.dir.display()))?;
             let name = entry.file_name().to_string_lossy();

@@ -24,6 +24,9 @@ pub struct ToolFile {
     pub binaries: BTreeMap<String, String>,
     /// The version that the module files pin.
     pub version: Version,
+    /// Go's build tags: what of the program is wanted.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// Linker flags, beyond those that strip the binary.
     #[serde(default)]
     pub ldflags: String,

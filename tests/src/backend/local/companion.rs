@@ -1,0 +1,95 @@
+//! A program that runs beside stacks as a process of this machine: an S3 server, a Prometheus.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use charts::tools::Installed;
+use kit::run_dir::{MARKER, RunDir};
+use kit::step::Cancel;
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use super::network::Network;
+use crate::wait::{Look, wait_for};
+
+const READY: Duration = Duration::from_secs(60);
+
+/// The process with its folder and its address. Dropping it stops it.
+pub(super) struct Companion {
+    name: &'static str,
+    run: RunDir,
+    address: SocketAddr,
+    /// Keeps the address.
+    _network: Network,
+    child: Mutex<Child>,
+}
+
+impl Companion {
+    /// Starts a program at an address of its own, which has all ports to itself, and waits until it takes
+    /// connections. `prepare` writes its files into the folder and returns its arguments and variables.
+    pub async fn start(
+        name: &'static str,
+        tool: &Installed,
+        port: u16,
+        runs: &Path,
+        cancel: &Cancel,
+        prepare: impl FnOnce(&Path, SocketAddr) -> Result<(Vec<String>, Vec<(&'static str, String)>)>,
+    ) -> Result<Companion> {
+        let run = RunDir::create(runs, name)?;
+        let network = Network::claim()?;
+        let address = SocketAddr::from((network.address()?, port));
+        let (args, variables) = prepare(run.path(), address)?;
+        let log = fs_err::File::create(run.path().join("log"))?.into_file();
+        let child = Command::new(&tool.path)
+            .args(args)
+            .env_clear()
+            .envs(variables)
+            .env(MARKER, run.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("sharing the log")?)
+            .stderr(log)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", tool.path.display()))?;
+        let companion = Companion {
+            name,
+            run,
+            address,
+            _network: network,
+            child: Mutex::new(child),
+        };
+        wait_for(name, READY, cancel, || async {
+            if let Some(status) = companion.child.lock().await.try_wait().context("looking at it")? {
+                let log = fs_err::read_to_string(companion.folder().join("log"))?;
+                let last = log.lines().last().unwrap_or("nothing");
+                return Ok(Look::Never(anyhow::anyhow!("it ended with {status}: {last}")));
+            }
+            Ok(match tokio::net::TcpStream::connect(address).await {
+                Ok(_) => Look::Found(()),
+                Err(error) => Look::NotYet(error.to_string()),
+            })
+        })
+        .await?;
+        Ok(companion)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Where it is reached, from stacks and from here.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it.
+    pub async fn shut_down(&self) -> Result<()> {
+        let stopped = self.child.lock().await.kill().await;
+        stopped.with_context(|| format!("stopping {}", self.name))
+    }
+}

@@ -1,0 +1,200 @@
+//! `metrics`: what Prometheus is told of calls between services equals what was sent, exemplars lead to traces,
+//! and the queries of the datasource and of the dashboards find something.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use charts::render::merge;
+use serde_yaml::Value;
+
+use super::{Access, judge_ledger, values};
+use crate::backend::StackSpec;
+use crate::backend::prometheus::{Prometheus, USER, watch};
+use crate::client::prometheus::Client;
+use crate::client::readback::read_back;
+use crate::env::Env;
+use crate::model::calls::Calls;
+use crate::model::corpus::now_unix_nano;
+use crate::model::door::Door;
+use crate::model::id::TraceId;
+use crate::model::ledger::Ledger;
+use crate::wait::{Look, wait_for};
+
+const PASSWORD: &str = "e2e-remote-write";
+/// The Secret with it, and the key in that.
+const SECRET: (&str, &str) = ("e2e-remote-write", "password");
+const READY: Duration = Duration::from_secs(60);
+const CALLS: u32 = 1_000;
+/// In each request.
+const CALLS_PER_REQUEST: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long what was sent may take to show in Prometheus, on a busy two-core machine: an edge is told after the
+/// ten seconds for which Tempo waits for the other half of a call.
+const TOLD: Duration = Duration::from_secs(60);
+const READ: Duration = Duration::from_secs(60);
+/// How far the rate that TraceQL tells may be off.
+const TOLERANCE: f64 = 0.05;
+/// Exemplars that are looked up, of all that came.
+const LOOKED_UP: usize = 20;
+const SECOND: u64 = 1_000_000_000;
+
+const VALUES: &str = "
+tempo-stack:
+  serviceMonitor: {enabled: true, interval: 1s, scrapeTimeout: 1s}
+  tempo:
+    traceqlMetrics: {range: recent}
+    metricsGenerator: {enabled: true, collectionInterval: 1s}
+  grafana:
+    datasource: {enabled: true}
+";
+
+pub(super) async fn run(env: &Env) -> Result<()> {
+    let prometheus = env.prometheus(PASSWORD).await?;
+    let mut all = values(VALUES)?;
+    merge(&mut all, target(prometheus.as_ref())?);
+    let stack = env.start(&monitored(all, PASSWORD)).await?;
+    stack.wait_ready(READY).await?;
+    watch(prometheus.as_ref(), stack.as_ref(), PASSWORD).await?;
+    let client = Client::new(prometheus.as_ref(), PASSWORD);
+    let access = Access::new(stack.as_ref())?;
+
+    let begun = now_unix_nano()? / SECOND;
+    let mut calls = Calls::new(env.seed);
+    let mut ledger = Ledger::new("metrics");
+    for _ in 0..CALLS / CALLS_PER_REQUEST {
+        let from = calls.ids.len();
+        let traces = calls.next(CALLS_PER_REQUEST, now_unix_nano()?);
+        let ids = &calls.ids[from..];
+        ledger.send_all(ids);
+        let outcome = access.sender.send(Door::OtlpGrpc, &traces).await?;
+        ledger.settle(&outcome, ids.iter().copied());
+        tokio::time::sleep(PAUSE).await;
+    }
+    let ended = now_unix_nano()? / SECOND + 1;
+
+    for (what, expression, labels, sent) in [
+        (
+            "spans by service and status",
+            "traces_spanmetrics_calls_total",
+            ["service", "status_code"],
+            &calls.spans,
+        ),
+        (
+            "calls of each edge",
+            "traces_service_graph_request_total",
+            ["client", "server"],
+            &calls.edges,
+        ),
+        (
+            "failed calls of each edge",
+            "traces_service_graph_request_failed_total > 0",
+            ["client", "server"],
+            &calls.failed,
+        ),
+    ] {
+        equal(env, client, what, (expression, &labels), sent).await?;
+    }
+    exemplars(env, client, &access, (begun, ended)).await?;
+    rate(env, &access, (begun, ended), calls.ids.len()).await?;
+    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    judge_ledger(env, "calls", &ledger)?;
+    env.finish(stack).await
+}
+
+/// A stack with these values, and the Secret that they name as [`target`].
+pub(super) fn monitored(values: Value, password: &str) -> StackSpec {
+    let (secret, key) = SECRET;
+    let metadata = format!("metadata: {{name: {secret}}}");
+    StackSpec {
+        objects: format!("{{apiVersion: v1, kind: Secret, {metadata}, stringData: {{{key}: {password}}}}}"),
+        ..StackSpec::new(values)
+    }
+}
+
+/// The values with which Tempo writes to a Prometheus.
+pub(super) fn target(prometheus: &dyn Prometheus) -> Result<Value> {
+    let (secret, key) = SECRET;
+    let url = format!("http://{}/api/v1/write", prometheus.endpoint());
+    let target = format!("{{url: '{url}', existingSecret: {secret}, username: {USER}, passwordKey: {key}}}");
+    values(&format!(
+        "{{tempo-stack: {{tempo: {{metricsGenerator: {{remoteWrite: {{prometheus: {target}}}}}}}}}}}"
+    ))
+}
+
+/// A metric has exactly the series that were sent, by these labels, with exactly these values.
+async fn equal(
+    env: &Env,
+    client: Client<'_>,
+    what: &str,
+    (expression, labels): (&str, &[&str]),
+    sent: &BTreeMap<Vec<String>, f64>,
+) -> Result<()> {
+    let told = wait_for(what, TOLD, &env.cancel, || async {
+        let told = client.sums(expression, labels).await?;
+        Ok(if told == *sent {
+            Look::Found(())
+        } else {
+            Look::NotYet(format!("{told:?} instead of {sent:?}"))
+        })
+    })
+    .await;
+    let detail = told.as_ref().map_or_else(
+        |error| format!("{error:#}"),
+        |found| {
+            format!(
+                "{} after {:.1} s",
+                sent.values().sum::<f64>(),
+                found.elapsed.as_secs_f64()
+            )
+        },
+    );
+    env.recorder
+        .check(format!("{what} are those that were sent"), told.is_ok(), detail);
+    Ok(())
+}
+
+/// The traces that exemplars name are there.
+async fn exemplars(env: &Env, client: Client<'_>, access: &Access, range: (u64, u64)) -> Result<()> {
+    let range = (range.0, range.1 + TOLD.as_secs());
+    for metric in [
+        "traces_spanmetrics_latency_bucket",
+        "traces_service_graph_request_server_seconds_bucket",
+    ] {
+        let ids = client.exemplars(metric, range, "traceID").await?;
+        let mut missing = Vec::new();
+        for id in ids.iter().take(LOOKED_UP) {
+            let trace: TraceId = id.parse().with_context(|| format!("the exemplar {id:?}"))?;
+            if access.tempo.trace(trace).await?.is_none() {
+                missing.push(id);
+            }
+        }
+        env.recorder.check(
+            format!("exemplars of {metric} lead to traces"),
+            !ids.is_empty() && missing.is_empty(),
+            format!("{} exemplars, not found of {LOOKED_UP}: {missing:?}", ids.len()),
+        );
+    }
+    Ok(())
+}
+
+/// TraceQL metrics count what was sent.
+async fn rate(env: &Env, access: &Access, range: (u64, u64), sent: usize) -> Result<()> {
+    let sent = sent as f64;
+    let told = wait_for("TraceQL's rate", TOLD, &env.cancel, || async {
+        let told = access.tempo.sum_of_seconds("{} | rate()", range).await?;
+        Ok(if (told - sent).abs() <= TOLERANCE * sent {
+            Look::Found(told)
+        } else {
+            Look::NotYet(format!("{told} of {sent} spans"))
+        })
+    })
+    .await;
+    let detail = told.as_ref().map_or_else(
+        |error| format!("{error:#}"),
+        |found| format!("{:.0} of {sent} spans", found.value),
+    );
+    env.recorder
+        .check("TraceQL's rate is what was sent", told.is_ok(), detail);
+    Ok(())
+}
