@@ -131,6 +131,11 @@ impl<'a> Client<'a> {
             .collect())
     }
 
+    /// What it tells of itself.
+    pub async fn own_metrics(&self) -> Result<String> {
+        self.prometheus.ask(Verb::Get, "/metrics", self.password).await
+    }
+
     /// All rules.
     pub async fn rules(&self) -> Result<Vec<Rule>> {
         let found: Groups = self.get("rules", &[]).await?;

@@ -1,7 +1,7 @@
 //! `metrics`: what Prometheus is told of calls between services equals what was sent, exemplars lead to traces,
 //! and the queries of the datasource and of the dashboards find something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -104,6 +104,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     ] {
         equal(env, client, what, (expression, &labels), sent).await?;
     }
+    env.evidence("prometheus.metrics", client.own_metrics().await?);
     exemplars(env, client, &access, (begun, ended)).await?;
     rate(env, &access, (begun, ended), calls.ids.len()).await?;
     dashboards(env, client, &access, stack.as_ref()).await?;
@@ -172,7 +173,16 @@ async fn exemplars(env: &Env, client: Client<'_>, access: &Access, range: (u64, 
         "traces_spanmetrics_latency_bucket",
         "traces_service_graph_request_server_seconds_bucket",
     ] {
-        let ids = client.exemplars(metric, range, "traceID").await?;
+        // They come after the first samples of their series.
+        let ids = wait_for("exemplars", TOLD, &env.cancel, || async {
+            let ids = client.exemplars(metric, range, "traceID").await?;
+            Ok(match ids.is_empty() {
+                true => Look::NotYet("none".into()),
+                false => Look::Found(ids),
+            })
+        })
+        .await
+        .map_or_else(|_| BTreeSet::new(), |found| found.value);
         let mut missing = Vec::new();
         for id in ids.iter().take(LOOKED_UP) {
             let trace: TraceId = id.parse().with_context(|| format!("the exemplar {id:?}"))?;
