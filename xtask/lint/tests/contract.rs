@@ -631,10 +631,10 @@ fn a_password_for_metrics_reaches_tempo_as_a_file() {
         .as_sequence()
         .unwrap()
         .iter()
-        .find(|v| v["name"] == "remote-write")
+        .find(|v| v["name"] == "remote-write-central")
         .unwrap();
-    let secret: Value = serde_yaml::from_str("{name: central, items: [{key: pw, path: central/password}]}").unwrap();
-    assert_eq!(volume["projected"]["sources"][0]["secret"], secret);
+    let secret: Value = serde_yaml::from_str("{secretName: central, items: [{key: pw, path: password}]}").unwrap();
+    assert_eq!(volume["secret"], secret);
 }
 
 #[test]
