@@ -88,7 +88,9 @@ Parameter: root context.
 {{- end -}}
 {{- $targets = append $targets $write -}}
 {{- end -}}
-{{- dict "registry" $registry "processor" $processor "storage" (dict "remote_write" $targets) | toYaml -}}
+{{- /* Tempo's own minute for a Prometheus that is away is longer than the pod has to stop. */ -}}
+{{- $storage := dict "remote_write" $targets "remote_write_flush_deadline" "10s" -}}
+{{- dict "registry" $registry "processor" $processor "storage" $storage | toYaml -}}
 {{- end }}
 
 {{/*
