@@ -637,6 +637,17 @@ fn a_password_for_metrics_reaches_tempo_as_a_file() {
     assert_eq!(volume["secret"], secret);
 }
 
+/// Measured with Tempo 2.9.0, whose Prometheus was away: a stop took 67 s with Tempo's own minute, 7 s with these ten seconds.
+#[test]
+fn a_prometheus_that_is_away_holds_up_no_stop() {
+    for tag in ["2.3.0", "2.9.0", "2.10.8", "3.0.3"] {
+        with_program(&with_metrics(tag, ""), ProgramKind::Tempo, |tempo| {
+            let deadline = tempo.get_str("metrics_generator.storage.remote_write_flush_deadline");
+            assert_eq!(deadline, Some("10s"), "{tag}");
+        });
+    }
+}
+
 #[test]
 fn a_link_from_a_span_leads_to_metrics_only_where_there_are_some() {
     let datasource = "grafana: {datasource: {enabled: true, tracesToMetrics: {datasourceUid: prometheus}}}";
