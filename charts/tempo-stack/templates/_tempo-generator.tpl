@@ -19,7 +19,7 @@ Tempo's metrics-generator: metrics that go to Prometheus, and the blocks from wh
 {{- if and (ne $range "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) -}}{{- $range -}}{{- end -}}
 {{- end }}
 
-{{/* Folder of the Secrets' files. */}}
+{{/* Folder of the credentials. */}}
 {{- define "tempo-stack.tempo.remoteWrite.path" -}}/etc/remote-write{{- end }}
 
 {{/* Processors of the generator, as a YAML list. Parameter: root context. */}}
@@ -47,7 +47,7 @@ Parameter: root context.
 {{- if include "tempo-stack.tempo.generatesMetrics" $ -}}
 {{- include "tempo-stack.config.merge" (dict "into" $generator "from" (include "tempo-stack.tempo.config.metrics" $ | fromYaml)) -}}
 {{- $series := $.Values.tempo.metricsGenerator.maxActiveSeries -}}
-{{- if kindIs "invalid" $series -}}{{- $series = div (include "tempo-stack.tempo.memoryBytes" $ | int64) 65536 -}}{{- end -}}
+{{- if kindIs "invalid" $series -}}{{- $series = div (include "tempo-stack.tempo.memoryBytes" $ | int64) 32768 -}}{{- end -}}
 {{- $_ := set $overrides "max_active_series" (int64 $series) -}}
 {{- if $.Values.tempo.metricsGenerator.nativeHistograms -}}{{- $_ := set $overrides "generate_native_histograms" "both" -}}{{- end -}}
 {{- end -}}
@@ -88,7 +88,9 @@ Parameter: root context.
 {{- end -}}
 {{- $targets = append $targets $write -}}
 {{- end -}}
-{{- dict "registry" $registry "processor" $processor "storage" (dict "remote_write" $targets) | toYaml -}}
+{{- /* Tempo's own minute for a Prometheus that is away is longer than the pod has to stop. */ -}}
+{{- $storage := dict "remote_write" $targets "remote_write_flush_deadline" "10s" -}}
+{{- dict "registry" $registry "processor" $processor "storage" $storage | toYaml -}}
 {{- end }}
 
 {{/*
@@ -118,20 +120,18 @@ Parameter: root context.
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* Volume with the credentials of all targets, as YAML; empty when none has any. Parameter: root context. */}}
-{{- define "tempo-stack.tempo.remoteWrite.volume" -}}
+{{/* Volumes with the credentials of the targets, as a YAML list; each is mounted on a folder of its target's name. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.remoteWrite.volumes" -}}
+{{- $volumes := list -}}
 {{- if include "tempo-stack.tempo.generatesMetrics" . -}}
-{{- $sources := list -}}
 {{- range $name, $target := .Values.tempo.metricsGenerator.remoteWrite -}}
 {{- range $file, $key := dict "password" $target.passwordKey "token" $target.tokenKey -}}
 {{- if $key -}}
-{{- $items := list (dict "key" $key "path" (printf "%s/%s" $name $file)) -}}
-{{- $sources = append $sources (dict "secret" (dict "name" $target.existingSecret "items" $items)) -}}
+{{- $secret := dict "secretName" $target.existingSecret "items" (list (dict "key" $key "path" $file)) -}}
+{{- $volumes = append $volumes (dict "name" (printf "remote-write-%s" $name) "secret" $secret) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- with $sources -}}
-{{- dict "name" "remote-write" "projected" (dict "sources" .) | toYaml -}}
 {{- end -}}
-{{- end -}}
+{{- toYaml $volumes -}}
 {{- end }}

@@ -117,8 +117,9 @@ spec:
         {{- if include "tempo-stack.tempo.guardsDisk" . }}
         {{- $mounts = append $mounts (dict "name" "ingest" "mountPath" (include "tempo-stack.tempo.disk.path" .) "readOnly" true) }}
         {{- end }}
-        {{- if include "tempo-stack.tempo.remoteWrite.volume" . }}
-        {{- $mounts = append $mounts (dict "name" "remote-write" "mountPath" (include "tempo-stack.tempo.remoteWrite.path" .) "readOnly" true) }}
+        {{- range $volume := include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray }}
+        {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $) (trimPrefix "remote-write-" $volume.name) }}
+        {{- $mounts = append $mounts (dict "name" $volume.name "mountPath" $path "readOnly" true) }}
         {{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
@@ -135,8 +136,6 @@ spec:
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
-    {{- with include "tempo-stack.tempo.remoteWrite.volume" . }}
-    {{- $volumes = append $volumes (fromYaml .) }}
-    {{- end }}
+    {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray) }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

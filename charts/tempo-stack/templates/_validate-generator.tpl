@@ -11,6 +11,17 @@ tempo.traceqlMetrics.range is {{ $range }}: Tempo {{ include "tempo-stack.tempo.
 {{- end -}}
 {{- end }}
 
+{{/* Measured: with 512Mi Tempo came to 609 MiB at 4,500 spans/s, and to 467 MiB without blocks of the generator. */}}
+{{- define "tempo-stack.validate.traceqlMemory" -}}
+{{- if and .Values.tempo.enabled (include "tempo-stack.tempo.generatorBlocks" .) -}}
+{{- with include "tempo-stack.memoryLimit" .Values.tempo.resources -}}
+{{- if lt (int64 .) 1073741824 -}}
+tempo.traceqlMetrics.range is {{ include "tempo-stack.tempo.traceqlRange" $ }} with tempo.resources.limits.memory at {{ include "tempo-stack.scalar" $.Values.tempo.resources.limits.memory }}: Tempo would be killed while it writes the second copy of the spans. Set the memory to 1Gi or more, or the range to "off".
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "tempo-stack.validate.generatorTargets" -}}
 {{- if and (include "tempo-stack.tempo.generatesMetrics" .) (not .Values.tempo.metricsGenerator.remoteWrite) -}}
 tempo.metricsGenerator.enabled is true and tempo.metricsGenerator.remoteWrite is empty: the metrics would go nowhere. Name a target, for example {prometheus: {url: "http://prometheus-server.monitoring.svc/api/v1/write"}}.
@@ -42,12 +53,12 @@ tempo.config.overrides.defaults.metrics_generator.processors is {{ toJson $runs 
 {{- end -}}
 {{- end }}
 
-{{/* Names are folders in the pod, and Tempo's names of the targets. */}}
+{{/* Names are those of volumes and folders of the pod, and Tempo's names of the targets. */}}
 {{- define "tempo-stack.validate.generatorNames" -}}
 {{- if include "tempo-stack.tempo.generatesMetrics" . -}}
 {{- range $name, $target := .Values.tempo.metricsGenerator.remoteWrite -}}
-{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name) }}
-tempo.metricsGenerator.remoteWrite has {{ quote $name }}: a target's name holds only a-z, 0-9 and -, for example central-prometheus. Rename it.
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$" $name) }}
+tempo.metricsGenerator.remoteWrite has {{ quote $name }}: a target's name holds only a-z, 0-9 and -, at most 50 of them, for example central-prometheus. Rename it.
 {{- end -}}
 {{- end -}}
 {{- range $name, $value := .Values.tempo.metricsGenerator.externalLabels -}}

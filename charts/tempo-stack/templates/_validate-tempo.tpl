@@ -64,6 +64,13 @@ tempo.config.distributor.receivers.otlp.protocols.grpc.endpoint is {{ default "r
 tempo.config.storage.trace.s3.{{ . }} is set: it would stand in clear in a ConfigMap. Put it into a Secret and name that in tempo.storage.s3.existingSecret.
 {{- end -}}
 {{- end -}}
+{{- range dig "metrics_generator" "storage" "remote_write" list (.Values.tempo.config | default dict) -}}
+{{- range $key, $credential := dict "basic_auth.password" (.basic_auth).password "authorization.credentials" (.authorization).credentials "bearer_token" .bearer_token -}}
+{{- if $credential }}
+tempo.config.metrics_generator.storage.remote_write has {{ $key }}: it would stand in clear in a ConfigMap. Put it into a Secret and name that in tempo.metricsGenerator.remoteWrite.
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -14,7 +14,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
   "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
   "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
-  "traceqlRange" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
+  "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "monitorTimeout"
@@ -185,8 +185,11 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 
 {{/* Volumes and mounts of the user are joined with the chart's own. */}}
 {{- define "tempo-stack.validate.extraVolumes" -}}
+{{- $names := list "config" "data" "ingest" -}}
+{{- $paths := list "/etc/tempo" (include "tempo-stack.tempo.dataPath" .) (include "tempo-stack.tempo.disk.path" .) (include "tempo-stack.tempo.remoteWrite.path" .) -}}
+{{- range include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray -}}{{- $names = append $names .name -}}{{- end -}}
 {{- $own := dict
-  "tempo" (dict "names" (list "config" "data" "ingest") "paths" (list "/etc/tempo" (include "tempo-stack.tempo.dataPath" .) (include "tempo-stack.tempo.disk.path" .)))
+  "tempo" (dict "names" $names "paths" $paths)
   "otelCollector" (dict "names" (list "config" "queue") "paths" (list "/etc/otelcol" (include "tempo-stack.otelCollector.queuePath" .))) -}}
 {{- range $component, $chart := $own -}}
 {{- $values := get $.Values $component -}}

@@ -295,6 +295,16 @@ guards! {
     a_range_on_a_tempo_without_traceql_metrics_is_refused: "traceqlRange"
         "{tempo: {image: {tag: 2.3.0}, traceqlMetrics: {range: all}}}"
         => "tempo.traceqlMetrics.range is all", "2.3.0", "tempo.image.tag";
+    a_range_that_the_memory_can_not_hold_is_refused: "traceqlMemory"
+        "{tempo: {traceqlMetrics: {range: recent}, resources: {limits: {memory: 512Mi}}}}"
+        => "tempo.traceqlMetrics.range is recent", "tempo.resources.limits.memory at 512Mi", "1Gi or more";
+    a_password_of_remote_write_in_clear_is_refused: "tempoConfigCredentials"
+        "{tempo: {config: {metrics_generator: {storage: {remote_write: [{url: 'http://p', basic_auth: {password: x}}]}}}}}"
+        => "tempo.config.metrics_generator.storage.remote_write", "basic_auth.password", "tempo.metricsGenerator.remoteWrite";
+    a_volume_named_as_that_of_a_target_is_refused: "extraVolumes"
+        "{tempo: {extraVolumes: {remote-write-p: {mountPath: /x, source: {emptyDir: {}}}}, metricsGenerator: {enabled: true,
+          remoteWrite: {p: {url: 'http://p/w', existingSecret: s, tokenKey: t}}}}}"
+        => "tempo.extraVolumes has remote-write-p", "another name";
     metrics_without_a_target_are_refused: "generatorTargets"
         "{tempo: {metricsGenerator: {enabled: true}}}"
         => "tempo.metricsGenerator.remoteWrite", "empty", "Name a target";
