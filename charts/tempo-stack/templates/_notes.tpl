@@ -50,6 +50,16 @@ At {{ int64 $tempo.disk.bytesPerSpan }} bytes a span, {{ $tempo.persistence.size
 {{- if $tempo.disk.guard.enabled }}
 While less than {{ include "tempo-stack.mebibytes" (include "tempo-stack.tempo.disk.reserve" .) }} are free, Tempo refuses spans, which wait in the queue of the Collector.
 {{- end }}
+{{- if $tempo.metricsGenerator.enabled }}
+Metrics of spans are sent every {{ $tempo.metricsGenerator.collectionInterval }} to
+{{- range $name, $target := $tempo.metricsGenerator.remoteWrite }}
+  {{ $target.url }}
+{{- end }}
+A Prometheus takes them with --web.enable-remote-write-receiver, their exemplars with --enable-feature=exemplar-storage{{ if $tempo.metricsGenerator.nativeHistograms }} and their native histograms with --enable-feature=native-histograms{{ end }}.
+{{- end }}
+{{- if and (eq (include "tempo-stack.tempo.traceqlRange" .) "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) }}
+TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo.traceqlMetrics.range.
+{{- end }}
 {{- if not $tempo.persistence.enabled }}
 Persistence is off: {{ if eq $tempo.storage.backend "s3" }}traces that are not in the bucket yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}

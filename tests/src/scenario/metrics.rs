@@ -54,7 +54,7 @@ tempo-stack:
     traceqlMetrics: {range: recent}
     metricsGenerator: {enabled: true, collectionInterval: 1s}
   grafana:
-    datasource: {enabled: true}
+    datasource: {enabled: true, tracesToMetrics: {datasourceUid: prometheus}, serviceMap: {datasourceUid: prometheus}}
     dashboards: {enabled: true}
 ";
 

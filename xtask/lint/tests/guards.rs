@@ -290,8 +290,8 @@ guards! {
         "{tempo: {disk: {expectedSpansPerSecond: 1000}}}"
         => "tempo.persistence.size", "10Gi", "1000 spans/s", "31Gi for 3d";
     a_range_that_is_not_one_is_refused: "traceqlRange"
-        "{tempo: {traceqlMetrics: {range: false}}}"
-        => "tempo.traceqlMetrics.range", "false", "off needs quotes";
+        "{tempo: {traceqlMetrics: {range: day}}}"
+        => "tempo.traceqlMetrics.range", "day", "off, recent or all";
     a_range_on_a_tempo_without_traceql_metrics_is_refused: "traceqlRange"
         "{tempo: {image: {tag: 2.3.0}, traceqlMetrics: {range: all}}}"
         => "tempo.traceqlMetrics.range is all", "2.3.0", "tempo.image.tag";

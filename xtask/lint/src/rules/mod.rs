@@ -16,6 +16,7 @@ use serde_yaml::Value;
 
 mod config;
 mod dashboard;
+mod metrics;
 mod monitor;
 mod names;
 mod pod;
@@ -237,6 +238,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         monitor::RULES,
         dashboard::RULES,
         config::RULES,
+        metrics::RULES,
         ports::RULES,
         names::RULES,
         upgrade::RULES,
