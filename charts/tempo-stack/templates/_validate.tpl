@@ -18,7 +18,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "monitorTimeout"
-  "grafanaDashboards" -}}
+  "grafanaDashboards" "canary" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}
 {{- end -}}
@@ -248,5 +248,15 @@ serviceMonitor.scrapeTimeout is {{ .scrapeTimeout }} while serviceMonitor.interv
 {{- if and .enabled (not .datasourceUid) -}}
 grafana.dashboards.datasourceUid is empty while grafana.dashboards.enabled is true: the panels would ask no datasource. Set it to the uid of the Prometheus datasource, which Grafana shows in the address of the datasource's page, or set grafana.dashboards.enabled to false.
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.canary" -}}
+{{- if and .Values.canary.enabled (not (include "tempo-stack.test.possible" .)) }}
+{{- $missing := list -}}
+{{- if not .Values.tempo.enabled -}}{{- $missing = append $missing "tempo.enabled is false" -}}{{- end -}}
+{{- if not .Values.otelCollector.enabled -}}{{- $missing = append $missing "otelCollector.enabled is false" -}}{{- end -}}
+{{- if not .Values.otelCollector.receivers.otlpHttp.enabled -}}{{- $missing = append $missing "otelCollector.receivers.otlpHttp.enabled is false" -}}{{- end }}
+canary.enabled is true while {{ default "the Collector takes the tenant from its environment" (join " and " $missing) }}: it could not send a span or not find it. Change that, or set canary.enabled to false.
 {{- end -}}
 {{- end }}

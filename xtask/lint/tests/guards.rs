@@ -427,6 +427,15 @@ guards! {
     dashboards_without_a_datasource_are_refused: "grafanaDashboards"
         "{grafana: {dashboards: {enabled: true, datasourceUid: ''}}}"
         => "grafana.dashboards.datasourceUid", "is empty", "uid of the Prometheus datasource";
+    a_canary_without_tempo_is_refused: "canary"
+        "{canary: {enabled: true}, tempo: {enabled: false}, otelCollector: {exporter: {endpoint: 'tempo.example.com:4317'}}}"
+        => "canary.enabled", "tempo.enabled is false", "set canary.enabled to false";
+    a_canary_without_otlp_over_http_is_refused: "canary"
+        "{canary: {enabled: true}, otelCollector: {receivers: {otlpHttp: {enabled: false}}}}"
+        => "canary.enabled", "otelCollector.receivers.otlpHttp.enabled is false";
+    a_canary_whose_tenant_is_unknown_is_refused: "canary"
+        "{canary: {enabled: true}, tempo: {config: {multitenancy_enabled: true}}, otelCollector: {config: {exporters: {otlp: {headers: {x-scope-orgid: '${env:TENANT}'}}}}}}"
+        => "canary.enabled", "takes the tenant from its environment";
     a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
         => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";

@@ -1,0 +1,40 @@
+{{/*
+The test that sends a span and looks for it: what its two runners share, the pod of `helm test` and the canary.
+*/}}
+
+{{- define "tempo-stack.canary.fullname" -}}
+{{- include "tempo-stack.fullname" . }}-canary
+{{- end }}
+
+{{/*
+"true" when a span can be sent and looked for: both components, a door for it, and a tenant that the chart knows.
+A tenant that only the running Collector knows can't be asked for.
+*/}}
+{{- define "tempo-stack.test.possible" -}}
+{{- $askable := or (include "tempo-stack.tenant" .) (not (include "tempo-stack.tempo.hasTenants" .)) -}}
+{{- if and $askable .Values.tempo.enabled .Values.otelCollector.enabled .Values.otelCollector.receivers.otlpHttp.enabled -}}true{{- end -}}
+{{- end }}
+
+{{/* The pod's settings, as "tempo-stack.podSettings" takes them: scheduled and secured as Tempo is, under the namespace's own account. */}}
+{{- define "tempo-stack.test.settings" -}}
+{{- $settings := pick .Values.tempo "podSecurityContext" "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "schedulerName" "hostAliases" "dnsPolicy" "dnsConfig" -}}
+{{- $_ := set $settings "serviceAccount" (dict "create" false "name" "") -}}
+{{- $_ := set $settings "terminationGracePeriodSeconds" 1 -}}
+{{- toYaml $settings -}}
+{{- end }}
+
+{{/* The script's environment, as a list. Parameters: ctx, timeoutSeconds. */}}
+{{- define "tempo-stack.test.env" -}}
+- name: COLLECTOR
+  value: {{ include "tempo-stack.otelCollector.otlpHttpEndpoint" .ctx | quote }}
+- name: TEMPO
+  value: {{ include "tempo-stack.tempo.queryUrl" .ctx | quote }}
+{{- with include "tempo-stack.tenant" .ctx }}
+- name: TENANT
+  value: {{ . | quote }}
+{{- end }}
+- name: TIMEOUT
+  value: {{ int .timeoutSeconds | quote }}
+- name: PODS
+  value: {{ printf "kubectl get pods --namespace %s --selector app.kubernetes.io/instance=%s" .ctx.Release.Namespace .ctx.Release.Name | quote }}
+{{- end }}
