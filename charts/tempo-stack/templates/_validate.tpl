@@ -17,7 +17,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "traceqlRange" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
-  "monitorTimeout" -}}
+  "monitorTimeout" "alertNames" "alertLabels" "alertWindow" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}
 {{- end -}}
@@ -235,6 +235,44 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- if gt (int64 $timeout) (int64 $interval) }}
 serviceMonitor.scrapeTimeout is {{ .scrapeTimeout }} while serviceMonitor.interval is {{ .interval }}: the operator refuses a scrape that may take longer than the interval. Set scrapeTimeout to {{ .interval }} or less.
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* An alert that doesn't exist can neither be left out nor told how long to wait. */}}
+{{- define "tempo-stack.validate.alertNames" -}}
+{{- if .Values.prometheusRule.enabled -}}
+{{- $known := dict -}}
+{{- range .Files.Get "files/alerts.yaml" | fromYamlArray -}}
+{{- range .rules -}}{{- with .alert -}}{{- $_ := set $known . true -}}{{- end -}}{{- end -}}
+{{- end -}}
+{{- range $key, $more := dict "without" dict "for" (dict "default" true) -}}
+{{- $names := merge $more $known -}}
+{{- range $name, $value := get $.Values.prometheusRule $key -}}
+{{- if not (hasKey $names $name) }}
+prometheusRule.{{ $key }}.{{ $name }} is {{ $value }}: there is no such alert. {{ include "tempo-stack.keys.meant" (dict "key" $name "path" (printf "prometheusRule.%s.%s" $key $name) "known" $names "table" (dict "defaults" dict) "peers" (dict "here" dict "none" dict) "above" "") }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.alertLabels" -}}
+{{- with .Values.prometheusRule -}}
+{{- if and .enabled (hasKey .alertLabels "severity") }}
+prometheusRule.alertLabels.severity is {{ .alertLabels.severity }}: each alert has a severity of its own. Leave it out, and give a label of another name.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A rate needs two samples; with four in its window a lost scrape changes nothing. */}}
+{{- define "tempo-stack.validate.alertWindow" -}}
+{{- $monitor := .Values.serviceMonitor -}}
+{{- $rule := .Values.prometheusRule -}}
+{{- if and $rule.enabled $monitor.enabled -}}
+{{- $least := include "tempo-stack.duration.milliseconds" $monitor.interval | int64 | mul 4 -}}
+{{- if lt (include "tempo-stack.duration.seconds" $rule.rateWindow | int64 | mul 1000) $least }}
+prometheusRule.rateWindow is {{ $rule.rateWindow }} while serviceMonitor.interval is {{ $monitor.interval }}: after one lost scrape there would be too few samples for a rate. Set rateWindow to {{ divf $least 1000 | ceil }}s or more.
 {{- end -}}
 {{- end -}}
 {{- end }}

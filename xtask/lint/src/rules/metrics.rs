@@ -169,7 +169,10 @@ fn asked<'a>(scene: &Scene<'a>) -> Vec<Asked<'a>> {
     let mut asked = Vec::new();
     for manifest in scene.of_kind("PrometheusRule") {
         let groups = manifest.get(&["spec", "groups"]).and_then(Value::as_sequence);
-        let rules = groups.into_iter().flatten().filter_map(|group| group["rules"].as_sequence());
+        let rules = groups
+            .into_iter()
+            .flatten()
+            .filter_map(|group| group["rules"].as_sequence());
         for rule in rules.flatten() {
             let text = |key: &str| rule[key].as_str().map(str::to_owned);
             let records = text("record");
@@ -263,7 +266,10 @@ mod tests {
         let mut names = Names::default();
         names.add("a histogram\nb_total counter\nc summary\n");
         assert_eq!(names.unknown("a_bucket + a_sum + a_count").unwrap(), [""; 0]);
-        assert_eq!(names.unknown("b_total_sum + c_bucket + c_sum + d").unwrap(), ["b_total_sum", "c_bucket", "d"]);
+        assert_eq!(
+            names.unknown("b_total_sum + c_bucket + c_sum + d").unwrap(),
+            ["b_total_sum", "c_bucket", "d"]
+        );
     }
 
     #[test]
