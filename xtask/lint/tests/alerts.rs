@@ -13,6 +13,7 @@ use charts::manifest::Manifest;
 use charts::render::{Prepared, RenderOptions};
 use kit::step::Step;
 use lint::promtool::rule_file;
+use lint::rules::{self, Subject};
 use serde::Deserialize;
 use serde_yaml::Value;
 
@@ -158,6 +159,37 @@ fn every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() {
         for part in ["**Means.**", "**Lost.**", "**Look.**", "**Do.**"] {
             assert!(body.contains(part), "{title} lacks {part}");
         }
+    }
+}
+
+#[test]
+fn every_metric_was_recorded_of_every_version_that_is_asked_for_it() {
+    let stack = workspace().chart("tempo-stack").unwrap();
+    for (tempo, collector) in [
+        ("2.3.0", "0.89.0"),
+        ("2.9.0", "0.125.0"),
+        ("2.10.8", "0.155.0"),
+        ("3.0.3", "0.155.0"),
+    ] {
+        let values = format!(
+            "{{tempo: {{image: {{tag: {tempo}}}, metricsGenerator: {{enabled: true, remoteWrite: {{p: {{url: 'http://p/w'}}}}}}}}, \
+             otelCollector: {{image: {{tag: {collector}}}}}, prometheusRule: {{enabled: true}}}}"
+        );
+        let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(&values).unwrap());
+        let subject = Subject {
+            chart: &stack,
+            case: tempo,
+            values: &values,
+            release: &options.release,
+            namespace: &options.namespace,
+            manifests: &helm().template(chart(), &options).unwrap().manifests,
+        };
+        let found = rules::judge_render(&subject);
+        let found: Vec<_> = found
+            .iter()
+            .filter(|f| f.rule == "metric-exists" || f.rule == "promql-readable")
+            .collect();
+        assert!(found.is_empty(), "{tempo}: {found:?}");
     }
 }
 
