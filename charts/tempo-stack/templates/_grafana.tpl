@@ -21,13 +21,27 @@ What Grafana is told about Tempo.
 {{- end }}
 
 {{/*
+Queries from a span to the metrics that this release makes of it; empty when it makes none.
+Grafana puts the labels of the span in the place of $__tags, or nothing, and a selector may end with a comma.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.grafana.spanQueries" -}}
+{{- if and (include "tempo-stack.tempo.generatesMetrics" .) .Values.tempo.metricsGenerator.spanMetrics.enabled -}}
+Spans per second: sum(rate(traces_spanmetrics_calls_total{$__tags}[5m]))
+Failed spans per second: sum(rate(traces_spanmetrics_calls_total{status_code="STATUS_CODE_ERROR", $__tags}[5m]))
+Duration, 95th percentile: histogram_quantile(0.95, sum by (le) (rate(traces_spanmetrics_latency_bucket{$__tags}[5m])))
+{{- end -}}
+{{- end }}
+
+{{/*
 The datasource's jsonData.
 Grafana expands $ in provisioning files, hence the doubling in queries; what the operator brings it leaves alone.
-Parameters: datasource (values), tenant (empty: none).
+Parameters: datasource (values), tenant (empty: none), spanQueries (where the values have none).
 */}}
 {{- define "tempo-stack.grafana.jsonData" -}}
 {{- $dollar := ternary "$$" "$" (eq .datasource.kind "configMap") -}}
 {{- $tenant := .tenant -}}
+{{- $spanQueries := .spanQueries -}}
 {{- with .datasource -}}
 {{- $json := dict "nodeGraph" (dict "enabled" .nodeGraph) "streamingEnabled" (dict "search" .streamingSearch) -}}
 {{- if $tenant -}}{{- $_ := set $json "httpHeaderName1" "X-Scope-OrgID" -}}{{- end -}}
@@ -45,7 +59,7 @@ Parameters: datasource (values), tenant (empty: none).
 {{- with .tracesToMetrics -}}
 {{- if .datasourceUid -}}
 {{- $queries := list -}}
-{{- range $name, $query := .queries -}}
+{{- range $name, $query := default $spanQueries .queries -}}
 {{- $queries = append $queries (dict "name" $name "query" (replace "$" $dollar $query)) -}}
 {{- end -}}
 {{- $_ := set $json "tracesToMetrics" (dict
@@ -74,7 +88,10 @@ Parameters: datasource (values), tenant (empty: none).
   "url" (include "tempo-stack.grafana.url" .)
   "isDefault" $datasource.isDefault
   "editable" $datasource.editable
-  "jsonData" (include "tempo-stack.grafana.jsonData" (dict "datasource" $datasource "tenant" $tenant) | fromYaml) -}}
+  "jsonData" (include "tempo-stack.grafana.jsonData" (dict
+    "datasource" $datasource
+    "tenant" $tenant
+    "spanQueries" (include "tempo-stack.grafana.spanQueries" . | fromYaml)) | fromYaml) -}}
 {{- with $tenant -}}{{- $_ := set $entry "secureJsonData" (dict "httpHeaderValue1" .) -}}{{- end -}}
 {{- toYaml $entry -}}
 {{- end }}

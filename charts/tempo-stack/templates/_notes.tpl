@@ -50,6 +50,16 @@ At {{ int64 $tempo.disk.bytesPerSpan }} bytes a span, {{ $tempo.persistence.size
 {{- if $tempo.disk.guard.enabled }}
 While less than {{ include "tempo-stack.mebibytes" (include "tempo-stack.tempo.disk.reserve" .) }} are free, Tempo refuses spans, which wait in the queue of the Collector.
 {{- end }}
+{{- if $tempo.metricsGenerator.enabled }}
+Metrics of spans are sent every {{ $tempo.metricsGenerator.collectionInterval }} to
+{{- range $name, $target := $tempo.metricsGenerator.remoteWrite }}
+  {{ $target.url }}
+{{- end }}
+A Prometheus takes them with --web.enable-remote-write-receiver, their exemplars with --enable-feature=exemplar-storage{{ if $tempo.metricsGenerator.nativeHistograms }} and their native histograms with --enable-feature=native-histograms{{ end }}.
+{{- end }}
+{{- if and (eq (include "tempo-stack.tempo.traceqlRange" .) "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) }}
+TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo.traceqlMetrics.range.
+{{- end }}
 {{- if not $tempo.persistence.enabled }}
 Persistence is off: {{ if eq $tempo.storage.backend "s3" }}traces that are not in the bucket yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}
@@ -71,6 +81,14 @@ The alerts read nothing yet: serviceMonitor.enabled is false. Switch it on, or s
 Grafana finds the traces of {{ . }} in the datasource "{{ $datasource.name }}" (uid {{ $datasource.uid }}), once {{ if eq $datasource.kind "configMap" }}its sidecar loads ConfigMaps with the label {{ $datasource.label }}={{ $datasource.labelValue }} from the namespace {{ default $.Release.Namespace $datasource.namespace }}{{ else }}the Grafana operator has handed it over{{ end }}.
 {{- else }}
 There is no datasource: this release has no Tempo, and grafana.datasource.url is empty.
+{{- end }}
+{{- end }}
+{{- with .Values.grafana.dashboards }}
+{{- if .enabled }}
+Grafana shows the dashboards of this release in the folder {{ default "of its choice" .folder }}, once {{ if eq .kind "configMap" }}its sidecar loads ConfigMaps with the label {{ .label }}={{ .labelValue }} from the namespace {{ default $.Release.Namespace .namespace }}{{ else }}the Grafana operator has handed them over{{ end }}; their panels ask the datasource with the uid {{ .datasourceUid }}.
+{{- if not $.Values.serviceMonitor.enabled }}
+They show what Prometheus has of this release: set serviceMonitor.enabled, or scrape it in another way, with the labels namespace, service and job (tempo, otel-collector).
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -7,9 +7,15 @@ Tempo's metrics-generator: metrics that go to Prometheus, and the blocks from wh
 {{- if and .Values.tempo.enabled .Values.tempo.metricsGenerator.enabled -}}true{{- end -}}
 {{- end }}
 
+{{/* Which spans TraceQL metrics cover; YAML reads a bare off as false. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.traceqlRange" -}}
+{{- $range := toString .Values.tempo.traceqlMetrics.range -}}
+{{- ternary "off" $range (eq $range "false") -}}
+{{- end }}
+
 {{/* "recent" or "all" when the generator keeps blocks of its own; 2.3 has no TraceQL metrics, 3.0 needs none. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.generatorBlocks" -}}
-{{- $range := toString .Values.tempo.traceqlMetrics.range -}}
+{{- $range := include "tempo-stack.tempo.traceqlRange" . -}}
 {{- if and (ne $range "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) -}}{{- $range -}}{{- end -}}
 {{- end }}
 

@@ -1,10 +1,10 @@
 {{/* Guards of tempo.traceqlMetrics and tempo.metricsGenerator; _validate.tpl runs them. */}}
 
 {{- define "tempo-stack.validate.traceqlRange" -}}
-{{- $range := toString .Values.tempo.traceqlMetrics.range -}}
+{{- $range := include "tempo-stack.tempo.traceqlRange" . -}}
 {{- if .Values.tempo.enabled -}}
 {{- if not (has $range (list "off" "recent" "all")) -}}
-tempo.traceqlMetrics.range is {{ quote $range }}: not a range that the chart knows. Set it to off, recent or all; off needs quotes, or YAML reads it as false.
+tempo.traceqlMetrics.range is {{ quote $range }}: not a range that the chart knows. Set it to off, recent or all.
 {{- else if and (ne $range "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" "<2.9.0")) -}}
 tempo.traceqlMetrics.range is {{ $range }}: Tempo {{ include "tempo-stack.tempo.version" . }} doesn't answer TraceQL metrics as the chart sets them up. Set it to "off", or tempo.image.tag to 2.9.0 or later.
 {{- end -}}

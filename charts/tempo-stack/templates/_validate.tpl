@@ -17,7 +17,8 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "traceqlRange" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
-  "monitorTimeout" "alertNames" "alertLabels" "alertWindow" -}}
+  "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
+  "grafanaDashboards" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}
 {{- end -}}
@@ -235,6 +236,14 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- if gt (int64 $timeout) (int64 $interval) }}
 serviceMonitor.scrapeTimeout is {{ .scrapeTimeout }} while serviceMonitor.interval is {{ .interval }}: the operator refuses a scrape that may take longer than the interval. Set scrapeTimeout to {{ .interval }} or less.
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.grafanaDashboards" -}}
+{{- with .Values.grafana.dashboards -}}
+{{- if and .enabled (not .datasourceUid) -}}
+grafana.dashboards.datasourceUid is empty while grafana.dashboards.enabled is true: the panels would ask no datasource. Set it to the uid of the Prometheus datasource, which Grafana shows in the address of the datasource's page, or set grafana.dashboards.enabled to false.
 {{- end -}}
 {{- end -}}
 {{- end }}

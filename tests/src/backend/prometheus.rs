@@ -43,6 +43,11 @@ pub trait Prometheus: Send + Sync {
     /// The body of a successful answer. `path` begins with a slash and holds the query.
     async fn ask(&self, verb: Verb, path: &str, password: &str) -> Result<String>;
 
+    /// Scrape configurations of the kubelets; none where there is no kubelet.
+    fn kubelets(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
     /// Lets it look for pods in a namespace.
     async fn admit(&self, _namespace: &str) -> Result<()> {
         Ok(())
@@ -82,10 +87,12 @@ pub(crate) fn web_config(password: &str) -> Result<String> {
 pub(crate) async fn watch(prometheus: &dyn Prometheus, stack: &dyn Stack, password: &str) -> Result<()> {
     prometheus.admit(stack.namespace()).await?;
     let manifests = &stack.render().manifests;
+    let mut scrapes = scrape_configs(manifests, &stack.discovery()?)?;
+    scrapes.extend(prometheus.kubelets());
     let config = json!({
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [RULES],
-        "scrape_configs": scrape_configs(manifests, &stack.discovery()?)?,
+        "scrape_configs": scrapes,
         // Its exemplars come by remote write.
         "storage": {"exemplars": {"max_exemplars": 100_000}},
     });

@@ -93,6 +93,11 @@ impl<'a> Client<'a> {
         Client { prometheus, password }
     }
 
+    /// Whether it scrapes kubelets.
+    pub fn knows_kubelets(&self) -> bool {
+        !self.prometheus.kubelets().is_empty()
+    }
+
     /// The series of an instant query now.
     pub async fn query(&self, expression: &str) -> Result<Vec<Series>> {
         let found: Found = self.get("query", &[("query", expression)]).await?;

@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use charts::dashboard::{Language, Query, Source, queries};
+use charts::manifest::{Manifest, lookup};
 use charts::render::merge;
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_yaml::Value;
 
 use super::{Access, judge_ledger, values};
-use crate::backend::StackSpec;
 use crate::backend::prometheus::{Prometheus, USER, watch};
+use crate::backend::{Stack, StackSpec};
 use crate::client::prometheus::Client;
 use crate::client::readback::read_back;
+use crate::client::tempo::Search;
 use crate::env::Env;
 use crate::model::calls::Calls;
 use crate::model::corpus::now_unix_nano;
@@ -30,9 +34,11 @@ const CALLS: u32 = 1_000;
 const CALLS_PER_REQUEST: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long what was sent may take to show in Prometheus, on a busy two-core machine: an edge is told after the
-/// ten seconds for which Tempo waits for the other half of a call.
-const TOLD: Duration = Duration::from_secs(60);
+/// ten seconds for which Tempo waits for the other half of a call, the kubelet counts a volume once a minute.
+const TOLD: Duration = Duration::from_secs(90);
 const READ: Duration = Duration::from_secs(60);
+/// The window of rates in panels.
+const WINDOW: &str = "30s";
 /// How far the rate that TraceQL tells may be off.
 const TOLERANCE: f64 = 0.05;
 /// Exemplars that are looked up, of all that came.
@@ -42,11 +48,14 @@ const SECOND: u64 = 1_000_000_000;
 const VALUES: &str = "
 tempo-stack:
   serviceMonitor: {enabled: true, interval: 1s, scrapeTimeout: 1s}
+  # Of such a volume of the local-path provisioner the kubelet knows how full it is.
+  otelCollector: {queue: {persistence: {annotations: {volumeType: local}}}}
   tempo:
     traceqlMetrics: {range: recent}
     metricsGenerator: {enabled: true, collectionInterval: 1s}
   grafana:
-    datasource: {enabled: true}
+    datasource: {enabled: true, tracesToMetrics: {datasourceUid: prometheus}, serviceMap: {datasourceUid: prometheus}}
+    dashboards: {enabled: true}
 ";
 
 pub(super) async fn run(env: &Env) -> Result<()> {
@@ -97,6 +106,8 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     }
     exemplars(env, client, &access, (begun, ended)).await?;
     rate(env, &access, (begun, ended), calls.ids.len()).await?;
+    dashboards(env, client, &access, stack.as_ref()).await?;
+    datasource(env, client, stack.as_ref()).await?;
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
     judge_ledger(env, "calls", &ledger)?;
     env.finish(stack).await
@@ -197,4 +208,87 @@ async fn rate(env: &Env, access: &Access, range: (u64, u64), sent: usize) -> Res
     env.recorder
         .check("TraceQL's rate is what was sent", told.is_ok(), detail);
     Ok(())
+}
+
+/// Every query of every panel finds something, where what it asks for is there.
+async fn dashboards(env: &Env, client: Client<'_>, access: &Access, stack: &dyn Stack) -> Result<()> {
+    let mut asked: BTreeMap<String, Vec<Query>> = BTreeMap::new();
+    let kubelets = client.knows_kubelets();
+    for query in queries(&stack.render().manifests, WINDOW)? {
+        match query.source {
+            Source::Stack => asked.entry(query.dashboard.clone()).or_default().push(query),
+            Source::Kubelet if kubelets => asked.entry(query.dashboard.clone()).or_default().push(query),
+            Source::Kubelet => env.recorder.skip(
+                format!("dashboard {}: {}", query.dashboard, query.panel),
+                "there is no kubelet here, which has its metrics",
+            ),
+            Source::Canary => bail!("panel {} is of the canary, which is off", query.panel),
+        }
+    }
+    for (dashboard, queries) in asked {
+        let found = wait_for("an answer to each query", TOLD, &env.cancel, || async {
+            let mut empty = Vec::new();
+            for query in &queries {
+                let found = match query.language {
+                    Language::PromQl => client.query(&query.expr).await?.len(),
+                    Language::TraceQl => access.tempo.search(&Search::new(&query.expr)).await?.len(),
+                };
+                if found == 0 {
+                    empty.push(format!("{}: {}", query.panel, query.expr));
+                }
+            }
+            Ok(match empty.is_empty() {
+                true => Look::Found(()),
+                false => Look::NotYet(format!("nothing for {}", empty.join("; "))),
+            })
+        })
+        .await;
+        let detail = found
+            .as_ref()
+            .map_or_else(|error| format!("{error:#}"), |_| format!("{} queries", queries.len()));
+        let name = format!("dashboard {dashboard}: every query finds something");
+        env.recorder.check(name, found.is_ok(), detail);
+    }
+    Ok(())
+}
+
+/// The queries that the datasource offers for a span find something, for a span of each service.
+async fn datasource(env: &Env, client: Client<'_>, stack: &dyn Stack) -> Result<()> {
+    let offered = offered(&stack.render().manifests)?;
+    let mut empty = Vec::new();
+    for (name, query) in &offered {
+        // What Grafana puts there of a span.
+        let query = query.replace("$__tags", r#"service="payment""#);
+        if client.query(&query).await?.is_empty() {
+            empty.push(format!("{name}: {query}"));
+        }
+    }
+    env.recorder.check(
+        "every query that the datasource offers finds something",
+        !offered.is_empty() && empty.is_empty(),
+        format!("{} queries, without an answer: {empty:?}", offered.len()),
+    );
+    Ok(())
+}
+
+/// Name and text of the queries from a span to metrics, as Grafana has them once it has read the file.
+fn offered(manifests: &[Manifest]) -> Result<Vec<(String, String)>> {
+    let mut offered = Vec::new();
+    for map in manifests.iter().filter(|m| m.kind == "ConfigMap") {
+        let data = map.parse::<ConfigMap>()?.data.unwrap_or_default();
+        for (_, text) in data.iter().filter(|(name, _)| name.ends_with("-tempo.yaml")) {
+            // A dollar is written twice in a file of Grafana's.
+            let file: Value = serde_yaml::from_str(&text.replace("$$", "$")).context("reading the datasource")?;
+            let datasource = lookup(&file, &["datasources"]).and_then(|all| all.get(0));
+            let queries = datasource.and_then(|one| lookup(one, &["jsonData", "tracesToMetrics", "queries"]));
+            for query in queries.and_then(Value::as_sequence).into_iter().flatten() {
+                let text = |key| query.get(key).and_then(Value::as_str).map(str::to_owned);
+                offered.push((
+                    text("name").unwrap_or_default(),
+                    text("query").context("a query has a text")?,
+                ));
+            }
+        }
+    }
+    Ok(offered)
 }

@@ -5,6 +5,7 @@
 //! [`project`] is all of it in one checkout.
 
 pub mod cases;
+pub mod dashboard;
 pub mod generated;
 pub mod golden;
 pub mod image;

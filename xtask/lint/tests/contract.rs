@@ -551,6 +551,116 @@ fn a_log_that_the_other_engine_wrote_keeps_tempo_from_starting() {
     );
 }
 
+/// A release of this Tempo that sends metrics, with further values of `tempo`.
+fn with_metrics(tag: &str, tempo: &str) -> Vec<Manifest> {
+    let target = "{url: 'http://p/w', existingSecret: central, username: me, passwordKey: pw}";
+    let generator = format!("{{enabled: true, remoteWrite: {{central: {target}}}}}");
+    rendered(
+        "tempo-stack",
+        &format!("{{tempo: {{image: {{tag: {tag}}}, metricsGenerator: {generator}{tempo}}}}}"),
+    )
+}
+
+/// A tenant's overrides replace the defaults as a whole, so a file that only refused spans would end the processors too.
+#[test]
+fn while_spans_are_refused_the_processors_run_on() {
+    for (tag, range) in [
+        ("2.3.0", "off"),
+        ("2.9.0", "all"),
+        ("2.10.8", "recent"),
+        ("3.0.3", "all"),
+    ] {
+        let manifests = with_metrics(tag, &format!(", traceqlMetrics: {{range: {range}}}"));
+        let map = manifests
+            .iter()
+            .find(|m| m.id() == "ConfigMap/tempo-stack-tempo")
+            .unwrap();
+        let closed = map.get_str(&["data", "ingest-closed.yaml"]).unwrap();
+        let closed: Value = serde_yaml::from_str(closed).unwrap();
+        with_program(&manifests, ProgramKind::Tempo, |tempo| {
+            let open = &tempo.config["overrides"]["defaults"]["metrics_generator"];
+            assert!(
+                open["processors"]
+                    .as_sequence()
+                    .unwrap()
+                    .contains(&"span-metrics".into())
+            );
+            assert_eq!(&closed["overrides"]["*"]["metrics_generator"], open, "{tag}");
+        });
+    }
+}
+
+#[test]
+fn traceql_metrics_have_blocks_of_their_own_only_where_tempo_needs_them() {
+    for (tag, range, processor, stored, recent) in [
+        ("2.3.0", "off", false, None, None),
+        ("2.9.0", "recent", true, None, Some("1h")),
+        ("2.10.8", "recent", true, None, Some("1h")),
+        ("2.10.8", "all", true, Some(true), None),
+        ("2.10.8", "off", false, None, None),
+        ("3.0.3", "all", false, None, None),
+    ] {
+        let manifests = with_metrics(tag, &format!(", traceqlMetrics: {{range: {range}}}"));
+        with_program(&manifests, ProgramKind::Tempo, |tempo| {
+            let processors = &tempo.config["overrides"]["defaults"]["metrics_generator"]["processors"];
+            let runs = processors.as_sequence().unwrap().contains(&"local-blocks".into());
+            assert_eq!(runs, processor, "{tag} {range}");
+            let blocks = tempo.get("metrics_generator.processor.local_blocks");
+            let stores = blocks.and_then(|blocks| blocks.get("flush_to_storage")?.as_bool());
+            assert_eq!((blocks.is_some(), stores), (processor, stored), "{tag} {range}");
+            let after = tempo.get_str("query_frontend.metrics.query_backend_after");
+            assert_eq!(after, recent, "{tag} {range}");
+        });
+    }
+}
+
+#[test]
+fn a_password_for_metrics_reaches_tempo_as_a_file() {
+    let manifests = with_metrics("2.10.8", "");
+    with_program(&manifests, ProgramKind::Tempo, |tempo| {
+        let target = &tempo.get("metrics_generator.storage.remote_write").unwrap()[0];
+        let file = "/etc/remote-write/central/password";
+        assert_eq!(target["basic_auth"]["password_file"], Value::from(file));
+    });
+    let pod = manifests
+        .iter()
+        .find(|m| m.id() == "StatefulSet/tempo-stack-tempo")
+        .unwrap();
+    let volumes = pod.get(&["spec", "template", "spec", "volumes"]).unwrap();
+    let volume = volumes
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .find(|v| v["name"] == "remote-write")
+        .unwrap();
+    let secret: Value = serde_yaml::from_str("{name: central, items: [{key: pw, path: central/password}]}").unwrap();
+    assert_eq!(volume["projected"]["sources"][0]["secret"], secret);
+}
+
+#[test]
+fn a_link_from_a_span_leads_to_metrics_only_where_there_are_some() {
+    let datasource = "grafana: {datasource: {enabled: true, tracesToMetrics: {datasourceUid: prometheus}}}";
+    let generator = "tempo: {metricsGenerator: {enabled: true, remoteWrite: {p: {url: 'http://p/w'}}";
+    for (values, queries) in [
+        (format!("{{{datasource}}}"), 0),
+        (format!("{{{generator}}}}}, {datasource}}}"), 3),
+        (
+            format!("{{{generator}, spanMetrics: {{enabled: false}}}}}}, {datasource}}}"),
+            0,
+        ),
+    ] {
+        let manifests = rendered("tempo-stack", &values);
+        let map = manifests
+            .iter()
+            .find(|m| m.name == "tempo-stack-grafana-datasource")
+            .unwrap();
+        let (_, file) = map.get(&["data"]).unwrap().as_mapping().unwrap().iter().next().unwrap();
+        let file: Value = serde_yaml::from_str(file.as_str().unwrap()).unwrap();
+        let found = &file["datasources"][0]["jsonData"]["tracesToMetrics"]["queries"];
+        assert_eq!(found.as_sequence().unwrap().len(), queries, "{values}");
+    }
+}
+
 #[test]
 fn two_renders_are_equal_to_the_byte() {
     let render = || {

@@ -290,8 +290,8 @@ guards! {
         "{tempo: {disk: {expectedSpansPerSecond: 1000}}}"
         => "tempo.persistence.size", "10Gi", "1000 spans/s", "31Gi for 3d";
     a_range_that_is_not_one_is_refused: "traceqlRange"
-        "{tempo: {traceqlMetrics: {range: false}}}"
-        => "tempo.traceqlMetrics.range", "false", "off needs quotes";
+        "{tempo: {traceqlMetrics: {range: day}}}"
+        => "tempo.traceqlMetrics.range", "day", "off, recent or all";
     a_range_on_a_tempo_without_traceql_metrics_is_refused: "traceqlRange"
         "{tempo: {image: {tag: 2.3.0}, traceqlMetrics: {range: all}}}"
         => "tempo.traceqlMetrics.range is all", "2.3.0", "tempo.image.tag";
@@ -426,6 +426,9 @@ guards! {
     a_window_with_too_few_samples_is_refused: "alertWindow"
         "{serviceMonitor: {enabled: true}, prometheusRule: {enabled: true, rateWindow: 1m}}"
         => "prometheusRule.rateWindow is 1m", "serviceMonitor.interval is 30s", "Set rateWindow to 120s";
+    dashboards_without_a_datasource_are_refused: "grafanaDashboards"
+        "{grafana: {dashboards: {enabled: true, datasourceUid: ''}}}"
+        => "grafana.dashboards.datasourceUid", "is empty", "uid of the Prometheus datasource";
     a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
         => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";

@@ -132,6 +132,12 @@ const S: &str = "StatefulSet";
 const T: &str = "tempo";
 const A: &str = "alerts";
 const C: &str = "otel-collector";
+const BOARD: &str = "grafana-dashboard-stack";
+/// More than the annotations of an object may hold, in one line.
+const LONG: &str = match std::str::from_utf8(&[b'x'; 300_000]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
 
 cases! {
     // objects and configurations
@@ -166,6 +172,33 @@ cases! {
     a_path_that_is_mounted_twice_is_found: Default
         [set(S, C, "/spec/template/spec/containers/0/volumeMounts/-", "{name: queue, mountPath: /var/lib/otelcol/}")]
         => "unique-names";
+
+    // dashboards
+    a_dashboard_that_is_no_json_is_found: Umbrella
+        [set("ConfigMap", BOARD, "/data/no.json", "'{'")] => "dashboard-readable";
+    a_dashboard_with_a_long_uid_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/uid", "a2345678901234567890123456789012345678901")] => "dashboard-readable";
+    an_id_of_two_panels_is_found: Umbrella [set("ConfigMap", BOARD, "config:/panels/2/id", "2")] => "dashboard-readable";
+    a_dashboard_of_an_old_model_is_found: Umbrella
+        [remove("ConfigMap", BOARD, "config:/schemaVersion")] => "dashboard-readable";
+    a_panel_without_a_description_is_found: Umbrella
+        [remove("ConfigMap", BOARD, "config:/panels/1/description")] => "dashboard-explained";
+    a_panel_without_a_unit_is_found: Umbrella
+        [remove("ConfigMap", BOARD, "config:/panels/1/fieldConfig/defaults/unit")] => "dashboard-explained";
+    a_query_without_a_legend_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/legendFormat", "''")] => "dashboard-explained";
+    a_query_without_a_datasource_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/datasource/uid", "''")] => "dashboard-explained";
+    a_placeholder_in_a_query_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{<queue>}'")] => "dashboard-filled";
+    a_variable_that_the_dashboard_lacks_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{pod=~\"$pod\"}'")] => "dashboard-filled";
+    panels_that_overlap_are_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/2/gridPos/x", "11")] => "dashboard-grid";
+    a_panel_outside_the_grid_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/2/gridPos/w", "13")] => "dashboard-grid";
+    a_dashboard_that_does_not_fit_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/description", LONG)] => "dashboard-size";
 
     // probes
     a_missing_startup_probe_is_found: Monitored

@@ -5,6 +5,7 @@
 //! `files/peer-keys.yaml`: its guard answers a pasted key with the same words.
 
 pub mod convert;
+mod generator;
 pub mod report;
 mod secrets;
 pub mod source;

@@ -4,6 +4,7 @@ use charts::render::set;
 use serde_yaml::{Mapping, Value};
 
 use crate::convert::{Walk, get, take};
+use crate::generator;
 use crate::report::Report;
 use crate::table::Fate;
 
@@ -245,8 +246,10 @@ impl Credentials {
 
 /// What values need only here: a path that can be written, and no field that the Service's type doesn't have.
 pub(crate) fn repair(values: &mut Value, report: &mut Report) {
+    generator::lift(values, report);
     let generator = ["tempo", "config", "metrics_generator"];
-    if get(values, &generator.join(".")).is_some() {
+    let switched = get(values, "tempo.metricsGenerator.enabled").is_some();
+    if !switched && get(values, &generator.join(".")).is_some() {
         for (part, folder) in [("storage", "wal"), ("traces_storage", "traces")] {
             set(
                 values,

@@ -193,8 +193,27 @@ fn values_that_have_another_form_here_are_changed() {
         ),
         (
             "{tempo: {metricsGenerator: {enabled: true}}}",
+            "{tempo: {metricsGenerator: {enabled: true,
+               remoteWrite: {prometheus: {url: 'http://prometheus.monitoring:9090/api/v1/write'}}}}}",
+        ),
+        (
+            "{tempo: {metricsGenerator: {enabled: true, storage: {path: /tmp/wal, remote_write: [{url: 'http://a'}, {name: b, url: 'http://b'}]},
+               registry: {external_labels: {cluster: east}, stale_duration: 5m}, processor: {service_graphs: {dimensions: [zone], wait: 5s}}},
+              overrides: {defaults: {metrics_generator: {processors: [service-graphs, local-blocks]}}}}}",
+            "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {prometheus: {url: 'http://a'}, b: {url: 'http://b'}},
+               spanMetrics: {enabled: false}, serviceGraphs: {dimensions: [zone]}, externalLabels: {cluster: east}},
+              traceqlMetrics: {range: recent},
+              config: {metrics_generator: {registry: {stale_duration: 5m}, processor: {service_graphs: {wait: 5s}}}}}}",
+        ),
+        (
+            "{tempo: {metricsGenerator: {enabled: true, storage: {remote_write: [{url: 'http://a', basic_auth: {username: me, password: x}}]}}}}",
+            "{tempo: {metricsGenerator: {enabled: true, remoteWrite: {prometheus: {url: 'http://a',
+               existingSecret: tempo-remote-write, username: me, passwordKey: prometheus}}}}}",
+        ),
+        (
+            "{tempo: {metricsGenerator: {enabled: true, storage: {remote_write: [{url: 'http://a', headers: {a: b}}]}}}}",
             "{tempo: {config: {metrics_generator: {storage: {path: /var/tempo/generator/wal,
-               remote_write: [{url: 'http://prometheus.monitoring:9090/api/v1/write'}]},
+               remote_write: [{url: 'http://a', headers: {a: b}}]},
                traces_storage: {path: /var/tempo/generator/traces}}}}}",
         ),
         (

@@ -99,8 +99,8 @@ impl Companion {
     }
 
     /// Its namespace.
-    pub fn namespace(&self) -> &str {
-        self.namespace.name()
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     pub fn connection(&self) -> &Connection {
@@ -109,12 +109,17 @@ impl Companion {
 
     /// Host and port as programs of the cluster reach it.
     pub fn endpoint(&self) -> String {
-        format!("{}.{}.svc.cluster.local:{}", self.name, self.namespace(), self.port)
+        format!(
+            "{}.{}.svc.cluster.local:{}",
+            self.name,
+            self.namespace.name(),
+            self.port
+        )
     }
 
     /// Runs a command of the image with a shell beside it, on its volume.
     pub async fn run(&self, command: &[&str]) -> Result<Printed> {
-        let pods: Api<Pod> = self.connection.api(self.namespace());
+        let pods: Api<Pod> = self.connection.api(self.namespace.name());
         inside::exec(&pods, self.name, "look", command).await
     }
 

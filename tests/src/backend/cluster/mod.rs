@@ -405,7 +405,7 @@ impl Backend for ClusterBackend {
     }
 
     async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>> {
-        let pod = PrometheusPod::start(self.connection(), self.images(), password, self.folder()).await?;
+        let pod = PrometheusPod::start(self, password).await?;
         Ok(Box::new(pod))
     }
 

@@ -1,7 +1,5 @@
 //! A Prometheus as a pod of the cluster.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -10,26 +8,54 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
+use serde_yaml::Value;
 
+use super::ClusterBackend;
 use super::companion::{Companion, Program};
-use super::connection::Connection;
-use super::image::Images;
 use crate::backend::prometheus::{CONFIG, EMPTY, PORT, Prometheus, USER, Verb, WEB_CONFIG, arguments, web_config};
 
 const NAME: &str = "prometheus";
 const FOLDER: &str = "/data";
 
+/// What the kubelets show, which is less often new than asked for.
+const KUBELET: &str = "
+job_name: kubeletPATH
+scheme: https
+metrics_path: PATH
+scrape_interval: 5s
+scrape_timeout: 5s
+authorization: {credentials_file: /var/run/secrets/kubernetes.io/serviceaccount/token}
+# A kubelet signs its own certificate.
+tls_config: {insecure_skip_verify: true}
+kubernetes_sd_configs: [{role: node}]
+";
+
+/// The right to ask them.
+const KUBELET_ROLE: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: NAME-kubelets}
+rules:
+  - {apiGroups: [''], resources: [nodes], verbs: [get, list, watch]}
+  - {apiGroups: [''], resources: [nodes/metrics], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: NAME-kubelets}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: NAME-kubelets}
+subjects: [{kind: ServiceAccount, name: default, namespace: NAME}]
+";
+
 /// Prometheus on an emptyDir.
-pub(crate) struct PrometheusPod(Companion);
+pub(crate) struct PrometheusPod {
+    companion: Companion,
+    kubelets: Vec<Value>,
+}
 
 impl PrometheusPod {
     /// Starts it and waits until it answers.
-    pub async fn start(
-        connection: &Connection,
-        images: &Images,
-        password: &str,
-        folder: &Path,
-    ) -> Result<PrometheusPod> {
+    pub async fn start(backend: &ClusterBackend, password: &str) -> Result<PrometheusPod> {
+        let images = backend.images();
         let files = [write(CONFIG, EMPTY), write(WEB_CONFIG, &web_config(password)?)];
         let program = Program {
             name: NAME,
@@ -43,7 +69,16 @@ impl PrometheusPod {
             env: json!([]),
             asks_api: true,
         };
-        Ok(PrometheusPod(Companion::start(connection, folder, program).await?))
+        let companion = Companion::start(backend.connection(), backend.folder(), program).await?;
+        let namespace = companion.namespace();
+        let role = KUBELET_ROLE.replace("NAME", namespace.name());
+        backend.create_global(namespace, &role).await?;
+        let kubelets = ["/metrics", "/metrics/cadvisor"].map(|path| KUBELET.replace("PATH", path));
+        let kubelets = kubelets.iter().map(|text| serde_yaml::from_str(text));
+        Ok(PrometheusPod {
+            kubelets: kubelets.collect::<Result<_, _>>().context("the kubelets' scrapes")?,
+            companion,
+        })
     }
 }
 
@@ -56,12 +91,12 @@ fn write(file: &str, text: &str) -> String {
 #[async_trait]
 impl Prometheus for PrometheusPod {
     fn endpoint(&self) -> String {
-        self.0.endpoint()
+        self.companion.endpoint()
     }
 
     async fn put(&self, file: &str, text: String) -> Result<()> {
         let script = write(file, &text);
-        self.0.output(&["/bin/sh", "-c", &script]).await.map(drop)
+        self.companion.output(&["/bin/sh", "-c", &script]).await.map(drop)
     }
 
     async fn ask(&self, verb: Verb, path: &str, password: &str) -> Result<String> {
@@ -73,11 +108,18 @@ impl Prometheus for PrometheusPod {
             command.push("--post-data=");
         }
         command.push(&url);
-        self.0.output(&command).await.with_context(|| format!("asking {url}"))
+        self.companion
+            .output(&command)
+            .await
+            .with_context(|| format!("asking {url}"))
+    }
+
+    fn kubelets(&self) -> Vec<Value> {
+        self.kubelets.clone()
     }
 
     async fn admit(&self, namespace: &str) -> Result<()> {
-        let name = format!("{NAME}-of-{}", self.0.namespace());
+        let name = format!("{NAME}-of-{}", self.companion.namespace().name());
         let role: Role = serde_json::from_value(json!({
             "metadata": {"name": name},
             "rules": [{
@@ -90,10 +132,10 @@ impl Prometheus for PrometheusPod {
         let binding: RoleBinding = serde_json::from_value(json!({
             "metadata": {"name": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": self.0.namespace()}],
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": self.companion.namespace().name()}],
         }))
         .context("the binding of Prometheus")?;
-        let connection = self.0.connection();
+        let connection = self.companion.connection();
         let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (connection.api(namespace), connection.api(namespace));
         let made = roles.create(&PostParams::default(), &role).await;
         made.context("making the role of Prometheus")?;
@@ -103,6 +145,6 @@ impl Prometheus for PrometheusPod {
     }
 
     async fn shut_down(&self) -> Result<()> {
-        self.0.shut_down().await
+        self.companion.shut_down().await
     }
 }

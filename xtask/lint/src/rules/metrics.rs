@@ -35,8 +35,9 @@ pub(super) const RULES: &[Rule] = &[
 const DASHBOARD_LABEL: &str = "grafana_dashboard";
 
 /// Names that are there beside those of Tempo and the Collector.
-const OTHERS: [&str; 2] = [
+const OTHERS: [&str; 3] = [
     include_str!("../../../../ci/metrics/disk-guard.txt"),
+    include_str!("../../../../ci/metrics/generator.txt"),
     include_str!("../../../../ci/metrics/kubernetes.txt"),
 ];
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 mod config;
+mod dashboard;
 mod metrics;
 mod monitor;
 mod names;
@@ -235,6 +236,7 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
         secrets::RULES,
         service::RULES,
         monitor::RULES,
+        dashboard::RULES,
         config::RULES,
         metrics::RULES,
         ports::RULES,

@@ -79,10 +79,14 @@ impl Change {
             None => put(&mut manifest.value, path, new),
             Some(path) => {
                 let data = manifest.value["data"].as_mapping_mut().unwrap();
-                let text = data.values_mut().next().unwrap();
+                let (file, text) = data.iter_mut().next().unwrap();
                 let mut config: Value = serde_yaml::from_str(text.as_str().unwrap()).unwrap();
                 put(&mut config, path, new);
-                *text = Value::from(serde_yaml::to_string(&config).unwrap());
+                *text = Value::from(if file.as_str().unwrap().ends_with(".json") {
+                    serde_json::to_string(&config).unwrap()
+                } else {
+                    serde_yaml::to_string(&config).unwrap()
+                });
             }
         }
         if let Some(name) = manifest.get_str(&["metadata", "name"]) {
