@@ -72,6 +72,9 @@ If its node is lost, Tempo waits for it: see "One Tempo on a volume" in the char
 The credentials of the bucket are part of the values of this release: use tempo.storage.s3.existingSecret for anything but a trial.
 {{- end }}
 {{ end }}
+{{- if and .Values.prometheusRule.enabled (not .Values.serviceMonitor.enabled) }}
+The alerts read nothing yet: serviceMonitor.enabled is false. Switch it on, or scrape with the labels job and service that it gives; until then they say that Tempo and the Collector can't be reached.
+{{ end }}
 {{- $datasource := .Values.grafana.datasource }}
 {{- if $datasource.enabled }}
 {{- with include "tempo-stack.grafana.url" . }}

@@ -17,7 +17,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
-  "monitorTimeout"
+  "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
   "grafanaDashboards" "canary" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}
@@ -258,5 +258,43 @@ grafana.dashboards.datasourceUid is empty while grafana.dashboards.enabled is tr
 {{- if not .Values.otelCollector.enabled -}}{{- $missing = append $missing "otelCollector.enabled is false" -}}{{- end -}}
 {{- if not .Values.otelCollector.receivers.otlpHttp.enabled -}}{{- $missing = append $missing "otelCollector.receivers.otlpHttp.enabled is false" -}}{{- end }}
 canary.enabled is true while {{ default "the Collector takes the tenant from its environment" (join " and " $missing) }}: it could not send a span or not find it. Change that, or set canary.enabled to false.
+{{- end -}}
+{{- end }}
+
+{{/* An alert that doesn't exist can neither be left out nor told how long to wait. */}}
+{{- define "tempo-stack.validate.alertNames" -}}
+{{- if .Values.prometheusRule.enabled -}}
+{{- $known := dict -}}
+{{- range .Files.Get "files/alerts.yaml" | fromYamlArray -}}
+{{- range .rules -}}{{- with .alert -}}{{- $_ := set $known . true -}}{{- end -}}{{- end -}}
+{{- end -}}
+{{- range $key, $more := dict "without" dict "for" (dict "default" true) -}}
+{{- $names := merge $more $known -}}
+{{- range $name, $value := get $.Values.prometheusRule $key -}}
+{{- if not (hasKey $names $name) }}
+prometheusRule.{{ $key }}.{{ $name }} is {{ $value }}: there is no such alert. {{ include "tempo-stack.keys.meant" (dict "key" $name "path" (printf "prometheusRule.%s.%s" $key $name) "known" $names "table" (dict "defaults" dict) "peers" (dict "here" dict "none" dict) "above" "") }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tempo-stack.validate.alertLabels" -}}
+{{- with .Values.prometheusRule -}}
+{{- if and .enabled (hasKey .alertLabels "severity") }}
+prometheusRule.alertLabels.severity is {{ .alertLabels.severity }}: each alert has a severity of its own. Leave it out, and give a label of another name.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A rate needs two samples; with four in its window a lost scrape changes nothing. */}}
+{{- define "tempo-stack.validate.alertWindow" -}}
+{{- $monitor := .Values.serviceMonitor -}}
+{{- $rule := .Values.prometheusRule -}}
+{{- if and $rule.enabled $monitor.enabled -}}
+{{- $least := include "tempo-stack.duration.milliseconds" $monitor.interval | int64 | mul 4 -}}
+{{- if lt (include "tempo-stack.duration.seconds" $rule.rateWindow | int64 | mul 1000) $least }}
+prometheusRule.rateWindow is {{ $rule.rateWindow }} while serviceMonitor.interval is {{ $monitor.interval }}: after one lost scrape there would be too few samples for a rate. Set rateWindow to {{ divf $least 1000 | ceil }}s or more.
+{{- end -}}
 {{- end -}}
 {{- end }}

@@ -1,8 +1,8 @@
 //! Cases through every check that needs no cluster.
 //!
 //! Per case: `helm lint --strict` (which compares the values with values.schema.json), `helm template`,
-//! then the rules of our own, the configurations and kube-score on what it printed. Then Pod Security and
-//! the API schemas on the objects of all cases.
+//! then the rules of our own, the configurations and kube-score on what it printed. Then Pod Security,
+//! promtool and the API schemas on the objects of all cases.
 //!
 //! A case that breaks a rule on purpose says so in its values file: `# lint-allow <rule>: <reason>`.
 
@@ -25,7 +25,7 @@ use crate::config_check::verify::Programs;
 use crate::config_check::{self, Judgement};
 use crate::rules::{self, Finding, Subject, Variation};
 use crate::schema_check::Target;
-use crate::{artifact_hub, kube_score, pod_security, readme, schema_check};
+use crate::{artifact_hub, kube_score, pod_security, promtool, readme, schema_check};
 
 const ALLOWANCE: &str = "# lint-allow ";
 
@@ -40,6 +40,8 @@ pub struct Tools {
     pub kube_score: Installed,
     /// Judges pods.
     pub psa: Installed,
+    /// Checks rules of Prometheus.
+    pub promtool: Installed,
     /// Judge configurations.
     pub programs: Programs,
 }
@@ -52,6 +54,7 @@ impl Tools {
             kubeconform: toolbox.get("kubeconform")?,
             kube_score: toolbox.get("kube-score")?,
             psa: toolbox.get("psa")?,
+            promtool: toolbox.get("promtool")?,
             programs: Programs {
                 tempo: toolbox.get("tempo")?,
                 collector: toolbox.get("otelcol")?,
@@ -138,14 +141,16 @@ pub fn cases(
     // To start one of these programs takes longer than it needs for all objects.
     let subjects: Vec<_> = judged.iter().map(Judged::subject).collect();
     let pods = pod_security::judge(&subjects, &tools.psa, &tools.helm.kube_version, runner)?;
+    let rules = promtool::judge(&subjects, &tools.promtool, runner)?;
     let targets = judged.iter().map(|one| one.targets.as_slice());
     let targets: Vec<_> = subjects.into_iter().zip(targets).collect();
     let schemas = schema_check::judge(&targets, &tools.kubeconform, workspace.root(), runner)?;
-    let more = pods.into_iter().zip(schemas);
-    let reports = judged.into_iter().zip(more).map(|(one, (pods, schemas))| {
+    let more = pods.into_iter().zip(rules).zip(schemas);
+    let reports = judged.into_iter().zip(more).map(|(one, ((pods, rules), schemas))| {
         let (shown, values) = &one.values;
         let mut report = one.report;
         report.findings.extend(pods);
+        report.findings.extend(rules);
         report.findings.extend(schemas);
         apply_allowances(shown, values, &mut report.findings);
         report.findings.sort();
@@ -416,6 +421,7 @@ pub fn rule_list() -> Vec<(String, String)> {
             schema_check::RULE,
             "every object fits the schema of each committed version of the Kubernetes API, strictly",
         ),
+        (promtool::RULE, promtool::SUMMARY),
         (
             "kube-score/…",
             "kube-score has nothing against it, beside the checks that are left out",

@@ -424,6 +424,18 @@ guards! {
     a_scrape_that_outlasts_the_interval_is_refused: "monitorTimeout"
         "{serviceMonitor: {enabled: true, interval: 5s}}"
         => "serviceMonitor.scrapeTimeout", "10s", "serviceMonitor.interval", "Set scrapeTimeout";
+    an_alert_that_does_not_exist_is_not_left_out: "alertNames"
+        "{prometheusRule: {enabled: true, without: {TempoStackNoSpan: true}}}"
+        => "prometheusRule.without.TempoStackNoSpan is true", "Did you mean prometheusRule.without.TempoStackNoSpans";
+    an_alert_that_does_not_exist_does_not_wait: "alertNames"
+        "{prometheusRule: {enabled: true, for: {Nothing: 5m, default: 1m}}}"
+        => "prometheusRule.for.Nothing is 5m", "TempoStackTempoDown", "default";
+    a_severity_for_all_alerts_is_refused: "alertLabels"
+        "{prometheusRule: {enabled: true, alertLabels: {severity: page}}}"
+        => "prometheusRule.alertLabels.severity is page", "another name";
+    a_window_with_too_few_samples_is_refused: "alertWindow"
+        "{serviceMonitor: {enabled: true}, prometheusRule: {enabled: true, rateWindow: 1m}}"
+        => "prometheusRule.rateWindow is 1m", "serviceMonitor.interval is 30s", "Set rateWindow to 120s";
     dashboards_without_a_datasource_are_refused: "grafanaDashboards"
         "{grafana: {dashboards: {enabled: true, datasourceUid: ''}}}"
         => "grafana.dashboards.datasourceUid", "is empty", "uid of the Prometheus datasource";

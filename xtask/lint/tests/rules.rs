@@ -32,6 +32,7 @@ enum Base {
     NoPersistence,
     Tempo3,
     Udp,
+    Alerts,
     Umbrella,
 }
 
@@ -45,6 +46,7 @@ impl Base {
             Base::NoPersistence => ("tempo-stack", "persistence-off"),
             Base::Tempo3 => ("tempo-stack", "tempo-3"),
             Base::Udp => ("tempo-stack", "load-balancer"),
+            Base::Alerts => ("tempo-stack", "alerts"),
             Base::Umbrella => ("observability", "default"),
         }
     }
@@ -128,6 +130,7 @@ macro_rules! cases {
 const D: &str = "Deployment";
 const S: &str = "StatefulSet";
 const T: &str = "tempo";
+const A: &str = "alerts";
 const C: &str = "otel-collector";
 const BOARD: &str = "grafana-dashboard-stack";
 /// More than the annotations of an object may hold, in one line.
@@ -187,7 +190,8 @@ cases! {
     a_query_without_a_datasource_is_found: Umbrella
         [set("ConfigMap", BOARD, "config:/panels/1/targets/0/datasource/uid", "''")] => "dashboard-explained";
     a_placeholder_in_a_query_is_found: Umbrella
-        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{<queue>}'")] => "dashboard-filled";
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{<queue>}'")]
+        => "dashboard-filled" "promql-readable";
     a_variable_that_the_dashboard_lacks_is_found: Umbrella
         [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{pod=~\"$pod\"}'")] => "dashboard-filled";
     panels_that_overlap_are_found: Umbrella
@@ -274,6 +278,18 @@ cases! {
     a_monitor_that_selects_by_more_than_the_stable_labels_is_found: Monitored
         [set("ServiceMonitor", T, "/spec/selector/matchLabels/app.kubernetes.io~1part-of", "tempo-stack")]
         => "monitor-stable";
+
+    // alerts
+    an_expression_that_is_no_promql_is_found: Alerts
+        [set("PrometheusRule", A, "/spec/groups/0/rules/2/expr", "sum(")] => "promql-readable";
+    a_metric_with_the_suffix_that_ours_lack_is_found: Alerts
+        [set("PrometheusRule", A, "/spec/groups/0/rules/0/expr", "rate(otelcol_receiver_accepted_spans_total[5m])")]
+        => "metric-exists";
+    a_metric_of_another_version_is_found: Alerts
+        [set("PrometheusRule", A, "/spec/groups/1/rules/0/expr", "tempo_ingester_failed_flushes_total > 0")]
+        => "metric-exists";
+    a_rate_that_nothing_records_is_found: Alerts
+        [set("PrometheusRule", A, "/spec/groups/0/rules/0/record", "tempo_stack:other:rate")] => "metric-exists";
 
     // configurations
     a_limiter_behind_another_processor_is_found: Monitored

@@ -274,6 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn a_panel_is_judged_by_what_it_asks_prometheus() {
+        let dashboard = serde_json::json!({"panels": [
+            {"title": "Rate", "targets": [{"expr": "a"}, {"expr": "b", "datasource": {"type": "prometheus"}}]},
+            {"title": "Logs", "targets": [{"expr": "{app=`x`} |= `y`", "datasource": {"type": "loki"}}, {"query": "{}"}]},
+        ]});
+        let manifests = charts::manifest::parse_all("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n").unwrap();
+        let mut asked = Vec::new();
+        panels(&manifests[0], "", &dashboard, &mut asked);
+        let asked: Vec<_> = asked
+            .iter()
+            .map(|one| (one.who.as_str(), one.promql.as_str()))
+            .collect();
+        assert_eq!(asked, [("panel \"Rate\"", "a"), ("panel \"Rate\"", "b")]);
+    }
+
+    #[test]
     fn a_version_without_a_list_is_judged_by_the_nearest_of_its_major() {
         let of = |kind, version: &str| recorded(kind, Some(&Version::parse(version).unwrap()));
         assert_eq!(of(ProgramKind::Tempo, "2.10.0"), Some(TEMPO[1].1));
