@@ -14,7 +14,7 @@ use regex::Regex;
 use serde_yaml::Value;
 
 use super::network::Network;
-use super::objects::{Keys, Objects, Pod, PodService, VolumeSource, bytes};
+use super::objects::{Objects, Pod, PodService, VolumeSource, bytes};
 
 /// The address of the machine, as a pod's field `status.hostIP`.
 const HOST_IP: &str = "127.0.0.1";
@@ -119,38 +119,29 @@ impl Materialiser<'_> {
                 let Some(volume) = pod.volumes.iter().find(|v| v.name == mount.name) else {
                     continue;
                 };
-                let VolumeSource::Files(sources) = &volume.source else {
+                let (kind, keys, all) = match &volume.source {
+                    VolumeSource::ConfigMap(keys) => ("ConfigMap", keys, &self.objects.config_maps),
+                    VolumeSource::Secret(keys) => ("Secret", keys, &self.objects.secrets),
+                    _ => continue,
+                };
+                let name = &keys.object;
+                let Some(data) = present(all, kind, name, keys.optional)
+                    .with_context(|| format!("pod {} mounts volume {}", pod.name, volume.name))?
+                else {
                     continue;
                 };
                 let dir = self.folders.volume(pod, &mount.name)?;
-                for keys in sources {
-                    self.write_files(&dir, keys, &mut world)
-                        .with_context(|| format!("pod {} mounts volume {}", pod.name, volume.name))?;
+                for (path, key, text) in keys.files(data).with_context(|| format!("volume {}", volume.name))? {
+                    let file = dir.join(path);
+                    if let Some(folder) = file.parent() {
+                        fs_err::create_dir_all(folder)?;
+                    }
+                    let text = world
+                        .document(path, text)
+                        .with_context(|| format!("{kind} {name}, key {key}"))?;
+                    fs_err::write(&file, text)?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Writes what an object holds into the folder of a volume.
-    fn write_files(&self, dir: &Path, keys: &Keys, world: &mut World<'_>) -> Result<()> {
-        let (kind, all) = match keys.secret {
-            true => ("Secret", &self.objects.secrets),
-            false => ("ConfigMap", &self.objects.config_maps),
-        };
-        let name = &keys.object;
-        let Some(data) = present(all, kind, name, keys.optional)? else {
-            return Ok(());
-        };
-        for (path, key, text) in keys.files(data)? {
-            let file = dir.join(path);
-            if let Some(folder) = file.parent() {
-                fs_err::create_dir_all(folder)?;
-            }
-            let text = world
-                .document(path, text)
-                .with_context(|| format!("{kind} {name}, key {key}"))?;
-            fs_err::write(&file, text)?;
         }
         Ok(())
     }

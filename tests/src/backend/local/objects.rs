@@ -67,15 +67,15 @@ pub enum VolumeSource {
     EmptyDir,
     /// Stays with the release.
     Claim(String),
-    /// The keys of ConfigMaps and Secrets as files.
-    Files(Vec<Keys>),
+    /// The keys of a ConfigMap as files.
+    ConfigMap(Keys),
+    /// The keys of a Secret as files.
+    Secret(Keys),
 }
 
 /// The keys of an object that a volume holds as files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// Whether the object is a Secret; a ConfigMap if not.
-    pub secret: bool,
     /// The object's name.
     pub object: String,
     /// Key and file of each; every key under its own name if there are none.
@@ -85,9 +85,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    fn new(secret: bool, object: String, items: Option<Vec<KeyToPath>>, optional: Option<bool>) -> Keys {
+    fn new(object: String, items: Option<Vec<KeyToPath>>, optional: Option<bool>) -> Keys {
         Keys {
-            secret,
             object,
             items: items.into_iter().flatten().map(|item| (item.key, item.path)).collect(),
             optional: optional.unwrap_or(false),
@@ -298,18 +297,10 @@ impl PodVolume {
         } else if let Some(claim) = volume.persistent_volume_claim {
             VolumeSource::Claim(claim.claim_name)
         } else if let Some(map) = volume.config_map {
-            VolumeSource::Files(vec![Keys::new(false, map.name, map.items, map.optional)])
+            VolumeSource::ConfigMap(Keys::new(map.name, map.items, map.optional))
         } else if let Some(secret) = volume.secret {
             let name = secret.secret_name.context("a Secret volume without a Secret")?;
-            VolumeSource::Files(vec![Keys::new(true, name, secret.items, secret.optional)])
-        } else if let Some(projected) = volume.projected {
-            let sources = projected.sources.into_iter().flatten();
-            let files = sources.map(|source| match (source.config_map, source.secret) {
-                (Some(map), None) => Ok(Keys::new(false, map.name, map.items, map.optional)),
-                (None, Some(secret)) => Ok(Keys::new(true, secret.name, secret.items, secret.optional)),
-                _ => bail!("the local backend projects only ConfigMaps and Secrets, into volume {name}"),
-            });
-            VolumeSource::Files(files.collect::<Result<_>>()?)
+            VolumeSource::Secret(Keys::new(name, secret.items, secret.optional))
         } else {
             bail!("the local backend doesn't know the source of volume {name}");
         };
