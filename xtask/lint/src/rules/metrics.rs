@@ -35,7 +35,8 @@ pub(super) const RULES: &[Rule] = &[
 const DASHBOARD_LABEL: &str = "grafana_dashboard";
 
 /// Names that are there beside those of Tempo and the Collector.
-const OTHERS: [&str; 3] = [
+const OTHERS: [&str; 4] = [
+    include_str!("../../../../ci/metrics/canary.txt"),
     include_str!("../../../../ci/metrics/disk-guard.txt"),
     include_str!("../../../../ci/metrics/generator.txt"),
     include_str!("../../../../ci/metrics/kubernetes.txt"),
@@ -170,7 +171,10 @@ fn asked<'a>(scene: &Scene<'a>) -> Vec<Asked<'a>> {
     let mut asked = Vec::new();
     for manifest in scene.of_kind("PrometheusRule") {
         let groups = manifest.get(&["spec", "groups"]).and_then(Value::as_sequence);
-        let rules = groups.into_iter().flatten().filter_map(|group| group["rules"].as_sequence());
+        let rules = groups
+            .into_iter()
+            .flatten()
+            .filter_map(|group| group["rules"].as_sequence());
         for rule in rules.flatten() {
             let text = |key: &str| rule[key].as_str().map(str::to_owned);
             let records = text("record");
@@ -264,7 +268,10 @@ mod tests {
         let mut names = Names::default();
         names.add("a histogram\nb_total counter\nc summary\n");
         assert_eq!(names.unknown("a_bucket + a_sum + a_count").unwrap(), [""; 0]);
-        assert_eq!(names.unknown("b_total_sum + c_bucket + c_sum + d").unwrap(), ["b_total_sum", "c_bucket", "d"]);
+        assert_eq!(
+            names.unknown("b_total_sum + c_bucket + c_sum + d").unwrap(),
+            ["b_total_sum", "c_bucket", "d"]
+        );
     }
 
     #[test]
