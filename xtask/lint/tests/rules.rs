@@ -192,6 +192,10 @@ cases! {
     a_placeholder_in_a_query_is_found: Umbrella
         [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{<queue>}'")]
         => "dashboard-filled" "promql-readable";
+    a_query_that_is_no_promql_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'sum(up'")] => "promql-readable";
+    a_metric_that_no_program_has_is_found: Umbrella
+        [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "tempo_nothing_total")] => "metric-exists";
     a_variable_that_the_dashboard_lacks_is_found: Umbrella
         [set("ConfigMap", BOARD, "config:/panels/1/targets/0/expr", "'up{pod=~\"$pod\"}'")] => "dashboard-filled";
     panels_that_overlap_are_found: Umbrella

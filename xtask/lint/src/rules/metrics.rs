@@ -35,7 +35,8 @@ pub(super) const RULES: &[Rule] = &[
 const DASHBOARD_LABEL: &str = "grafana_dashboard";
 
 /// Names that are there beside those of Tempo and the Collector.
-const OTHERS: [&str; 3] = [
+const OTHERS: [&str; 4] = [
+    include_str!("../../../../ci/metrics/canary.txt"),
     include_str!("../../../../ci/metrics/disk-guard.txt"),
     include_str!("../../../../ci/metrics/generator.txt"),
     include_str!("../../../../ci/metrics/kubernetes.txt"),
