@@ -12,6 +12,7 @@ The alerts: files/alerts.yaml with the names, windows and thresholds of this rel
   "tempo" $tempo.enabled
   "direct" (not .Values.otelCollector.enabled)
   "generator" (dig "metricsGenerator" "enabled" false $tempo)
+  "canary" .Values.canary.enabled
   "diskGuard" (not (empty $guard))
   "kubeletVolume" $kubelet
   "volume" (or (not (empty $guard)) $kubelet)
@@ -35,6 +36,8 @@ The Service, which the operator makes a label of, tells two releases in one name
   "tempoService" $tempo
   "tempo" (printf $selector $namespace "tempo" $tempo)
   "collector" (printf $selector $namespace "otel-collector" $collector)
+  "canary" (printf $selector $namespace "canary" (include "tempo-stack.canary.fullname" .))
+  "canaryOverdueSeconds" (include "tempo-stack.scalar" (add .Values.canary.periodSeconds .Values.canary.timeoutSeconds | mul 3))
   "tempoRecorded" (printf $recorded $namespace $tempo)
   "collectorRecorded" (printf $recorded $namespace $collector)
   "claim" (printf "namespace=%q,persistentvolumeclaim=%q" $namespace (include "tempo-stack.tempo.claimName" .))

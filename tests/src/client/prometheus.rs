@@ -114,6 +114,11 @@ impl<'a> Client<'a> {
         Ok(sums)
     }
 
+    /// The sum of all series of an instant query; 0 if there is none.
+    pub async fn total(&self, expression: &str) -> Result<f64> {
+        Ok(self.query(expression).await?.iter().map(Series::value).sum())
+    }
+
     /// The least value of an instant query; none if there is no series.
     pub async fn least(&self, expression: &str) -> Result<Option<f64>> {
         let found = self.query(expression).await?;

@@ -153,17 +153,19 @@ fn fill(stack: &dyn Stack) -> Result<PathBuf> {
 }
 
 #[derive(Clone, Copy)]
-struct Proof<'a> {
-    env: &'a Env,
-    client: Client<'a>,
+pub(super) struct Proof<'a> {
+    pub env: &'a Env,
+    pub client: Client<'a>,
 }
 
 impl Proof<'_> {
-    async fn fire(&self, cause: &str, alerts: &[&str]) {
+    /// All of these alerts fire, now that there is their cause.
+    pub async fn fire(&self, cause: &str, alerts: &[&str]) {
         self.become_state(cause, alerts, "firing").await;
     }
 
-    async fn end(&self, cause: &str, alerts: &[&str]) {
+    /// All of these alerts are inactive, now that the cause is gone.
+    pub async fn end(&self, cause: &str, alerts: &[&str]) {
         self.become_state(cause, alerts, "inactive").await;
     }
 

@@ -328,6 +328,11 @@ pub const ALL: &[Scenario] = &[
         "the chart's own test says yes to a stack that works, and to one that doesn't why",
         |env| Box::pin(cluster::helm_test::run(env)),
     ),
+    in_cluster(
+        "canary",
+        "the canary finds its spans, and its alert fires while there is no Tempo",
+        |env| Box::pin(cluster::canary::run(env)),
+    ),
     Scenario {
         // A second Collector while an upgrade rolls.
         stacks: 2,
@@ -502,7 +507,7 @@ mod tests {
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
         let all = Choice::Sets(Set::ALL.to_vec());
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 22);
+        assert_eq!(names(&Choice::All, "kind").len(), 23);
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "kind"),
             ["heavy-query", "metrics"]

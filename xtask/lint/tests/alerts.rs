@@ -20,7 +20,7 @@ use serde_yaml::Value;
 use common::{helm, toolbox, workspace};
 
 /// Each file of unit tests, and the values that its rules are rendered from.
-const RENDERS: [(&str, &str); 6] = [
+const RENDERS: [(&str, &str); 7] = [
     ("collector", "{}"),
     (
         "tempo",
@@ -29,6 +29,7 @@ const RENDERS: [(&str, &str); 6] = [
     ("tempo-3", "{tempo: {image: {tag: 3.0.3}}}"),
     ("tempo-only", "{otelCollector: {enabled: false}}"),
     ("volume", "{}"),
+    ("canary", "{canary: {enabled: true}}"),
     ("kubelet-volume", "{tempo: {disk: {guard: {enabled: false}}}}"),
 ];
 

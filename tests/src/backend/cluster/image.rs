@@ -134,6 +134,7 @@ impl Images {
             (&["tempo", "image"][..], self.tempo.as_ref()),
             (&["otelCollector", "image"], self.otel_collector.as_ref()),
             (&["tempo", "shellImage"], Some(&self.helper)),
+            (&["helmTest", "image"], Some(&self.helper)),
         ];
         for (path, image) in images.into_iter().filter_map(|(path, image)| Some((path, image?))) {
             let mut set = |field: &str, text: &str| set(&mut values, &[path, &[field]].concat(), text.into());

@@ -46,8 +46,11 @@ pub struct Progress {
     pub refused: Option<String>,
 }
 
+/// The component label of the canary, which uses the stack and is no part of it.
+const CANARY: &str = "canary";
+
 impl Part {
-    /// The workloads among rendered objects.
+    /// The workloads of the stack among rendered objects.
     pub fn all(manifests: &[Manifest]) -> Result<Vec<Part>> {
         manifests
             .iter()
@@ -65,6 +68,9 @@ impl Part {
             return Ok(None);
         };
         let label = manifest.get_str(&["metadata", "labels", COMPONENT]).unwrap_or_default();
+        if label == CANARY {
+            return Ok(None);
+        }
         let Some(component) = Component::from_label(label) else {
             bail!("{} belongs to no known component", manifest.id());
         };

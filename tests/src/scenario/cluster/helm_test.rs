@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use charts::render::set;
 use kit::step::Output;
-use serde_yaml::Value;
 
 use super::{Lab, documented_command, quick_values};
 use crate::backend::{Component, Stack};
@@ -17,7 +15,7 @@ const TIMEOUT: u32 = 8;
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let lab = Lab::open(env, "helm-test").await?;
-    let values = test_values(env)?;
+    let values = quick_values(env)?;
     lab.run(lab.helm_with(&["install", RELEASE, "./tempo-stack"], &values)?)
         .await?;
     let stack = lab.ready(RELEASE).await?;
@@ -86,23 +84,6 @@ async fn broken(env: &Env, lab: &Lab<'_>, stack: &dyn Stack) -> Result<()> {
         stack.wait_ready(Duration::from_secs(90)).await?;
     }
     Ok(())
-}
-
-/// The values of this run, with the helper image as that of the test.
-fn test_values(env: &Env) -> Result<Value> {
-    let mut values = quick_values(env)?;
-    let image = &super::cluster(env)?.images().helper;
-    for (field, text) in [
-        ("registry", Some(&image.registry)),
-        ("repository", Some(&image.repository)),
-        ("tag", image.tag.as_ref()),
-        ("digest", image.digest.as_ref()),
-    ] {
-        if let Some(text) = text {
-            set(&mut values, &["helmTest", "image", field], text.as_str().into());
-        }
-    }
-    Ok(values)
 }
 
 async fn test(env: &Env, lab: &Lab<'_>) -> Result<(Output, f64)> {

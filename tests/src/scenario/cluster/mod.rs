@@ -1,6 +1,7 @@
 //! Scenarios that only a cluster can show: the chart's whole life there.
 
 pub(super) mod autoscale;
+pub(super) mod canary;
 pub(super) mod evict;
 pub(super) mod faults;
 pub(super) mod helm_cases;
