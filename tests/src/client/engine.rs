@@ -73,6 +73,11 @@ impl Engine {
         self.has_live_store()
     }
 
+    /// Whether TraceQL metrics can be had: before 2.9 the chart refuses a range.
+    pub(crate) fn can_answer_metrics(self) -> bool {
+        !self.is_before(2, 9)
+    }
+
     /// Where a trace is read by its id: `/api/v2/traces`, which can tell a part of one, came with 2.6.
     pub(crate) fn traces_path(self) -> &'static str {
         if self.is_before(2, 6) {

@@ -22,13 +22,13 @@ use crate::model::outcome::Outcome;
 
 /// What the chart derives from so little memory, and nothing else.
 const VALUES: &str =
-    "{tempo-stack: {tempo: {config: null, query: {timeout: 15s}, resources: {limits: {memory: 512Mi}}}}}";
+    "{tempo-stack: {tempo: {config: null, query: {timeout: 8s}, resources: {limits: {memory: 512Mi}}}}}";
 /// Spans per second, before the queries and beside them.
 const RATE: u32 = 3_000;
-/// As many as a search lists of one trace.
-const SPANS_PER_TRACE: u32 = 100;
+/// As many as a search is asked to list of one trace.
+const SPANS_PER_TRACE: u32 = 50;
 /// Long enough for as many traces as a search may list.
-const FILL: Duration = Duration::from_secs(20);
+const FILL: Duration = Duration::from_secs(10);
 /// Spans of the large trace, whose bytes stay below what so little memory allows (4 MiB).
 const LARGE: u32 = 16_000;
 /// Traces of a search that the chart allows for so little memory, and of one that it doesn't.
