@@ -83,7 +83,8 @@ pub struct StackSpec {
     pub objects: String,
     /// Where its Services can be reached on this machine; a cluster has ways of its own.
     pub published: Published,
-    /// Bytes that the volume of Tempo holds; none: as many as there is room for. Not every backend can.
+    /// Bytes that the volume of Tempo holds; none: as many as there is room for. Not every backend can, and a
+    /// cluster does it with an emptyDir in the place of the claim.
     pub volume_bytes: Option<u64>,
     /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
     pub evidence: Option<PathBuf>,
@@ -140,6 +141,11 @@ pub(crate) fn find_all(stack: &mut Value) {
     let limit = ["tempo", "config", "query_frontend", "search", "max_result_limit"];
     set(stack, &limit, MOST_FOUND.into());
 }
+
+/// The folder that Tempo's volume is mounted on.
+const DATA: &str = "/var/tempo";
+/// The file that takes room on it.
+const BALLAST: &str = "ballast";
 
 /// Traces that a search may list in a stack of ours: what Tempo allows by default since 2.9.2.
 const MOST_FOUND: u32 = 262_144;
@@ -313,9 +319,10 @@ pub trait Stack: Send + Sync {
         bail!("this backend did nothing to pod {pod}")
     }
 
-    /// Changes how many bytes the volume of Tempo holds, see [`StackSpec::volume_bytes`].
-    async fn resize_volume(&self, _bytes: u64) -> Result<()> {
-        bail!("this backend can't change the size of a volume")
+    /// Takes so many bytes of the volume of Tempo away, with a file on it; 0 gives them back. See
+    /// [`StackSpec::volume_bytes`].
+    async fn take_room(&self, _bytes: u64) -> Result<()> {
+        bail!("this backend can't write to a volume")
     }
 
     /// The metrics that each pod of a component shows, by the pod's name.

@@ -1,16 +1,15 @@
 //! `alerts`: the rendered rules in a real Prometheus. Each alert comes from a cause that is made, and goes when the
 //! cause is gone: inactive, pending, firing, inactive.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use charts::render::merge;
 
 use super::metrics::{monitored, target};
 use super::{Access, drained, judge_ledger, values};
 use crate::backend::prometheus::{WEB_CONFIG, watch, web_config};
-use crate::backend::{Component, Stack, StackSpec};
+use crate::backend::{Component, StackSpec};
 use crate::client::load::{Batches, Load};
 use crate::client::prometheus::Client;
 use crate::client::readback::read_back;
@@ -21,12 +20,10 @@ const MIB: u64 = 1 << 20;
 const PASSWORD: &str = "e2e-remote-write";
 /// What Tempo doesn't know.
 const CHANGED: &str = "e2e-changed";
-/// The folder that Tempo's volume is mounted on.
-const DATA: &str = "/var/tempo";
-/// The volume: beside the ballast it holds all that the load brings.
+/// The volume: it holds all that the load brings.
 const VOLUME: u64 = 512 * MIB;
-/// Free beside the ballast: less than the reserve of the values.
-const LEFT: u64 = 30 * MIB;
+/// What is taken of it: what is left beside that is less than the reserve of the values.
+const TAKEN: u64 = 350 * MIB;
 /// Spans per second, of three kilobytes each: few, because each of them is read back.
 const RATE: u32 = 300;
 const PAYLOAD: usize = 3_000;
@@ -45,7 +42,7 @@ tempo-stack:
     thresholds: {volumeTrend: 8s, volumeFullWithin: 20s, queueUsedPercent: 50}
   tempo:
     limits: {ingestBytesPerSecond: 2900000}
-    disk: {guard: {reserve: 40Mi}}
+    disk: {guard: {reserve: 128Mi}}
     metricsGenerator: {enabled: true, collectionInterval: 1s}
   otelCollector: {replicas: 1, queue: {size: 16Mi}}
 ";
@@ -117,9 +114,9 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     match &unlimited {
         Some(reason) => env.recorder.skip("a volume that fills up", reason),
         None => {
-            let ballast = fill(stack.as_ref())?;
+            stack.take_room(TAKEN).await?;
             proof.fire("a full volume", NO_ROOM).await;
-            fs_err::remove_file(ballast)?;
+            stack.take_room(0).await?;
             proof.end("room on the volume", NO_ROOM).await;
         }
     }
@@ -137,19 +134,6 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 fn of_causes(filled: bool) -> Vec<&'static str> {
     let room = if filled { NO_ROOM } else { &[] };
     [WRONG_PASSWORD, NO_TEMPO, NO_COLLECTOR, room].concat()
-}
-
-/// Fills Tempo's volume up with a file, and returns that.
-fn fill(stack: &dyn Stack) -> Result<PathBuf> {
-    let folders = stack.host_folders(Component::Tempo, DATA)?;
-    let folder = folders.first().context("Tempo has a volume on this machine")?;
-    let room = nix::sys::statvfs::statvfs(folder).context("looking at the volume of Tempo")?;
-    let free = room.blocks_available() * room.fragment_size();
-    let file = folder.join("ballast");
-    let handle = fs_err::File::create(&file)?.into_file();
-    let size = i64::try_from(free.saturating_sub(LEFT)).context("the size of the ballast")?;
-    nix::fcntl::posix_fallocate(handle, 0, size).context("filling the volume of Tempo")?;
-    Ok(file)
 }
 
 #[derive(Clone, Copy)]

@@ -20,10 +20,10 @@ use crate::model::ledger::Ledger;
 use crate::wait::{Look, wait_for};
 
 const MIB: u64 = 1 << 20;
-/// The volume. At the load's rate it fills up within half a minute.
-const VOLUME: u64 = 64 * MIB;
-/// The volume once it has grown.
-const GROWN: u64 = 4 * VOLUME;
+/// The volume.
+const VOLUME: u64 = 256 * MIB;
+/// What is taken of it at first, so that the load fills the rest within half a minute.
+const TAKEN: u64 = 192 * MIB;
 /// The reserve holds what comes in until Tempo refuses, which takes it up to 14 s. The queue is so small that
 /// clients are refused soon after.
 const VALUES: &str = "{tempo-stack: {tempo: {limits: {ingestBytesPerSecond: 2900000}, disk: {guard: {reserve: 40Mi}}}, otelCollector: {replicas: 1, queue: {size: 16Mi}}}}";
@@ -44,7 +44,8 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         return Ok(());
     }
     guarded(env).await?;
-    if env.full {
+    // What fills an emptyDir in a cluster is evicted.
+    if env.full && env.backend.cluster().is_none() {
         unguarded(env).await?;
     }
     Ok(())
@@ -88,7 +89,7 @@ async fn guarded(env: &Env) -> Result<()> {
     }
     let (mut ledger, _) = load.stop().await?;
 
-    stack.resize_volume(GROWN).await?;
+    stack.take_room(0).await?;
     let begun = std::time::Instant::now();
     drained(env, stack.as_ref()).await?;
     env.recorder.measured(
@@ -121,7 +122,7 @@ async fn unguarded(env: &Env) -> Result<()> {
     tokio::time::sleep(BEYOND).await;
     let (mut ledger, _): (Ledger, _) = load.stop().await?;
     let refused = ledger.summary().refused;
-    stack.resize_volume(GROWN).await?;
+    stack.take_room(0).await?;
     stack.wait_ready(READY).await?;
     drained(env, stack.as_ref()).await?;
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
@@ -144,6 +145,7 @@ async fn start(env: &Env, wanted: &str) -> Result<(std::sync::Arc<dyn Stack>, Ac
     };
     let stack = env.start(&spec).await?;
     stack.wait_ready(READY).await?;
+    stack.take_room(TAKEN).await?;
     let access = Access::new(stack.as_ref())?;
     let batches = Batches {
         rate: RATE,

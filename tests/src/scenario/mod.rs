@@ -214,7 +214,6 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
-        needs: Needs::Machine,
         ..everywhere(
             "full-disk",
             "the volume of Tempo fills up: spans are refused before it is full, wait, and are all there once it has room again",
@@ -507,10 +506,10 @@ mod tests {
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
         let all = Choice::Sets(Set::ALL.to_vec());
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 23);
+        assert_eq!(names(&Choice::All, "kind").len(), 24);
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "kind"),
-            ["heavy-query", "metrics"]
+            ["full-disk", "heavy-query", "metrics"]
         );
         assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
     }

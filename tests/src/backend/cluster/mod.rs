@@ -301,6 +301,11 @@ impl ClusterBackend {
         stop_soon(&mut stack);
         find_all(&mut stack);
         let mut values = Value::Mapping(Default::default());
+        if let Some(bytes) = spec.volume_bytes {
+            let size = format!("{}Mi", bytes >> 20);
+            set(&mut stack, &["tempo", "persistence", "enabled"], false.into());
+            set(&mut stack, &["tempo", "persistence", "size"], size.into());
+        }
         set(&mut values, &[SUBCHART], stack);
         merge(&mut values, spec.values.clone());
         values
@@ -378,6 +383,10 @@ impl Backend for ClusterBackend {
 
     fn unproven(&self) -> &[(&'static str, &'static str)] {
         &self.0.unproven
+    }
+
+    fn volumes_are_unlimited(&self) -> Option<String> {
+        None
     }
 
     fn runs(&self) -> &Path {

@@ -26,6 +26,7 @@ use super::namespace::{Namespace, Tenants};
 use super::part::Part;
 use super::pods::PERIOD;
 use super::{ClusterBackend, bundle, inside, pods};
+use crate::backend::{BALLAST, DATA};
 use crate::backend::{Component, Endpoints, Memory, Stack, Stop, longest, peak_memory};
 use crate::diagnostics;
 use crate::wait::{Look, wait_every};
@@ -474,6 +475,18 @@ impl Stack for ClusterStack {
             );
         }
         Ok(Some(files.into_iter().collect()))
+    }
+
+    async fn take_room(&self, bytes: u64) -> Result<()> {
+        let file = format!("/proc/1/root{DATA}/{BALLAST}");
+        let script = match bytes >> 20 {
+            0 => format!("rm {file}"),
+            mebibytes => format!("dd if=/dev/zero of={file} bs=1048576 count={mebibytes}"),
+        };
+        for printed in self.beside_each(Component::Tempo, &script).await? {
+            anyhow::ensure!(printed.success == Some(true), "{script}: {}", printed.stderr.trim());
+        }
+        Ok(())
     }
 
     async fn configs(&self) -> Result<BTreeMap<String, String>> {

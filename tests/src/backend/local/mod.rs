@@ -42,11 +42,11 @@ use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::prometheus::PrometheusServer;
 use self::s3::S3Server;
-use self::volume::{limit, resize, unlimited};
+use self::volume::{limit, take_room, unlimited};
 use super::prometheus::Prometheus;
 use super::{
-    Backend, Bucket, Component, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop, cpu_ticks,
-    find_all, longest, peak_memory, stop_soon,
+    Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop,
+    cpu_ticks, find_all, longest, peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
 use crate::diagnostics;
@@ -56,8 +56,6 @@ use crate::ports::Ports;
 const SHELL: &str = "/bin/sh";
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
-/// Where the volume of Tempo is in its container.
-const DATA: &str = "/var/tempo";
 /// A stack that crashed this often won't come up by waiting.
 const HOPELESS_CRASHES: u32 = 2;
 /// How long a program may take to show its metrics.
@@ -593,9 +591,9 @@ impl Stack for LocalStack {
         self.signal(pod, Signal::SIGCONT).await
     }
 
-    async fn resize_volume(&self, bytes: u64) -> Result<()> {
+    async fn take_room(&self, bytes: u64) -> Result<()> {
         let volumes = self.host_folders(Component::Tempo, DATA)?;
-        volumes.iter().try_for_each(|volume| resize(volume, bytes))
+        volumes.iter().try_for_each(|volume| take_room(volume, bytes))
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
