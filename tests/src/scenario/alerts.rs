@@ -73,6 +73,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         .await?;
     stack.wait_ready(READY).await?;
     watch(prometheus.as_ref(), stack.as_ref(), PASSWORD).await?;
+    let begun = Instant::now();
     let proof = Proof {
         env,
         client: Client::new(prometheus.as_ref(), PASSWORD),
@@ -121,7 +122,9 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         }
     }
     proof.healthy().await?;
-    proof.history(calm, unlimited.is_none()).await?;
+    // There is no load from the beginning; of the others, what they were while the stack came up doesn't count.
+    proof.history(NO_LOAD, begun).await?;
+    proof.history(&of_causes(unlimited.is_none()), calm).await?;
 
     let (mut ledger, _) = load.stop().await?;
     drained(env, stack.as_ref()).await?;
@@ -193,10 +196,10 @@ impl Proof<'_> {
         Ok(())
     }
 
-    /// As Prometheus remembers it, each alert was pending before it fired.
-    async fn history(&self, calm: Instant, filled: bool) -> Result<()> {
-        let seconds = calm.elapsed().as_secs();
-        for alert in [NO_LOAD, &of_causes(filled)].concat() {
+    /// As Prometheus remembers it since then, each alert was pending before it fired.
+    async fn history(&self, alerts: &[&str], since: Instant) -> Result<()> {
+        let seconds = since.elapsed().as_secs();
+        for alert in alerts {
             let first = async |state: &str| {
                 let series = format!("ALERTS{{alertname='{alert}',alertstate='{state}'}}");
                 let times = format!("min_over_time(timestamp({series})[{seconds}s:1s])");
