@@ -30,7 +30,7 @@ Grafana's dashboards, from files/dashboards; "How a dashboard is written" stands
   "collector.memoryLimit" (include "tempo-stack.memoryLimit" .Values.otelCollector.resources)
   "collector.container" (printf "namespace=%q,container=\"otel-collector\",pod=~\"%s-.+\"" .Release.Namespace (include "tempo-stack.otelCollector.fullname" .))
   "collector.claims" (printf "namespace=%q,persistentvolumeclaim=~\"queue-%s-[0-9]+\"" .Release.Namespace (include "tempo-stack.otelCollector.fullname" .))
-  "canary" (ternary (printf "namespace=%q,job=\"canary\",service=%q" .Release.Namespace (include "tempo-stack.canary.fullname" .)) "" .Values.canary.enabled)
+  "canary" (ternary $words.canary "" .Values.canary.enabled)
   "entry" "service=~\"$service\",span_kind=~\"SPAN_KIND_SERVER|SPAN_KIND_CONSUMER\"" -}}
 {{- range $name, $_ := $names -}}
 {{- if or (and (hasPrefix "tempo." $name) (not $tempo)) (and (hasPrefix "collector." $name) (not $collector)) -}}{{- $_ := set $names $name "" -}}{{- end -}}

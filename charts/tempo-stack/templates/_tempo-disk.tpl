@@ -70,16 +70,8 @@ Tempo 2.10 and later ask for leave to say that a refused request may be sent aga
 {{- $run := include "tempo-stack.tempo.disk.path" . -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
 {{- $limit := ternary "" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) $tempo.persistence.enabled -}}
-- name: disk-guard
-  image: {{ include "tempo-stack.image" (dict "ctx" . "image" $tempo.shellImage) | quote }}
-  imagePullPolicy: {{ $tempo.shellImage.pullPolicy }}
+- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "disk-guard" "script" "guard-disk.sh") | nindent 2 | trim }}
   restartPolicy: Always
-  command:
-    - /bin/sh
-    - -c
-  args:
-    - |
-      {{- .Files.Get "files/guard-disk.sh" | nindent 6 }}
   env:
     - name: DATA
       value: {{ $data }}
@@ -100,18 +92,6 @@ Tempo 2.10 and later ask for leave to say that a refused request may be sent aga
       command: [test, -e, {{ $run }}/overrides.yaml]
     periodSeconds: 1
     failureThreshold: 60
-  resources:
-    requests:
-      cpu: 10m
-      memory: 16Mi
-      ephemeral-storage: 8Mi
-    limits:
-      memory: 64Mi
-      ephemeral-storage: 64Mi
-  {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $tempo.securityContext) }}
-  securityContext:
-    {{- . | nindent 4 }}
-  {{- end }}
   volumeMounts:
     - name: config
       mountPath: /etc/tempo

@@ -1,3 +1,32 @@
+{{/*
+What the containers beside Tempo have in common that run a script: the image with a shell, resources and rights.
+Parameters: ctx, name, script (a file in files/).
+*/}}
+{{- define "tempo-stack.tempo.shellContainer" -}}
+{{- $tempo := .ctx.Values.tempo -}}
+name: {{ .name }}
+image: {{ include "tempo-stack.image" (dict "ctx" .ctx "image" $tempo.shellImage) | quote }}
+imagePullPolicy: {{ $tempo.shellImage.pullPolicy }}
+command:
+  - /bin/sh
+  - -c
+args:
+  - |
+    {{- .ctx.Files.Get (printf "files/%s" .script) | nindent 4 }}
+resources:
+  requests:
+    cpu: 10m
+    memory: 16Mi
+    ephemeral-storage: 8Mi
+  limits:
+    memory: 64Mi
+    ephemeral-storage: 64Mi
+{{- with include "tempo-stack.securityContext" (dict "ctx" .ctx "context" $tempo.securityContext) }}
+securityContext:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* "true" when the pod looks for a log that its Tempo would leave behind: with an emptyDir there is none. */}}
 {{- define "tempo-stack.tempo.checksLog" -}}
 {{- if and (include "tempo-stack.tempo.stateful" .) .Values.tempo.logCheck.enabled -}}true{{- end -}}
@@ -8,16 +37,7 @@
 {{- $tempo := .Values.tempo -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
 {{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
-{{- $image := $tempo.shellImage -}}
-- name: check-log
-  image: {{ include "tempo-stack.image" (dict "ctx" . "image" $image) | quote }}
-  imagePullPolicy: {{ $image.pullPolicy }}
-  command:
-    - /bin/sh
-    - -c
-  args:
-    - |
-      {{- .Files.Get "files/check-log.sh" | nindent 6 }}
+- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "check-log" "script" "check-log.sh") | nindent 2 | trim }}
   env:
     - name: ENGINE
       value: {{ ternary "3.x" "2.x" (eq "true" $third) }}
@@ -27,18 +47,6 @@
       value: {{ ternary (printf "POST %s/flush" (include "tempo-stack.tempo.queryUrl" .)) "it does so by itself within minutes" (eq "true" $third) }}
     - name: ACCEPT
       value: {{ $tempo.acceptWalLoss | quote }}
-  resources:
-    requests:
-      cpu: 10m
-      memory: 16Mi
-      ephemeral-storage: 8Mi
-    limits:
-      memory: 64Mi
-      ephemeral-storage: 64Mi
-  {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $tempo.securityContext) }}
-  securityContext:
-    {{- . | nindent 4 }}
-  {{- end }}
   volumeMounts:
     - name: data
       mountPath: {{ $data }}
