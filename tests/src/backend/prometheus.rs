@@ -116,6 +116,7 @@ fn scrape_configs(manifests: &[Manifest], discovery: &Value) -> Result<Vec<Value
     let mut configs = Vec::new();
     for monitor in manifests.iter().filter(|m| m.kind == "ServiceMonitor") {
         let services = selected(monitor, manifests)?;
+        let services: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
         let endpoints = monitor.get(&["spec", "endpoints"]).and_then(Value::as_sequence);
         for endpoint in endpoints.with_context(|| format!("{} has no endpoints", monitor.id()))? {
             configs.push(scrape_config(&monitor.name, &services, endpoint, discovery)?);
@@ -180,8 +181,8 @@ fn prometheus_keys(relabeling: &Value) -> Result<BTreeMap<String, &Value>> {
         .collect())
 }
 
-/// The names of the Services that a ServiceMonitor selects.
-fn selected<'a>(monitor: &Manifest, manifests: &'a [Manifest]) -> Result<Vec<&'a str>> {
+/// The Services that a ServiceMonitor selects; an error if there is none.
+pub(crate) fn selected<'a>(monitor: &Manifest, manifests: &'a [Manifest]) -> Result<Vec<&'a Manifest>> {
     let wanted = monitor
         .get(&["spec", "selector", "matchLabels"])
         .and_then(Value::as_mapping);
@@ -191,11 +192,11 @@ fn selected<'a>(monitor: &Manifest, manifests: &'a [Manifest]) -> Result<Vec<&'a
         let labels = service.get(&["metadata", "labels"]).and_then(Value::as_mapping);
         labels.is_some_and(|labels| wanted.iter().all(|(k, v)| labels.get(k) == Some(v)))
     });
-    let names: Vec<&str> = selected.map(|service| service.name.as_str()).collect();
-    if names.is_empty() {
+    let selected: Vec<&Manifest> = selected.collect();
+    if selected.is_empty() {
         bail!("{} selects no Service", monitor.id());
     }
-    Ok(names)
+    Ok(selected)
 }
 
 #[cfg(test)]

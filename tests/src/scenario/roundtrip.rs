@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use serde_yaml::Value;
 
 use super::{Access, NO_UDP_ROUTE, UDP_ON, doors, values};
+use crate::backend::prometheus::selected;
 use crate::backend::{Component, Stack};
 use crate::client::metrics::Scrape;
 use crate::client::send::http_client;
@@ -341,17 +342,7 @@ async fn scrape(env: &Env, stack: &dyn Stack) -> Result<()> {
 
 /// The component behind the one Service that a ServiceMonitor selects.
 fn monitored(monitor: &Manifest, manifests: &[Manifest]) -> Result<Component> {
-    let wanted = monitor
-        .get(&["spec", "selector", "matchLabels"])
-        .and_then(Value::as_mapping);
-    let wanted = wanted.with_context(|| format!("{} selects by labels", monitor.id()))?;
-    let mut found = Vec::new();
-    for manifest in manifests.iter().filter(|m| m.kind == "Service") {
-        let labels = manifest.get(&["metadata", "labels"]).and_then(Value::as_mapping);
-        if labels.is_some_and(|labels| wanted.iter().all(|(k, v)| labels.get(k) == Some(v))) {
-            found.push(manifest);
-        }
-    }
+    let found = selected(monitor, manifests)?;
     let [service] = found.as_slice() else {
         bail!("{} selects {} Services", monitor.id(), found.len());
     };
