@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use charts::dashboard::{Dashboard, dashboards};
 use charts::manifest::Manifest;
 use charts::program::{Program, ProgramKind};
-use charts::workload::config_map_data;
 use promql_parser::label::MatchOp;
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -30,9 +30,6 @@ pub(super) const RULES: &[Rule] = &[
         check: Check::Render(exists),
     },
 ];
-
-/// The label by which Grafana's sidecar finds a dashboard.
-const DASHBOARD_LABEL: &str = "grafana_dashboard";
 
 /// Names that are there beside those of Tempo and the Collector.
 const OTHERS: [&str; 4] = [
@@ -186,38 +183,32 @@ fn asked<'a>(scene: &Scene<'a>) -> Vec<Asked<'a>> {
             });
         }
     }
-    for manifest in scene.of_kind("ConfigMap") {
-        if manifest.get(&["metadata", "labels", DASHBOARD_LABEL]).is_none() {
-            continue;
-        }
-        // What isn't JSON is no dashboard.
-        for text in config_map_data(manifest).unwrap_or_default().values() {
-            if let Ok(dashboard) = serde_json::from_str(text) {
-                panels(manifest, "", &dashboard, &mut asked);
-            }
+    for manifest in scene.subject.manifests {
+        // What can't be read is a finding of `dashboard-readable`.
+        for (_, dashboard) in dashboards(manifest).unwrap_or_default() {
+            panels(manifest, &dashboard, &mut asked);
         }
     }
     asked
 }
 
-/// The expressions below a value of a dashboard that Prometheus is asked; `title` is that of the panel around it.
-fn panels<'a>(manifest: &'a Manifest, title: &str, value: &serde_json::Value, asked: &mut Vec<Asked<'a>>) {
-    match value {
-        serde_json::Value::Array(list) => list.iter().for_each(|item| panels(manifest, title, item, asked)),
-        serde_json::Value::Object(map) => {
-            let title = map.get("title").and_then(|title| title.as_str()).unwrap_or(title);
-            let kind = value["datasource"]["type"].as_str().unwrap_or("prometheus");
-            if let (Some(expr), "prometheus") = (value["expr"].as_str(), kind) {
+/// The expressions of a dashboard that Prometheus is asked.
+fn panels<'a>(manifest: &'a Manifest, dashboard: &Dashboard, asked: &mut Vec<Asked<'a>>) {
+    for panel in &dashboard.panels {
+        for target in &panel.targets {
+            let other = target
+                .datasource
+                .as_ref()
+                .is_some_and(|asked| asked.kind != "prometheus");
+            if let (Some(expr), false) = (&target.expr, other) {
                 asked.push(Asked {
                     manifest,
-                    who: format!("panel {title:?}"),
+                    who: format!("panel {:?}", panel.title),
                     records: None,
-                    promql: expr.to_owned(),
+                    promql: expr.clone(),
                 });
             }
-            map.values().for_each(|item| panels(manifest, title, item, asked));
         }
-        _ => {}
     }
 }
 
@@ -282,7 +273,7 @@ mod tests {
         ]});
         let manifests = charts::manifest::parse_all("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n").unwrap();
         let mut asked = Vec::new();
-        panels(&manifests[0], "", &dashboard, &mut asked);
+        panels(&manifests[0], &serde_json::from_value(dashboard).unwrap(), &mut asked);
         let asked: Vec<_> = asked
             .iter()
             .map(|one| (one.who.as_str(), one.promql.as_str()))
