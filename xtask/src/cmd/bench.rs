@@ -9,11 +9,12 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use kit::disk;
 use kit::failure::Failure;
+use stack_tests::backend::Backend;
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::bench::plan::{Amount, Beside, Plan};
 use stack_tests::bench::profile::{Changes, PROFILES, Profile, USUAL};
 use stack_tests::bench::variant::{Group, VARIANTS, Variant};
-use stack_tests::bench::{self, report::Report};
+use stack_tests::bench::{self, bounds, compare, report::Report};
 use stack_tests::report::make_way;
 
 use crate::ctx::Ctx;
@@ -34,10 +35,19 @@ use crate::local::{RUN_SPACE, runs_dir, runtime, sweep, values};
     after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --profile 10-spans --rounds 5 --spans 500000\n  \
                   cargo xtask bench --profile 100-spans --rate 2000 --connections 64\n  \
                   cargo xtask bench --tuning --profile 100-spans --report target/tuning.json\n  \
-                  cargo xtask bench --variant default --variant mine.yaml --report target/bench.json\n\n\
+                  cargo xtask bench --variant default --variant mine.yaml --report target/bench.json\n  \
+                  cargo xtask bench --variant default --compare target/bench.json\n\n\
                   `cargo xtask bench --list` says what each profile and each variant is."
 )]
 pub struct BenchArgs {
+    /// The short form for CI: the usual profiles and variants in one round, only what they cost while the load runs.
+    /// It fails if a ratio between variants is above its bound.
+    #[arg(long, conflicts_with_all = ["profiles", "trace_spans", "connections", "rate", "variants", "tuning", "kill"])]
+    quick: bool,
+    /// Print this run beside an earlier one, whose report this file is: old, new and ratio of each row. It must be of
+    /// the same programs and loads.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// List the profiles and the variants that have a name.
     #[arg(long)]
     list: bool,
@@ -64,9 +74,9 @@ pub struct BenchArgs {
     /// Measure too what is lost when Tempo is killed.
     #[arg(long)]
     kill: bool,
-    /// How often everything is measured.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// How often everything is measured [default: 2, with --quick 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
     /// Send so many spans in each measurement [default: 30000 to 100000, more where they cost less].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1000..=100_000_000))]
     spans: Option<u64>,
@@ -93,15 +103,15 @@ impl BenchArgs {
         let plan = Plan {
             profiles: self.profiles()?,
             variants: self.variants()?,
-            rounds: self.rounds,
+            rounds: self.rounds.unwrap_or(if self.quick { 1 } else { 2 }),
             amount: match (self.spans, self.seconds) {
                 (Some(spans), _) => Amount::Spans(spans),
                 (None, Some(seconds)) => Amount::Time(Duration::from_secs(seconds)),
                 (None, None) => Amount::OfProfile,
             },
             beside: Beside {
-                blocks: true,
-                found: true,
+                blocks: !self.quick,
+                found: !self.quick,
                 kill: self.kill || self.tuning,
             },
             seed: self.seed.unwrap_or_else(now),
@@ -160,6 +170,11 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     }
     let ctx = &args.programs.given(ctx)?;
     let plan = args.plan()?;
+    let earlier = args
+        .compare
+        .as_deref()
+        .map(|file| Ok::<_, anyhow::Error>((file, Report::read(file)?)));
+    let earlier = earlier.transpose()?;
     let runs = runs_dir(ctx);
     if ctx.runner.plans() {
         backend(ctx, &runs)?;
@@ -171,31 +186,48 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the bench")?;
     let backend = backend(ctx, &runs)?;
+    if let Some((file, earlier)) = &earlier {
+        compare::check(file, earlier, &plan, &backend.versions())?;
+    }
     let cells = plan.cells().len();
-    let seconds = SECONDS + if plan.beside.kill { KILL_SECONDS } else { 0 };
+    let beside = [(plan.beside.found, FOUND_SECONDS), (plan.beside.kill, KILL_SECONDS)];
+    let beside: usize = beside
+        .iter()
+        .filter(|(measured, _)| *measured)
+        .map(|(_, seconds)| seconds)
+        .sum();
+    let seconds = SECONDS + beside;
     ctx.say(format!(
         "{cells} measurements, about {} min on 2 cores unless they are long ones, seed {}",
         (cells * seconds).div_ceil(60),
         plan.seed
     ));
     let command = command();
-    let report = runtime()?.block_on(bench::run(
+    let mut report = runtime()?.block_on(bench::run(
         &backend,
         &plan,
         &command,
         ctx.runner.cancel(),
         ctx.args.quiet,
     ))?;
+    report.comparison = earlier.map(|(_, earlier)| compare::compare(&earlier, &report));
     ctx.print(&report, format!("\n{}", report.table()))?;
     if let Some(file) = &args.report {
         report.write_json(file)?;
     }
-    judge(&report)
+    judge(&report)?;
+    if args.quick {
+        bounds::judge(&report.bounds)
+    } else {
+        Ok(())
+    }
 }
 
 /// How long a measurement takes on 2 cores, in seconds.
-const SECONDS: usize = 35;
-/// How much longer with a kill.
+const SECONDS: usize = 15;
+/// How much longer it takes with blocks and traces that are looked for.
+const FOUND_SECONDS: usize = 20;
+/// How much longer it takes with a kill.
 const KILL_SECONDS: usize = 50;
 
 /// The line that repeats this run, but for what it was built from.
