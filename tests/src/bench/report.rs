@@ -141,10 +141,13 @@ pub struct Report {
     /// The rows, by profile and then by variant, in the order in which they were asked for.
     pub rows: Vec<Row>,
     /// What the same cost before there was a bench.
+    #[serde(default)]
     pub history: Vec<Earlier>,
     /// What those rows are that there is a bound for.
+    #[serde(default)]
     pub bounds: Vec<Verdict>,
     /// What is different from an earlier run, if it was compared with one.
+    #[serde(default)]
     pub comparison: Option<Comparison>,
 }
 

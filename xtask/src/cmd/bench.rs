@@ -228,7 +228,7 @@ const SECONDS: usize = 15;
 /// How much longer it takes with blocks and traces that are looked for.
 const FOUND_SECONDS: usize = 20;
 /// How much longer it takes with a kill.
-const KILL_SECONDS: usize = 50;
+const KILL_SECONDS: usize = 30;
 
 /// The line that repeats this run, but for what it was built from.
 fn command() -> String {
@@ -289,4 +289,67 @@ fn judge(report: &Report) -> Result<()> {
         format!("not valid: {}", invalid.join(", ")),
         "the lines below the table say why; what is refused at full speed needs fewer --spans or more memory",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use stack_tests::bench::variant::{DEFAULT, MEMORY_QUEUE, UPSTREAM};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    fn plan(arguments: &[&str]) -> Result<Plan> {
+        let cli = Cli::try_parse_from(["bench"].iter().chain(arguments))?;
+        cli.bench.plan()
+    }
+
+    fn names(plan: &Plan) -> Vec<&str> {
+        plan.variants.iter().map(|variant| variant.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_short_form_has_every_row_of_the_table_once_and_nothing_that_takes_long() {
+        let plan = plan(&["--quick"]).unwrap();
+        assert_eq!((plan.profiles.len(), plan.rounds, plan.cells().len()), (3, 1, 9));
+        assert_eq!(names(&plan), [DEFAULT, MEMORY_QUEUE, UPSTREAM]);
+        assert!(!plan.beside.blocks && !plan.beside.found && !plan.beside.kill);
+    }
+
+    #[test]
+    fn the_short_form_is_always_the_same() {
+        for other in [["--variant", "default"], ["--profile", "steady"], ["--rate", "100"]] {
+            assert!(plan(&["--quick", other[0], other[1]]).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn tuning_compares_with_the_default_and_kills() {
+        let plan = plan(&["--tuning", "--profile", "100-spans"]).unwrap();
+        assert_eq!(names(&plan)[0], DEFAULT);
+        assert!(plan.variants.len() > 3 && plan.beside.kill && plan.beside.found);
+    }
+
+    #[test]
+    fn a_change_holds_for_every_profile() {
+        let plan = plan(&["--connections", "64", "--rate", "500"]).unwrap();
+        assert!(plan.profiles.iter().all(|profile| profile.connections == 64));
+        assert!(
+            plan.profiles
+                .iter()
+                .all(|profile| profile.spans_per_second == Some(500))
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_neither_variant_nor_file_is_answered_with_the_nearest() {
+        let error = plan(&["--variant", "memory-queu"]).unwrap_err();
+        let remedy = kit::failure::remedy_of(&error).unwrap_or_default();
+        assert!(remedy.contains("did you mean memory-queue?"), "{error:#} {remedy}");
+    }
 }
