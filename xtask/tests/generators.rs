@@ -40,6 +40,10 @@ fn command(sample: &Sample, program: &str) -> Command {
         .env("GIT_CEILING_DIRECTORIES", sample.path("..").canonicalize().unwrap())
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env_remove(EPOCH);
+    // A hook that runs the tests names its own repository.
+    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE"] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -93,15 +93,15 @@ pub struct Project {
 impl Project {
     /// Reads the workspace. Precedence of settings: flag, `XTASK_*` variable, `[workspace.metadata.xtask]`.
     pub fn find(options: Options, cancel: Cancel) -> Result<Project> {
-        Project::at(Workspace::find()?, options, cancel)
-    }
-
-    fn at(workspace: Workspace, options: Options, cancel: Cancel) -> Result<Project> {
-        let metadata = read_metadata(&workspace)?;
         let mut runner = Runner::new(cancel, options.verbose);
         if options.plan {
             runner = runner.planning();
         }
+        Project::at(Workspace::find()?, options, runner)
+    }
+
+    fn at(workspace: Workspace, options: Options, runner: Runner) -> Result<Project> {
+        let metadata = read_metadata(&workspace)?;
         let toolbox = Toolbox::read(
             workspace.root(),
             Toolbox::default_cache()?,
@@ -131,7 +131,7 @@ impl Project {
 
     /// The same run in another checkout, with that one's settings and pins.
     pub fn in_checkout(&self, root: &Path) -> Result<Project> {
-        Project::at(Workspace::at(root), self.options.clone(), self.runner.cancel().clone())
+        Project::at(Workspace::at(root), self.options.clone(), self.runner.clone())
     }
 
     /// A helm from PATH or the pinned one.

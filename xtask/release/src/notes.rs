@@ -59,8 +59,10 @@ const TITLES: [(ChangeKind, &str); 6] = [
 /// A shallow clone that lacks the previous tag is an error of [`kit::failure::Kind::Environment`].
 pub fn of(root: &Path, history: &History, chart: &Chart) -> Result<Notes> {
     let version = chart.metadata.version.clone();
-    let mut releases = history.git.releases(chart.name())?;
-    releases.retain(|(other, _)| *other < version);
+    let mut releases = history.git.releases(chart.name(), Some("HEAD"))?;
+    releases.retain(|(other, _)| other.cmp_precedence(&version).is_lt());
+    // What the candidates of a final version brought is news to whoever skipped them.
+    releases.retain(|(other, _)| !version.pre.is_empty() || other.pre.is_empty());
     let previous = releases.pop();
     match &previous {
         // It also checks that a shallow clone reaches back that far.
@@ -72,7 +74,7 @@ pub fn of(root: &Path, history: &History, chart: &Chart) -> Result<Notes> {
             );
             return Err(history.git.undecided(&why));
         }
-        None => {}
+        None => history.git.never_tagged(chart.name())?,
     }
     let from = previous.as_ref().map(|(_, tag)| tag.as_str());
     let until = history.git.tagged(chart.name(), &version)?;

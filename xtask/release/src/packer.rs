@@ -68,6 +68,8 @@ struct Written {
     bytes: u64,
     sha256: String,
     chart: Value,
+    /// The names and versions of the charts inside.
+    subcharts: Vec<(String, String)>,
 }
 
 /// Packs and tries charts in a temporary folder.
@@ -97,11 +99,14 @@ impl<'a> Packer<'a> {
     /// Packs a chart, tries the archive and signs it.
     pub fn pack(&self, chart: &Chart, signing: &Signing) -> Result<Packed> {
         upgrading::check_major(chart)?;
-        let folder = self.helm.prepare(chart)?;
+        self.project.workspace.family(chart)?;
+        // At every depth: what is inside of an archive is read by whoever unpacks it.
+        let publication = &self.project.publication;
+        let publish = |dir: &Path| annotate::publish_dependencies(dir, publication);
+        let folder = self.helm.prepare_with(chart, publish)?;
         let rendered = self.helm.template(&folder, &RenderOptions::documented(chart.name()))?;
         let images = sbom::images(&rendered.manifests);
-        annotate::publish_dependencies(&folder.dir, &self.project.publication)?;
-        annotate::artifact_hub(&folder.dir, chart, &images, &self.project.publication)?;
+        annotate::artifact_hub(&folder.dir, chart, &images, publication)?;
         let step = package_step(&self.helm, chart, &folder.dir, self.temp.path(), self.source.epoch);
         self.project.runner.run(&self.offline(step))?;
         let archive = self.temp.path().join(file_name(chart));
@@ -109,7 +114,14 @@ impl<'a> Packer<'a> {
         self.lint(chart, &archive)?;
         self.render(chart, &archive)?;
         let name = file_name(chart);
-        let bill = sbom::document(chart, &images, &written.sha256, self.source.epoch, &self.source.helm)?;
+        let bill = sbom::document(
+            chart,
+            &written.subcharts,
+            &images,
+            &written.sha256,
+            self.source.epoch,
+            &self.source.helm,
+        )?;
         let statement = provenance::statement(chart.name(), &name, &written.sha256, &self.source)?;
         let attachments = vec![
             self.write(&name, SBOM, &bill)?,
@@ -158,11 +170,16 @@ impl<'a> Packer<'a> {
         if self.project.runner.plans() {
             return Ok(Written::default());
         }
-        let problems = archive::problems(chart, &archive::list(file)?, self.source.epoch);
+        let problems = archive::problems(chart, &archive::list(file)?, self.source.epoch)?;
         if problems.is_empty() {
             let (bytes, sha256) = archive::fingerprint(file)?;
             let chart = archive::chart(file)?;
-            return Ok(Written { bytes, sha256, chart });
+            return Ok(Written {
+                bytes,
+                sha256,
+                chart,
+                subcharts: archive::subcharts(file)?,
+            });
         }
         Err(Failure::findings(
             format!(

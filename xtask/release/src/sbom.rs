@@ -74,13 +74,22 @@ fn container(value: &serde_yaml::Value) -> Option<Container> {
 }
 
 /// The document, the same text for the same archive: its serial number comes from the archive's digest,
-/// its date (seconds since 1970) from the commit.
-pub fn document(chart: &Chart, images: &[Container], sha256: &str, epoch: u64, helm: &str) -> Result<String> {
+/// its date (seconds since 1970) from the commit. `subcharts` are the names and versions of the charts inside.
+pub fn document(
+    chart: &Chart,
+    subcharts: &[(String, String)],
+    images: &[Container],
+    sha256: &str,
+    epoch: u64,
+    helm: &str,
+) -> Result<String> {
     let chart_purl = |name: &str, version: &str| format!("pkg:helm/{name}@{version}");
     let root = chart_purl(chart.name(), &chart.metadata.version.to_string());
-    let charts = chart.metadata.dependencies.iter().map(|dependency| {
-        let purl = chart_purl(&dependency.name, &dependency.version);
-        json!({"type": "application", "bom-ref": purl, "name": dependency.name, "version": dependency.version, "purl": purl})
+    // One may be there several times.
+    let subcharts: BTreeSet<_> = subcharts.iter().collect();
+    let charts = subcharts.into_iter().map(|(name, version)| {
+        let purl = chart_purl(name, version);
+        json!({"type": "application", "bom-ref": purl, "name": name, "version": version, "purl": purl})
     });
     let mut seen = BTreeSet::new();
     let containers = images.iter().map(|container| Image::parse(&container.image));

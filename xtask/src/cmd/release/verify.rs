@@ -16,7 +16,7 @@ use release::dist::{COMPANIONS, beside};
 use release::git::Git;
 use release::gpg;
 use release::index;
-use release::package::packer;
+use release::package::{committed, packer};
 use release::packer::{BUNDLE, STATEMENT, STATEMENT_BUNDLE, Signing, lint_step, with_isolated_home};
 use release::provenance::{self, Claim};
 use release::registry::Registry;
@@ -435,18 +435,10 @@ impl Verify<'_> {
         if git.resolve(&commit)?.is_none() {
             return Ok(check(name, false, format!("this clone has no commit {commit}")));
         }
-        let (tar, tree) = (self.dir.join("tree.tar"), self.dir.join("tree"));
-        // A worktree would leave its mark in the repository.
-        let export = git.step(&["archive", "--format=tar", "--output"]).path_arg(&tar);
-        self.ctx.runner.run(&export.arg(&commit))?;
         if self.ctx.runner.plans() {
-            return Ok(skipped(name, "a plan has no copy of the commit"));
+            return Ok(skipped(name, "a plan has nothing to compare with"));
         }
-        let file = fs_err::File::open(&tar)?;
-        tar::Archive::new(file)
-            .unpack(&tree)
-            .with_context(|| format!("unpacking {}", tar.display()))?;
-        let mut project = self.ctx.in_checkout(&tree)?;
+        let (mut project, _temp) = committed(self.ctx, &git, &commit)?;
         project.publication.charts = claim.published.clone();
         let packer = packer(&project, claim.epoch, Some(commit.clone()), false)?;
         let built = project
