@@ -273,7 +273,7 @@ impl Verify<'_> {
     fn listed(&self, archive: PathBuf, chart: &str, version: Version, dir: &Path) -> Result<Fetched> {
         let mut listed = None;
         if let Some(index) = index::read(dir)? {
-            let entry = index.find(chart, &version)?.ok_or_else(|| self.missing())?;
+            let entry = index.find(chart, &version).ok_or_else(|| self.missing())?;
             listed = Some((entry.sha256, index::FILE.to_owned()));
         }
         Ok(Fetched {
