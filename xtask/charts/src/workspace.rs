@@ -142,9 +142,17 @@ pub struct Dependency {
     /// The value that switches it.
     #[serde(default)]
     pub condition: Option<String>,
+    /// Another name for it in this chart.
+    #[serde(default)]
+    pub alias: Option<String>,
 }
 
 impl Dependency {
+    /// The key of its values: its other name, if it has one.
+    pub fn key(&self) -> &str {
+        self.alias.as_deref().unwrap_or(&self.name)
+    }
+
     /// The folder that it comes from, as helm resolves `file://…` (pkg/resolver `GetLocalPath`); none if it
     /// comes from a repository.
     pub fn folder(&self, chart: &Path) -> Option<PathBuf> {
