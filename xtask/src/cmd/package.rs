@@ -163,17 +163,8 @@ fn signing(project: &Project, args: &PackageArgs) -> Result<Signing> {
     if args.sign {
         let wanted = project.publication.sign_key.as_ref();
         let wanted = wanted.map(|key| key.fingerprint.replace(' ', "").to_uppercase());
-        let signer = signer(project, args, wanted.as_deref())?;
-        if let Some(wanted) = wanted.filter(|wanted| wanted != signer.fingerprint()) {
-            return Err(Failure::usage(
-                format!(
-                    "the key {} is not {wanted}, which sign-key in Cargo.toml names",
-                    signer.fingerprint()
-                ),
-                "sign with that key, or name the new one in Cargo.toml",
-            ));
-        }
-        signing.openpgp = Some(signer);
+        let wanted = wanted.as_deref().map(|wanted| wanted.trim_start_matches("0X"));
+        signing.openpgp = Some(signer(project, args, wanted)?);
     }
     if let Some(key) = &args.cosign_key {
         signing.cosign = Some(cosign(project, key, args.cosign_passphrase_file.as_deref())?);
