@@ -371,7 +371,7 @@ impl Verify<'_> {
             true => pushed.statement.as_ref().context("a statement is attached")?,
             false => &pushed.chart,
         };
-        Ok(pushed.registry.cosign(verify_pushed(&program, key, reference)))
+        pushed.registry.cosign(verify_pushed(&program, key, reference))
     }
 
     /// Which of the signatures that were asked for doesn't cover the statement.
