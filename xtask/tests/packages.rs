@@ -11,8 +11,9 @@ mod repo;
 mod sample;
 
 use std::path::Path;
+use std::process::Output;
 
-use keys::{Recipe, USUAL};
+use keys::{Home, Recipe, USUAL};
 use repo::{Repo, clone, expect, text, verify};
 
 const WORD: &str = "correct horse";
@@ -540,5 +541,83 @@ fn files_that_helmignore_leaves_out_are_not_missed_and_links_are_named() {
         assert!(shown.contains("is a symbolic link") && shown.contains(name), "{shown}");
         std::fs::remove_file(repo.dir.join(link)).unwrap();
         repo.commit("fix: no link");
+    }
+}
+
+#[test]
+fn a_chart_that_is_too_large_to_be_installed_is_warned_of() {
+    let repo = Repo::unreleased();
+    assert!(!expect(&repo.xtask(&["package"]), 0).contains("Secret"));
+    let mut head = repo.command("head");
+    let noise = head.args(["-c", "900000", "/dev/urandom"]).output().unwrap().stdout;
+    std::fs::write(repo.dir.join("charts/leaf/noise.bin"), noise).unwrap();
+    repo.commit("feat: large");
+    let shown = expect(&repo.xtask(&["package"]), 0);
+    assert!(
+        shown.contains("warning: leaf-0.1.0.tgz has") && shown.contains(".helmignore"),
+        "{shown}"
+    );
+    assert!(shown.contains("warning: tree-0.1.0.tgz has"), "{shown}");
+}
+
+#[test]
+fn the_key_that_is_named_signs_and_without_a_name_the_only_usable_one() {
+    let repo = Repo::unreleased();
+    let temp = tempfile::tempdir().unwrap();
+    let home = Home::new(temp.path().join("g"));
+    let dir = temp.path().join("g").display().to_string();
+    // First one that has expired, as the README's rotation leaves it.
+    let past = ["--faked-system-time", "1600000000!"];
+    let make = |name: &str, life: &str, past: &[&str]| {
+        home.gpg(
+            "",
+            &[past, &["--quick-generate-key", name, "ed25519", "sign", life]].concat(),
+        );
+        let list = home.gpg("", &["--with-colons", "--list-secret-keys", name]);
+        let line = list.lines().find(|line| line.starts_with("fpr:")).unwrap();
+        line.split(':').nth(9).unwrap().to_owned()
+    };
+    let expired = make("Old Key <old@example.com>", "1d", &past);
+    let sign = |more: &[&str]| repo.xtask(&[&["--format", "json", "package", "--sign"], more].concat());
+    let with_home = ["--gnupg-home", dir.as_str()];
+    assert!(expect(&sign(&with_home), 2).contains("expired at 2020-09-14"));
+    let first = make("First Key <first@example.com>", "never", &[]);
+    let signed_by = |output: &Output| {
+        expect(output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["signed_by"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(signed_by(&sign(&with_home)), first);
+    let second = make("Second Key <second@example.com>", "never", &[]);
+    let export = repo.dir.join("all.asc").display().to_string();
+    home.gpg("", &["--armor", "--output", &export, "--export-secret-keys"]);
+    let with_file = ["--key-file", "all.asc"];
+    for with in [with_home, with_file] {
+        let shown = expect(&sign(&with), 2);
+        assert!(
+            shown.contains("several keys") && shown.contains(&first) && shown.contains(&second),
+            "{shown}"
+        );
+    }
+    for (named, result) in [
+        (&second, Ok(&second)),
+        (&first, Ok(&first)),
+        (&expired, Err("expired at 2020-09-14")),
+    ] {
+        // As people copy it.
+        let spaced = format!("0x{} {}", named[..20].to_lowercase(), &named[20..]);
+        let settings = format!(
+            "[workspace]\nmembers = []\nresolver = \"3\"\n\n[workspace.metadata.xtask]\nkube-version = \"1.34.4\"\n\
+             sign-key = {{ fingerprint = \"{spaced}\", url = \"https://example.com/key.asc\" }}\n"
+        );
+        repo.sample.write("Cargo.toml", &settings);
+        repo.git(&["commit", "-qam", "chore: key"]);
+        for with in [with_home, with_file] {
+            let output = sign(&with);
+            match result {
+                Ok(key) => assert_eq!(signed_by(&output), *key),
+                Err(why) => assert!(expect(&output, 2).contains(why)),
+            }
+        }
     }
 }

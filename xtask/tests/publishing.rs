@@ -660,6 +660,11 @@ const NOTES: &[Case] = &[
         "### Added\n\n- a (ID)\n\n### Fixed\n\n- b (ID)\n\n### Dependencies\n\n- leaf 0.1.0\n",
     ),
     (
+        "words that begin a comment in HTML",
+        |r| r.change(LEAF, "feat: take <!-- as `<!--`"),
+        "### Added\n\n- take &lt;!-- as `<!--` (ID)\n\n### Dependencies\n\n- leaf 0.1.0\n",
+    ),
+    (
         "chores are not news",
         |r| r.change(LEAF, "chore: a"),
         "### Dependencies\n\n- leaf 0.1.0\n",

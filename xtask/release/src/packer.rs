@@ -34,6 +34,10 @@ pub const STATEMENT_BUNDLE: &str = ".intoto.json.sigstore.json";
 /// The digests of all that is the same at every build, as `sha256sum` writes them.
 pub(crate) const SUMS: &str = "SHA256SUMS";
 
+/// From how many bytes on an archive may not be installable: helm keeps a release, with the chart in it, in a
+/// Secret, which Kubernetes limits to 1 MiB; in there the bytes are written in base64.
+const LARGE: u64 = 700 * 1024;
+
 /// What signs the archives.
 #[derive(Default)]
 pub struct Signing {
@@ -111,6 +115,14 @@ impl<'a> Packer<'a> {
         self.project.runner.run(&self.offline(step))?;
         let archive = self.temp.path().join(file_name(chart));
         let written = self.examine(chart, &archive)?;
+        if written.bytes > LARGE {
+            self.project.say(format!(
+                "warning: {} has {} bytes: helm keeps a release in a Secret of at most 1 MiB, so it may not be installable; \
+                 leave out with .helmignore what a release doesn't need",
+                file_name(chart),
+                written.bytes
+            ));
+        }
         self.lint(chart, &archive)?;
         self.render(chart, &archive)?;
         let name = file_name(chart);

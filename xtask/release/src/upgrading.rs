@@ -7,12 +7,15 @@ use semver::Version;
 
 /// The versions that UPGRADING.md has an entry for: headings `## 1.0.0`, with or without more words.
 fn entries(text: &str) -> Vec<Version> {
-    let headings = text.lines().filter_map(|line| line.strip_prefix("## "));
-    let words = headings.filter_map(|heading| {
-        let mut words = heading.split(|c: char| c.is_whitespace() || "[](),:".contains(c));
-        words.find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
-    });
-    words.collect()
+    text.lines().filter_map(version_of).collect()
+}
+
+/// The version that a heading `## 1.0.0` names, with or without more words, brackets or a `v`; none for
+/// another line.
+pub(crate) fn version_of(line: &str) -> Option<Version> {
+    let heading = line.strip_prefix("## ")?;
+    let mut words = heading.split(|c: char| c.is_whitespace() || "[](),:".contains(c));
+    words.find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
 }
 
 /// Fails if the chart's major version, from 1 on, has no entry for its first release (`## 1.0.0`).
