@@ -109,7 +109,7 @@ fn a_published_chart_is_pulled_and_verified_by_helm_and_publishing_twice_changes
     ]);
     assert_eq!(
         verdicts(&checks[0]["checks"]),
-        "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild+"
+        "identity+ digest+ signature+ cosign? provenance+ sbom+ lint+ render+ rebuild+"
     );
     let all = repo.json(&["release", "verify", "--all", "--to", &address, "--keyring", &ring]);
     assert_eq!(all.as_array().unwrap().len(), 2);
@@ -746,24 +746,46 @@ fn verify_finds_what_was_tampered_with() {
         (
             "nothing",
             |_| {},
-            "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance+ sbom+ lint+ render+ rebuild+",
         ),
         (
             "another archive",
             |r| {
                 std::fs::copy(r.dir.join("other/tree-0.1.0.tgz"), r.dir.join("site/tree-0.1.0.tgz")).unwrap();
             },
-            "identity+ digest- signature- cosign? provenance- lint+ render+ rebuild-",
+            "identity+ digest- signature- cosign? provenance- sbom- lint+ render+ rebuild-",
         ),
         (
             "no statement",
             |r| std::fs::remove_file(r.dir.join("site/tree-0.1.0.tgz.intoto.json")).unwrap(),
-            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild-",
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild-",
+        ),
+        (
+            "another word in the SBOM",
+            |r| {
+                r.sample.edit(
+                    "site/tree-0.1.0.tgz.cdx.json",
+                    "\"name\": \"helm\"",
+                    "\"name\": \"elm\"",
+                )
+            },
+            "identity+ digest+ signature+ cosign? provenance+ sbom- lint+ render+ rebuild+",
+        ),
+        (
+            "a statement of another kind",
+            |r| {
+                r.sample.edit(
+                    "site/tree-0.1.0.tgz.intoto.json",
+                    "slsa.dev/provenance/v1",
+                    "slsa.dev/provenance/v0",
+                )
+            },
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild-",
         ),
         (
             "no signature",
             |r| std::fs::remove_file(r.dir.join("site/tree-0.1.0.tgz.prov")).unwrap(),
-            "identity+ digest+ signature- cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature- cosign? provenance- sbom- lint+ render+ rebuild+",
         ),
         (
             "another commit in the statement, and no tag to tell",
@@ -774,7 +796,7 @@ fn verify_finds_what_was_tampered_with() {
                 r.sample
                     .edit("site/tree-0.1.0.tgz.intoto.json", &from, &r.git(&["rev-parse", "HEAD"]));
             },
-            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild+",
         ),
         (
             "the tag moved",
@@ -782,7 +804,7 @@ fn verify_finds_what_was_tampered_with() {
                 r.commit("chore: on");
                 r.git(&["tag", "-f", "tree-0.1.0"]);
             },
-            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild+",
         ),
         (
             "an archive that the commit does not make",
@@ -795,7 +817,7 @@ fn verify_finds_what_was_tampered_with() {
                 let text = std::fs::read_to_string(&index).unwrap();
                 std::fs::write(&index, text.replace(&digest("dist"), &digest("other"))).unwrap();
             },
-            "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild-",
+            "identity+ digest+ signature+ cosign? provenance+ sbom+ lint+ render+ rebuild-",
         ),
     ];
     let prepared = Repo::publishable(URL);
@@ -844,9 +866,122 @@ fn an_older_release_under_a_newer_name_does_not_verify() {
     let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         verdicts(&checks[0]["checks"]),
-        "identity- digest? signature? cosign? provenance+ lint+ render+ rebuild+"
+        "identity- digest? signature? cosign? provenance+ sbom? lint+ render+ rebuild+"
     );
     assert!(expect(&verify("site/tree.tgz"), 2).contains("names no version of a chart"));
+}
+
+/// Two charts as another project has them: deep, without ci/ and .helmignore, tagged in its own manner.
+fn stranger(tag: &str) -> Repo {
+    let repo = Repo::unreleased();
+    repo.git(&["rm", "-rqf", "charts"]);
+    let settings = format!("kube-version = \"1.34.4\"\nrelease-tag = \"{tag}\"\npublished-charts = \"{URL}\"\n");
+    repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-{{ .Chart.Name }}\n";
+    for (dir, name, more) in [
+        ("charts/platform/lib/common", "common", "type: application\n"),
+        (
+            "charts/platform/api/chart",
+            "api",
+            "appVersion: \"7\"\ndependencies:\n- name: common\n  repository: file://../../lib/common\n  version: ~1.4.0\n",
+        ),
+    ] {
+        let chart = format!("apiVersion: v2\nname: {name}\nversion: 1.4.2\n{more}");
+        repo.sample.write(&format!("{dir}/Chart.yaml"), &chart);
+        repo.sample.write(&format!("{dir}/templates/map.yaml"), map);
+    }
+    repo.sample.write("charts/README.md", "# Charts\n");
+    repo.commit("add charts");
+    repo
+}
+
+#[test]
+fn charts_of_another_project_go_through_every_step() {
+    for form in [
+        "{chart}/v{version}",
+        "helm-{chart}-{version}-release",
+        "{version}+{chart}",
+    ] {
+        let repo = stranger(form);
+        let tag = |chart: &str, version: &str| form.replace("{chart}", chart).replace("{version}", version);
+        for chart in ["common", "api"] {
+            repo.git(&["tag", &tag(chart, "1.4.2")]);
+        }
+        assert!(expect(&repo.xtask(&["changed"]), 0).contains("no chart changed"));
+        repo.change("charts/platform/lib/common/templates/map.yaml", "feat: more");
+        expect(&repo.xtask(&["changed", "--check"]), 1);
+        let raised = repo.json(&["bump"]);
+        assert_eq!(raised[0]["to"], "1.5.0");
+        assert!(
+            repo.read("charts/platform/api/chart/Chart.yaml")
+                .contains("version: ~1.5.0\n")
+        );
+        repo.sample
+            .write("charts/platform/api/chart/UPGRADING.md", "## 1.0.0\n\nNothing.\n");
+        repo.sample
+            .write("charts/platform/lib/common/UPGRADING.md", "## 1.0.0\n\nNothing.\n");
+        repo.commit("chore: release");
+        expect(&repo.xtask(&["changed", "--check"]), 0);
+        let notes = repo.json(&["release", "notes", "--chart", "api"]);
+        assert_eq!(notes[0]["previous"], "1.4.2");
+        expect(&repo.xtask(&["package"]), 0);
+        expect(&repo.xtask(&INDEX), 0);
+        assert_eq!(entries(&repo.dir.join("site")), ["common 1.5.0", "api 1.5.0"]);
+        let verify = ["release", "verify", "site/api-1.5.0.tgz"];
+        assert!(expect(&repo.xtask(&verify), 0).contains("passed   rebuild"));
+        repo.git(&["tag", &tag("api", "1.5.0"), "HEAD~1"]);
+        assert!(expect(&repo.xtask(&verify), 1).contains("but the tag is at"));
+    }
+}
+
+/// A name, what another project does otherwise, and the reason that is given.
+type Otherwise = (&'static str, fn(&Repo), &'static str);
+
+const OTHERWISE: &[Otherwise] = &[
+    (
+        "tags that tell no chart",
+        |r| r.sample.edit("Cargo.toml", "{chart}/v{version}", "v{version}"),
+        "does not tell the releases of the charts apart",
+    ),
+    (
+        "dependencies in requirements.yaml",
+        |r| {
+            r.sample
+                .write("charts/platform/lib/common/requirements.yaml", "dependencies: []\n")
+        },
+        "common has its dependencies in requirements.yaml",
+    ),
+    (
+        "a version of two parts",
+        |r| r.sample.edit("charts/platform/lib/common/Chart.yaml", "1.4.2", "'1.4'"),
+        "charts/platform/lib/common/Chart.yaml: version: unexpected end",
+    ),
+    (
+        "one name twice",
+        |r| {
+            r.sample
+                .edit("charts/platform/lib/common/Chart.yaml", "name: common", "name: api")
+        },
+        "are both charts of the name api",
+    ),
+];
+
+#[test]
+fn what_another_project_does_otherwise_is_refused_with_the_reason() {
+    for (name, happens, wanted) in OTHERWISE {
+        let repo = stranger("{chart}/v{version}");
+        happens(&repo);
+        repo.commit("feat: otherwise");
+        for args in [&["changed"][..], &["bump"], &["package"]] {
+            let output = repo.xtask(args);
+            let shown = repo::text(&output);
+            assert!(
+                !output.status.success() && shown.contains(wanted),
+                "{name}, {args:?}: {shown}"
+            );
+        }
+        assert!(!repo.dir.join("dist").exists(), "{name}");
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Metadata {
     maintainers: Vec<Maintainer>,
     #[serde(default)]
     sign_key: Option<SignKey>,
+    #[serde(default)]
+    release_tag: Option<String>,
 }
 
 /// Someone to ask about a chart, as Artifact Hub shows it.
@@ -58,6 +60,8 @@ pub struct Publication {
     pub maintainers: Vec<Maintainer>,
     /// What signs.
     pub sign_key: Option<SignKey>,
+    /// How releases are tagged: a text with `{chart}` and `{version}`; `{chart}-{version}` if not set.
+    pub tag: Option<String>,
 }
 
 /// How a command works, as far as libraries must know.
@@ -118,6 +122,7 @@ impl Project {
                 .filter(|url| !url.is_empty()),
             maintainers: metadata.maintainers,
             sign_key: metadata.sign_key,
+            tag: metadata.release_tag,
         };
         Ok(Project {
             workspace,

@@ -211,6 +211,15 @@ impl Chart {
                 "remove one of these dependencies from its Chart.yaml",
             ));
         }
+        if self.dir.join("requirements.yaml").is_file() {
+            return Err(Failure::findings(
+                format!(
+                    "{} has its dependencies in requirements.yaml, as charts of apiVersion v1 do",
+                    self.name()
+                ),
+                "move them to `dependencies` in Chart.yaml, and set its apiVersion to v2",
+            ));
+        }
         path.push((self.dir.clone(), self.name().to_owned()));
         for dependency in &self.metadata.dependencies {
             let Some(folder) = dependency.folder(&self.dir) else {

@@ -132,7 +132,7 @@ impl<'a> History<'a> {
             Some((_, tag)) => Ok(Base::Commit(self.git.resolve(&tag)?.unwrap_or_default(), tag)),
             None if self.git.shallow => Err(self
                 .git
-                .undecided(&format!("no tag {chart}-<version> is in this shallow clone"))),
+                .undecided(&format!("no tag of {chart} is in this shallow clone"))),
             None => self.git.never_tagged(chart).map(|()| Base::Nothing),
         }
     }

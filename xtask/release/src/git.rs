@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use charts::project::Project;
 use kit::failure::Failure;
 use kit::step::{Output, Runner, Step};
 use semver::Version;
 
 use super::commits::Commit;
 
+/// How releases are tagged where the settings say nothing, and what stands for the chart and the version there.
+const TAG: &str = "{chart}-{version}";
+const CHART: &str = "{chart}";
+const VERSION: &str = "{version}";
 /// How long a remote may take to list its tags.
 const ASKING: Duration = Duration::from_secs(30);
 
@@ -85,16 +90,30 @@ pub(crate) fn question_in(dir: &Path, args: &[&str]) -> Step {
 pub struct Git {
     root: PathBuf,
     runner: Runner,
+    /// How releases are tagged, with `{chart}` and `{version}`.
+    tag: String,
     /// Whether history ends before its beginning (`git clone --depth`).
     pub shallow: bool,
 }
 
 impl Git {
-    /// The checkout that `root` is in; an error of [`Kind::Environment`] if there is none.
-    pub fn open(root: &Path, runner: &Runner) -> Result<Git> {
+    /// The checkout that a project is in. Errors: of [`Kind::Environment`] if there is none, of
+    /// [`Kind::Usage`] if its releases can't be told apart by the tags that its settings name.
+    pub fn of(project: &Project) -> Result<Git> {
+        let tag = project.publication.tag.clone().unwrap_or_else(|| TAG.to_owned());
+        let once = |part: &str| tag.matches(part).count() == 1;
+        let several = || Ok::<_, anyhow::Error>(project.workspace.charts()?.len() > 1);
+        if !once(VERSION) || !once(CHART) && (tag.contains(CHART) || several()?) {
+            return Err(Failure::usage(
+                format!("release-tag {tag:?} in Cargo.toml does not tell the releases of the charts apart"),
+                format!("write it with {CHART} and {VERSION}, once each; without it, it is {TAG}"),
+            ));
+        }
+        let root = project.workspace.root();
         let mut git = Git {
             root: root.to_path_buf(),
-            runner: runner.clone(),
+            runner: project.runner.clone(),
+            tag,
             shallow: false,
         };
         let output = git.try_run(&["rev-parse", "--is-shallow-repository"])?;
@@ -289,18 +308,27 @@ impl Git {
         Ok(output.success().then_some(output.stdout))
     }
 
-    /// The released versions of a chart by its tags `<chart>-<version>`, lowest first: all, or those that a
-    /// commit descends from.
+    /// The tag of a chart's version.
+    pub fn tag(&self, chart: &str, version: &Version) -> String {
+        self.named(chart, &version.to_string())
+    }
+
+    /// The tag with something in the place of the version.
+    pub(crate) fn named(&self, chart: &str, version: &str) -> String {
+        self.tag.replace(CHART, chart).replace(VERSION, version)
+    }
+
+    /// The released versions of a chart by its tags, lowest first: all, or those that a commit descends from.
     pub fn releases(&self, chart: &str, before: Option<&str>) -> Result<Vec<(Version, String)>> {
         let merged = before.map(|commit| format!("--merged={commit}"));
         let mut args = vec!["for-each-ref", "--format=%(refname:strip=2)"];
         args.extend(merged.as_deref());
         args.push("refs/tags");
+        let form = self.named(chart, VERSION);
+        let (before, after) = form.split_once(VERSION).unwrap_or_default();
         let version = |tag: &str| {
-            Some((
-                Version::parse(tag.strip_prefix(chart)?.strip_prefix('-')?).ok()?,
-                tag.into(),
-            ))
+            let version = tag.strip_prefix(before)?.strip_suffix(after)?;
+            Some((Version::parse(version).ok()?, tag.to_owned()))
         };
         let mut releases: Vec<(Version, String)> = self.run(&args)?.lines().filter_map(version).collect();
         releases.sort();
@@ -311,7 +339,7 @@ impl Git {
     /// before, would take every chart for a new one. A remote that can't be asked is taken at what is here.
     pub(crate) fn never_tagged(&self, chart: &str) -> Result<()> {
         for remote in self.run(&["remote"])?.lines() {
-            let pattern = format!("refs/tags/{chart}-*");
+            let pattern = format!("refs/tags/{}", self.named(chart, "*"));
             let step = question_in(&self.root, &["ls-remote", "--refs", remote, &pattern]).timeout(ASKING);
             let Ok(listed) = self.runner.try_run(&step) else {
                 continue;
@@ -332,7 +360,7 @@ impl Git {
 
     /// The commit that a chart's version was tagged at.
     pub fn tagged(&self, chart: &str, version: &Version) -> Result<Option<String>> {
-        self.resolve(&format!("refs/tags/{chart}-{version}"))
+        self.resolve(&format!("refs/tags/{}", self.tag(chart, version)))
     }
 
     /// When the commit that is checked out was made, in seconds since 1970.

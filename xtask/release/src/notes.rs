@@ -69,10 +69,7 @@ pub fn of(root: &Path, history: &History, chart: &Chart) -> Result<Notes> {
         // It also checks that a shallow clone reaches back that far.
         Some((_, tag)) => drop(history.git.merge_base(tag)?),
         None if history.git.shallow => {
-            let why = format!(
-                "no tag {}-<version> below {version} is in this shallow clone",
-                chart.name()
-            );
+            let why = format!("no tag of {} below {version} is in this shallow clone", chart.name());
             return Err(history.git.undecided(&why));
         }
         None => history.git.never_tagged(chart.name())?,

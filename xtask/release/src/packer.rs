@@ -102,8 +102,8 @@ impl<'a> Packer<'a> {
 
     /// Packs a chart, tries the archive and signs it.
     pub fn pack(&self, chart: &Chart, signing: &Signing) -> Result<Packed> {
-        upgrading::check_major(chart)?;
         self.project.workspace.family(chart)?;
+        upgrading::check_major(chart, &self.project.workspace)?;
         // At every depth: what is inside of an archive is read by whoever unpacks it.
         let publication = &self.project.publication;
         let publish = |dir: &Path| annotate::publish_dependencies(dir, publication);

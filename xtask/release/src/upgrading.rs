@@ -1,7 +1,7 @@
 //! UPGRADING.md: what users must do for each version that breaks something.
 
 use anyhow::{Context, Result};
-use charts::workspace::Chart;
+use charts::workspace::{Chart, Workspace};
 use kit::failure::Failure;
 use semver::Version;
 
@@ -19,16 +19,16 @@ pub(crate) fn version_of(line: &str) -> Option<Version> {
 }
 
 /// Fails if the chart's major version, from 1 on, has no entry for its first release (`## 1.0.0`).
-pub(crate) fn check_major(chart: &Chart) -> Result<()> {
+pub(crate) fn check_major(chart: &Chart, workspace: &Workspace) -> Result<()> {
     let version = &chart.metadata.version;
     if version.major == 0 {
         return Ok(());
     }
-    require(chart, &Version::new(version.major, 0, 0))
+    require(chart, workspace, &Version::new(version.major, 0, 0))
 }
 
 /// Fails if UPGRADING.md has no entry for a version that breaks something.
-pub fn require(chart: &Chart, version: &Version) -> Result<()> {
+fn require(chart: &Chart, workspace: &Workspace, version: &Version) -> Result<()> {
     let file = chart.dir.join("UPGRADING.md");
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
@@ -44,8 +44,8 @@ pub fn require(chart: &Chart, version: &Version) -> Result<()> {
             chart.name()
         ),
         format!(
-            "write in charts/{}/UPGRADING.md what users must do, below `## {version}`",
-            chart.name()
+            "write in {} what users must do, below `## {version}`",
+            workspace.shown(&file)
         ),
     ))
 }

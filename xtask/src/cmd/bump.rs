@@ -84,7 +84,7 @@ pub fn run(ctx: &Ctx, args: &BumpArgs) -> Result<()> {
     for name in &args.chart {
         ctx.workspace.chart(name)?;
     }
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let history = History::read(&ctx.workspace, git)?;
     let plan = plan(&history, args)?;
     let mut texts = Texts::default();

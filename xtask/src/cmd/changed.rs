@@ -18,7 +18,8 @@ use crate::ctx::Ctx;
 /// .helmignore leaves out need no bump. Changes that are not committed count as a patch.
 ///
 /// The comparison begins at the merge base with the remote's default branch, else with a local main or
-/// master; on that branch itself, at the chart's last tag `<chart>-<version>`. A version must also be above
+/// master; on that branch itself, at the chart's last tag, `<chart>-<version>` or as release-tag in
+/// Cargo.toml says. A version must also be above
 /// that of the branch, and must be no other files' tag. Where a shallow clone, or one without tags, doesn't
 /// hold what the answer needs, it says so and exits with 4.
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ struct Matrix {
 }
 
 pub fn run(ctx: &Ctx, args: &ChangedArgs) -> Result<()> {
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let history = History::read(&ctx.workspace, git)?;
     let (charts, removed) = all(&history, args.since.as_deref())?;
     let low: Vec<_> = charts

@@ -88,7 +88,7 @@ struct Report {
 }
 
 pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
-    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    let git = Git::of(ctx);
     ctx.runner.cancel().check()?;
     let epoch = epoch(&git)?;
     let git = git.ok();

@@ -76,7 +76,7 @@ pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
         ));
     }
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let site = args.push.then(|| Site::open(&args.dir, &ctx.runner)).transpose()?;
     let entries = fresh(ctx, args, &candidates)?;
     let change = || -> Result<Report> {
@@ -139,7 +139,7 @@ fn fresh(ctx: &Ctx, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<En
     }
     let file = temp.path().join(index::FILE);
     let text = fs_err::read_to_string(&file)?;
-    let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.tag(), c.claim.epoch)).collect();
+    let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.id(), c.claim.epoch)).collect();
     index::fresh(&text, |chart, version| {
         dates.get(&format!("{chart}-{version}")).copied()
     })
@@ -176,7 +176,7 @@ fn merge(
         match index.find(&candidate.name, &candidate.version) {
             Some(old) => {
                 same(args, candidate, &old)?;
-                report.unchanged.push(candidate.tag());
+                report.unchanged.push(candidate.id());
             }
             None => {
                 candidate.fit_for_release()?;
@@ -201,7 +201,7 @@ fn merge(
             .iter()
             .find(|e| e.chart == candidate.name && e.version == candidate.version);
         index.add(entry.context("helm indexed every archive")?)?;
-        report.added.push(candidate.tag());
+        report.added.push(candidate.id());
     }
     Ok(report)
 }

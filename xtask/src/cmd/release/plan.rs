@@ -56,7 +56,7 @@ struct Row {
 }
 
 pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
-    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    let git = Git::of(ctx);
     let epoch = package::epoch(&git)?;
     let git = git?;
     let commit = git.head()?;
@@ -146,9 +146,8 @@ fn obstacles(project: &Project, history: &History, chart: &Chart) -> Result<Vec<
     );
     if let Some(tagged) = tagged.filter(|tagged| *tagged != head) {
         found.push(format!(
-            "the tag {}-{} is at {tagged}",
-            chart.name(),
-            chart.metadata.version
+            "the tag {} is at {tagged}",
+            history.git.tag(chart.name(), &chart.metadata.version)
         ));
     }
     Ok(found)

@@ -51,7 +51,7 @@ pub struct PushArgs {
     /// Allow a version below the highest published one.
     #[arg(long)]
     backport: bool,
-    /// Tag the commit of each pushed archive as CHART-VERSION in this clone.
+    /// Tag the commit of each pushed archive in this clone, as CHART-VERSION or as release-tag in Cargo.toml says.
     #[arg(long)]
     tag: bool,
     /// Sign what was pushed with cosign and this private key.
@@ -80,7 +80,7 @@ struct Pushed {
 pub fn run(ctx: &Ctx, args: &PushArgs) -> Result<()> {
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
     let registry = Registry::open(&args.to, &args.access, ctx)?;
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let temp = RunDir::temporary("push")?;
     let work = Push {
         ctx,
@@ -180,7 +180,7 @@ impl Push<'_> {
             done.push(format!("pushed {METADATA}"));
         }
         if self.args.tag && same && self.tag(candidate)? {
-            done.push(format!("tagged {}", candidate.tag()));
+            done.push(format!("tagged {}", self.git.tag(chart, version)));
         }
         Ok(Pushed {
             chart: chart.to_owned(),
@@ -267,9 +267,11 @@ impl Push<'_> {
             return Ok(false);
         }
         let commit = candidate.claim.commit.as_deref().unwrap_or("HEAD");
-        self.ctx
-            .runner
-            .run(&self.git.step(&["tag", &candidate.tag(), commit]))?;
+        self.ctx.runner.run(
+            &self
+                .git
+                .step(&["tag", &self.git.tag(&candidate.name, &candidate.version), commit]),
+        )?;
         Ok(true)
     }
 }
