@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what the stack costs on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -8,15 +8,16 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use kit::disk;
 use kit::failure::Failure;
+use page::document::{Document, Kind};
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::bench::plan::{Amount, Plan, VARIANTS, Variant};
 use stack_tests::bench::profile::PROFILES;
 use stack_tests::bench::{self, report::Report};
-use stack_tests::report::make_way;
 
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep, values};
+use crate::outputs::{Outputs, this_run};
 
 /// Measures what the stack costs on this machine, variants of it side by side.
 ///
@@ -54,9 +55,8 @@ pub struct BenchArgs {
     /// What the spans are made from; printed, so that a run can be repeated.
     #[arg(long, env = "XTASK_SEED")]
     seed: Option<u64>,
-    /// Write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 fn profile_names() -> PossibleValuesParser {
@@ -118,9 +118,7 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
         backend(ctx, &runs)?;
         return ctx.print_planned();
     }
-    if let Some(file) = &args.report {
-        make_way(file)?;
-    }
+    args.outputs.make_way()?;
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the bench")?;
     let backend = backend(ctx, &runs)?;
@@ -130,11 +128,11 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
         (plan.cells().len() * SECONDS).div_ceil(60),
         plan.seed
     ));
+    let run = this_run(ctx, plan.seed);
     let report = runtime()?.block_on(bench::run(&backend, &plan, ctx.runner.cancel(), ctx.args.quiet))?;
-    ctx.print(&report, format!("\n{}", report.table()))?;
-    if let Some(file) = &args.report {
-        report.write_json(file)?;
-    }
+    let document = Document::new(Kind::Bench, &run, &report)?;
+    ctx.print(&document, format!("\n{}", report.table()))?;
+    args.outputs.write(&document)?;
     judge(&report)
 }
 

@@ -1,0 +1,68 @@
+//! The files in which a run leaves its report.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use kit::step::Step;
+use page::document::{Document, Host, Run, now};
+use stack_tests::report::make_way;
+
+use crate::ctx::Ctx;
+
+/// How long git has to name the commit.
+const GIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Files in which a command leaves its report.
+#[derive(Debug, Clone, Args)]
+pub struct Outputs {
+    /// Write the report as JSON, from which `cargo xtask report` makes a page.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write the report as one HTML page, which needs no network to be read.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// Makes sure, before a long run, that the files can be written afterwards, and removes an earlier run's.
+    pub fn make_way(&self) -> Result<()> {
+        self.report.iter().chain(&self.html).try_for_each(|file| make_way(file))
+    }
+
+    /// Writes the files.
+    pub fn write(&self, document: &Document) -> Result<()> {
+        if let Some(file) = &self.report {
+            document.write_json(file)?;
+        }
+        if let Some(file) = &self.html {
+            page::write(file, std::slice::from_ref(document))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is run now, in this process.
+pub fn this_run(ctx: &Ctx, seed: u64) -> Run {
+    let mut command = Step::new("this", "cargo").arg("xtask");
+    command = command.args(std::env::args().skip(1));
+    Run {
+        command: command.command_line(),
+        started: now(),
+        seed,
+        commit: commit(ctx),
+        host: Host::this(),
+    }
+}
+
+/// The commit of the workspace; none where there is no git, or no commit.
+fn commit(ctx: &Ctx) -> Option<String> {
+    let step = Step::new("name the commit", "git")
+        .args(["describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"])
+        .cwd(ctx.workspace.root())
+        .timeout(GIT_TIMEOUT)
+        .reads();
+    let output = ctx.runner.try_run(&step).ok()?;
+    output.success().then(|| output.stdout.trim().to_owned())
+}
