@@ -66,3 +66,51 @@ fn commit(ctx: &Ctx) -> Option<String> {
     let output = ctx.runner.try_run(&step).ok()?;
     output.success().then(|| output.stdout.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use page::document::Kind;
+    use stack_tests::report::{Recorder, Report};
+
+    #[test]
+    fn what_a_run_writes_is_what_a_page_is_made_of() {
+        let recorder = Recorder::new("roundtrip", true);
+        recorder.check("otlp-grpc: taken", true, "acked");
+        recorder.skip("network policies", "no cluster");
+        let elapsed = Duration::from_secs(3);
+        let report = Report::new(
+            "local",
+            [("tempo".into(), "2.10.8".into())].into(),
+            elapsed,
+            vec![recorder.finish()],
+        );
+        let run = Run {
+            command: "cargo xtask e2e".into(),
+            started: now(),
+            seed: 7,
+            commit: None,
+            host: Host::this(),
+        };
+        let temp = tempfile::tempdir().unwrap();
+        let outputs = Outputs {
+            report: Some(temp.path().join("new/r.json")),
+            html: Some(temp.path().join("new/r.html")),
+        };
+        outputs.make_way().unwrap();
+        outputs
+            .write(&Document::new(Kind::E2e, &run, &report).unwrap())
+            .unwrap();
+        let html = fs_err::read_to_string(outputs.html.unwrap()).unwrap();
+        for text in [
+            "1 check passed, 0 failed, 1 skipped",
+            "otlp-grpc: taken",
+            "network policies",
+            "tempo 2.10.8",
+        ] {
+            assert!(html.contains(text), "{text} is missing: {html}");
+        }
+        let again = Document::read(&outputs.report.unwrap()).unwrap();
+        assert_eq!(page::html(&[again]).unwrap(), html);
+    }
+}

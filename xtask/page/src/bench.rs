@@ -81,7 +81,7 @@ type Figures = BTreeMap<String, f64>;
 
 pub(crate) fn section(id: &str, document: &Document, report: &Report) -> Result<Section> {
     let tables = [
-        Some(medians(report)),
+        medians(report),
         rounds(report),
         profiles(report),
         variants(report),
@@ -94,7 +94,7 @@ pub(crate) fn section(id: &str, document: &Document, report: &Report) -> Result<
         facts: facts(document, &report.versions, report.seconds),
         failures: failures(report),
         plots: plots(report)?,
-        tables: tables.into_iter().flatten().collect(),
+        tables: tables.into(),
         notes: notes(report),
         parts: Vec::new(),
     })
@@ -196,8 +196,8 @@ fn medians(report: &Report) -> Table {
     }
 }
 
-/// What each round measured; none if there was but one.
-fn rounds(report: &Report) -> Option<Table> {
+/// What each round measured.
+fn rounds(report: &Report) -> Table {
     let figures = report.told(
         report
             .rows
@@ -210,7 +210,7 @@ fn rounds(report: &Report) -> Option<Table> {
         let name = format!("{}, {}, {}", row.profile, row.variant, sample.round);
         [Cell::from(name)].into_iter().chain(cells).collect()
     });
-    (report.rounds > 1).then(|| Table {
+    Table {
         caption: "Every round".into(),
         columns: [Column::text("Profile, variant, round")]
             .into_iter()
@@ -218,10 +218,10 @@ fn rounds(report: &Report) -> Option<Table> {
             .collect(),
         rows: rows.collect(),
         folded: true,
-    })
+    }
 }
 
-fn profiles(report: &Report) -> Option<Table> {
+fn profiles(report: &Report) -> Table {
     let rows = report.profiles.iter().map(|profile| {
         let speed = profile.spans_per_second.map_or_else(
             || "as fast as it is answered".into(),
@@ -235,7 +235,7 @@ fn profiles(report: &Report) -> Option<Table> {
             speed.into(),
         ]
     });
-    (!report.profiles.is_empty()).then(|| Table {
+    Table {
         caption: "What is sent: the profiles".into(),
         columns: vec![
             Column::text("Profile"),
@@ -246,23 +246,23 @@ fn profiles(report: &Report) -> Option<Table> {
         ],
         rows: rows.collect(),
         folded: false,
-    })
+    }
 }
 
-fn variants(report: &Report) -> Option<Table> {
+fn variants(report: &Report) -> Table {
     let rows = report
         .variants
         .iter()
         .map(|variant| vec![Cell::from(&variant.name), Cell::from(&variant.about)]);
-    (!report.variants.is_empty()).then(|| Table {
+    Table {
         caption: "What is compared: the variants".into(),
         columns: ["Variant", "What is different"].map(Column::text).to_vec(),
         rows: rows.collect(),
         folded: false,
-    })
+    }
 }
 
-fn settings(report: &Report) -> Option<Table> {
+fn settings(report: &Report) -> Table {
     let mut keys: Vec<&String> = report
         .variants
         .iter()
@@ -277,7 +277,7 @@ fn settings(report: &Report) -> Option<Table> {
             .chain(report.variants.iter().map(value))
             .collect()
     });
-    (!keys.is_empty()).then(|| Table {
+    Table {
         caption: "Settings of Tempo that decide the figures".into(),
         columns: [Column::text("Key")]
             .into_iter()
@@ -285,7 +285,7 @@ fn settings(report: &Report) -> Option<Table> {
             .collect(),
         rows: rows.collect(),
         folded: true,
-    })
+    }
 }
 
 fn notes(report: &Report) -> Vec<String> {

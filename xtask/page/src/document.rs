@@ -224,3 +224,73 @@ impl Document {
 
 /// Versions of programs, as every report has them.
 pub(crate) type Versions = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::failure::kind_of;
+    use serde_json::json;
+
+    fn run() -> Run {
+        Run {
+            command: "cargo xtask e2e".into(),
+            started: now(),
+            seed: 7,
+            commit: None,
+            host: Host::this(),
+        }
+    }
+
+    fn report() -> Value {
+        json!({"backend": "local", "versions": {"tempo": "2.10.8"}, "seconds": 1.5, "scenarios": []})
+    }
+
+    /// What is said about a file with this text.
+    fn said(text: &str) -> String {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("r.json");
+        fs_err::write(&file, text).unwrap();
+        let error = Document::read(&file).map(|_| ()).unwrap_err();
+        assert_eq!(kind_of(&error), kit::failure::Kind::Usage);
+        assert!(error.to_string().contains("r.json"), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_report_that_was_written_is_read_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("new/r.json");
+        Document::new(Kind::E2e, &run(), &report())
+            .unwrap()
+            .write_json(&file)
+            .unwrap();
+        let read = Document::read(&file).unwrap();
+        assert_eq!((read.kind(), read.run().seed), (Kind::E2e, 7));
+        let keys: Value = serde_json::from_str(&fs_err::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(
+            (&keys["kind"], &keys["format"], &keys["backend"]),
+            (&json!("e2e"), &json!(1), &json!("local"))
+        );
+    }
+
+    #[test]
+    fn what_is_no_report_of_ours_is_refused_with_the_reason() {
+        assert!(said("half of a rep").contains("no JSON"));
+        assert!(said("[1]").contains("no key `kind`"));
+        assert!(said(r#"{"kind": "jest", "format": 1}"#).contains(r#"its kind is "jest""#));
+        assert!(said(r#"{"kind": "e2e", "format": 2}"#).contains("in format 2, and format 1 is known"));
+        assert!(said(r#"{"kind": "e2e"}"#).contains("in format null"));
+        assert!(said(r#"{"kind": "e2e", "format": 1}"#).contains("no key `run`"));
+        let keys = serde_json::to_value(Document::new(Kind::E2e, &run(), &json!({})).unwrap()).unwrap();
+        assert!(said(&keys.to_string()).contains("missing field `backend`"));
+        let missing = Document::read(Path::new("nowhere.json")).map(|_| ()).unwrap_err();
+        assert!(missing.to_string().contains("nowhere.json"), "{missing}");
+    }
+
+    #[test]
+    fn this_machine_is_described() {
+        let host = Host::this();
+        assert!(host.cores.unwrap() > 0 && host.memory_bytes.unwrap() > 1 << 20);
+        assert!(host.system.unwrap().contains("Linux"));
+    }
+}

@@ -109,7 +109,7 @@ fn overview(id: &str, report: &Report) -> Table {
         };
         vec![
             name,
-            Cell::status(scenario.status),
+            Cell::status(scenario.status, scenario.status.word()),
             count(Status::Passed),
             count(Status::Failed),
             count(Status::Skipped),
@@ -143,12 +143,12 @@ fn part(id: String, scenario: &Scenario) -> Part {
             let seen = seen.collect::<Vec<_>>().join(", ");
             vec![Cell::from(&check.name), Cell::from(seen)]
         });
-        (!checks.is_empty()).then(|| Table {
+        Table {
             caption: format!("{} {}", checks.len(), if checks.len() == 1 { one } else { many }),
             columns: columns.map(Column::text).to_vec(),
             rows: rows.collect(),
             folded,
-        })
+        }
     };
     let tables = [
         table(
@@ -186,6 +186,6 @@ fn part(id: String, scenario: &Scenario) -> Part {
         status: scenario.status,
         note: duration(scenario.seconds),
         lead: scenario.proves.clone(),
-        tables: tables.into_iter().flatten().collect(),
+        tables: tables.into(),
     }
 }

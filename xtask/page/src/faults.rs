@@ -35,6 +35,14 @@ impl Outcome {
             Outcome::Skipped => Status::Skipped,
         }
     }
+
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Kept => "kept",
+            Outcome::Broken => "broken",
+            Outcome::Skipped => "skipped",
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,12 +135,15 @@ pub(crate) fn section(id: &str, document: &Document, report: &Report) -> Result<
     }));
     Ok(Section {
         id: id.to_owned(),
-        title: format!("What is lost when something breaks, {} backend", report.backend),
+        title: match &report.soak {
+            Some(soak) => format!("A soak of {}, {} backend", duration(soak.seconds), report.backend),
+            None => format!("What is lost when something breaks, {} backend", report.backend),
+        },
         verdict: verdict(report),
         facts: facts(document, &report.versions, report.seconds),
         failures,
         plots: plots(report)?,
-        tables: [happened(report), skipped(report)].into_iter().flatten().collect(),
+        tables: vec![happened(report), skipped(report)],
         notes: Vec::new(),
         parts: report.soak.iter().map(|found| part(soak.clone(), found)).collect(),
     })
@@ -157,8 +168,7 @@ fn verdict(report: &Report) -> Verdict {
     if let Some(soak) = &report.soak {
         let word = if soak.kept { "kept" } else { "broken" };
         said.push(format!(
-            "promise {word} in a soak of {} with {}: {} of {} acknowledged and lost",
-            duration(soak.seconds),
+            "promise {word} with {}: {} of {} acknowledged and lost",
             count(soak.faults.len(), "fault"),
             thousands(soak.spans.lost as f64),
             spans(soak.spans.acknowledged)
@@ -186,7 +196,7 @@ fn seconds(value: Option<f64>) -> Cell {
 }
 
 /// The faults that were made, or should have been.
-fn happened(report: &Report) -> Option<Table> {
+fn happened(report: &Report) -> Table {
     let rows = report
         .faults
         .iter()
@@ -203,6 +213,8 @@ fn happened(report: &Report) -> Option<Table> {
             let bound = fault
                 .lost_at_most
                 .map(|most| format!("of at most {}", thousands(most as f64)));
+            let late = fault.late.as_ref();
+            let longest = late.map(|late| format!("at most {}", number(late.longest)));
             vec![
                 Cell {
                     note: fault.does.clone(),
@@ -210,7 +222,7 @@ fn happened(report: &Report) -> Option<Table> {
                 },
                 Cell {
                     note: fault.promise.clone(),
-                    ..Cell::status(fault.status.status())
+                    ..Cell::status(fault.status.status(), fault.status.word())
                 },
                 Cell::from(fault.proof.as_deref().unwrap_or("not proved")),
                 Cell::from(spans(|spans| spans.acknowledged)),
@@ -219,14 +231,15 @@ fn happened(report: &Report) -> Option<Table> {
                     ..Cell::from(spans(|spans| spans.lost))
                 },
                 Cell::from(spans(|spans| spans.refused)),
-                seconds(fault.late.as_ref().map(|late| late.median)),
-                seconds(fault.late.as_ref().map(|late| late.longest)),
+                Cell {
+                    note: longest.unwrap_or_default(),
+                    ..seconds(late.map(|late| late.median))
+                },
                 seconds(fault.recovered_seconds),
                 Cell::from(whom),
             ]
         });
-    let rows: Vec<Vec<Cell>> = rows.collect();
-    (!rows.is_empty()).then(|| Table {
+    Table {
         caption: "Every fault: how it was proved, what was lost, and how the stack got well again".into(),
         columns: vec![
             Column::text("Fault"),
@@ -236,16 +249,15 @@ fn happened(report: &Report) -> Option<Table> {
             Column::number("lost", "spans"),
             Column::number("refused", "spans"),
             Column::number("found after", "s, median"),
-            Column::number("found after", "s, longest"),
             Column::number("recovered in", "s"),
             Column::text("By whom"),
         ],
-        rows,
+        rows: rows.collect(),
         folded: false,
-    })
+    }
 }
 
-fn skipped(report: &Report) -> Option<Table> {
+fn skipped(report: &Report) -> Table {
     let skipped = report.faults.iter().filter(|fault| fault.status == Outcome::Skipped);
     let rows = skipped.map(|fault| {
         let name = Cell {
@@ -254,13 +266,12 @@ fn skipped(report: &Report) -> Option<Table> {
         };
         vec![name, Cell::from(&fault.detail)]
     });
-    let rows: Vec<Vec<Cell>> = rows.collect();
-    (!rows.is_empty()).then(|| Table {
+    Table {
         caption: "Skipped: this machine can't make them, so they prove nothing".into(),
         columns: ["Fault", "Why"].map(Column::text).to_vec(),
-        rows,
+        rows: rows.collect(),
         folded: false,
-    })
+    }
 }
 
 fn part(id: String, soak: &Soak) -> Part {
@@ -310,20 +321,12 @@ fn part(id: String, soak: &Soak) -> Part {
     };
     let memory = soak.memory.iter().map(|trend| {
         let mebibytes = |bytes: u64| Cell::from(number(bytes as f64 / MIB));
-        let verdict = match trend.flat {
-            Some(true) => Cell {
-                note: "flat".into(),
-                ..Cell::status(Status::Passed)
-            },
-            Some(false) => Cell {
-                note: "it grows".into(),
-                ..Cell::status(Status::Failed)
-            },
-            None => Cell {
-                note: "too short to say".into(),
-                ..Cell::status(Status::Skipped)
-            },
+        let (status, word) = match trend.flat {
+            Some(true) => (Status::Passed, "flat"),
+            Some(false) => (Status::Failed, "grows"),
+            None => (Status::Skipped, "too short to say"),
         };
+        let verdict = Cell::status(status, word);
         vec![
             Cell::from(&trend.process),
             mebibytes(trend.early),

@@ -71,3 +71,66 @@ fn section(n: usize, document: &Document) -> Result<Section> {
         Body::Faults(report) => faults::section(&id, document, &report),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn document(scenarios: &Value) -> Document {
+        let run = document::Run {
+            command: "cargo xtask e2e".into(),
+            started: "2026-01-02T03:04:05Z".into(),
+            seed: 1795775846,
+            commit: Some("0123456789ab".into()),
+            host: document::Host::default(),
+        };
+        let report =
+            json!({"backend": "local", "versions": {"tempo": "2.10.8"}, "seconds": 1.5, "scenarios": scenarios});
+        Document::new(document::Kind::E2e, &run, &report).unwrap()
+    }
+
+    fn scenario(name: &str, status: &str) -> Value {
+        let check = json!({"name": name, "status": status, "detail": "why"});
+        json!({"name": name, "status": status, "seconds": 1.0, "checks": [check]})
+    }
+
+    #[test]
+    fn names_are_escaped_wherever_they_come_from() {
+        let evil = "<script>alert('\"&')</script>";
+        let html = html(&[document(&json!([scenario(evil, "failed")]))]).unwrap();
+        assert!(!html.contains("<script"), "{html}");
+        // In the overview, in the list of what failed, as a heading and as a check.
+        assert!(html.matches("&lt;script&gt;").count() >= 4, "{html}");
+    }
+
+    #[test]
+    fn the_verdict_comes_first_and_what_ran_is_all_there() {
+        let html = html(&[document(&json!([
+            scenario("outage", "failed"),
+            scenario("s3", "passed")
+        ]))])
+        .unwrap();
+        let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is missing: {html}"));
+        let verdict = place("1 of 2 scenarios failed: 1 check passed, 1 failed, 0 skipped");
+        for fact in [
+            "cargo xtask e2e",
+            "2026-01-02T03:04:05Z",
+            "1795775846",
+            "0123456789ab",
+            "tempo 2.10.8",
+        ] {
+            assert!(verdict < place(fact), "{fact}");
+        }
+    }
+
+    #[test]
+    fn what_was_only_skipped_did_not_pass() {
+        let html = html(&[document(&json!([scenario("outage", "skipped")]))]).unwrap();
+        assert!(
+            html.contains("<title>Skipped:") && html.contains("Nothing was checked"),
+            "{html}"
+        );
+        assert!(!html.contains("status passed"), "{html}");
+    }
+}

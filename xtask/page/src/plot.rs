@@ -33,6 +33,8 @@ const SIDE: i32 = MARGIN as i32;
 /// Title, and below it what is plotted.
 const HEAD: u32 = 66;
 const ROW: u32 = 26;
+/// From a range to the next of its row.
+const RANGE: u32 = 10;
 const BAR: f64 = 16.0;
 /// The name of a group.
 const GROUP: u32 = 30;
@@ -89,6 +91,14 @@ pub(crate) struct Line {
 }
 
 impl Mark {
+    /// In pixels, with what is around it.
+    fn height(&self) -> u32 {
+        match self {
+            Mark::Ranges(ranges) if ranges.len() > 1 => ROW + RANGE * pixels(ranges.len() - 1),
+            _ => ROW,
+        }
+    }
+
     fn end(&self) -> f64 {
         match self {
             Mark::Bar(parts) => parts.iter().sum(),
@@ -100,6 +110,10 @@ impl Mark {
 impl Group {
     fn head(&self) -> u32 {
         if self.name.is_empty() { 0 } else { GROUP }
+    }
+
+    fn height(&self) -> u32 {
+        self.head() + self.rows.iter().map(|row| row.mark.height()).sum::<u32>()
     }
 }
 
@@ -121,10 +135,7 @@ impl Plot {
             let colon = if group.name.is_empty() { "" } else { ": " };
             format!("{}{colon}{}", group.name, rows.collect::<Vec<_>>().join(", "))
         });
-        let height = groups
-            .iter()
-            .map(|group| group.head() + ROW * pixels(group.rows.len()))
-            .sum();
+        let height = groups.iter().map(|group| group.height()).sum();
         let frame = Frame {
             name,
             title,
@@ -209,7 +220,7 @@ impl Frame<'_> {
         for (part, color) in self.legend.iter().zip(PARTS) {
             root.draw(&Rectangle::new([(x, 45), (x + 12, 57)], color.filled()))?;
             root.draw(&Text::new((*part).to_owned(), (x + 18, 51), usual(&INK, HPos::Left)))?;
-            x += 18 + width(part) as i32 + 16;
+            x += 18 + width(part) as i32 + 12;
         }
         root.draw(&Text::new(self.unit.to_owned(), (x, 51), usual(&QUIET, HPos::Left)))
     }
@@ -225,7 +236,7 @@ fn pixels(n: usize) -> u32 {
 
 /// How wide a text of the usual size may be, in pixels, at most a third of the plot: no font is at hand to ask.
 fn width(text: &str) -> u32 {
-    (pixels(text.chars().count()) * 15 / 2).min(WIDTH / 3)
+    (pixels(text.chars().count()) * 17 / 2).min(WIDTH / 3)
 }
 
 fn widest<'t>(texts: impl Iterator<Item = &'t String>) -> u32 {
@@ -286,7 +297,7 @@ fn draw_marks<'a>(root: &Area<'a>, groups: &[Group], longest: f64, height: u32) 
         }
         y += f64::from(group.head());
         for row in &group.rows {
-            let middle = y + f64::from(ROW) / 2.0;
+            let middle = y + f64::from(row.mark.height()) / 2.0;
             let name = Text::new(row.name.clone(), (-10, 0), usual(&INK, HPos::Right));
             area.draw(&(EmptyElement::at((0.0, middle)) + name))?;
             match &row.mark {
@@ -299,18 +310,22 @@ fn draw_marks<'a>(root: &Area<'a>, groups: &[Group], longest: f64, height: u32) 
                     }
                 }
                 Mark::Ranges(ranges) => {
-                    let apart = BAR / ranges.len() as f64;
-                    let mut y = middle - BAR / 2.0 + apart / 2.0;
+                    let below = f64::from(RANGE * pixels(ranges.len().saturating_sub(1)));
+                    let mut y = middle - below / 2.0;
                     for ((from, to), color) in ranges.iter().zip(PARTS) {
                         area.draw(&PathElement::new([(*from, y), (*to, y)], color.stroke_width(3)))?;
+                        area.draw(&PathElement::new(
+                            [(*to, y - 4.0), (*to, y + 4.0)],
+                            color.stroke_width(2),
+                        ))?;
                         area.draw(&Circle::new((*from, y), 4, color.filled()))?;
-                        y += apart;
+                        y += f64::from(RANGE);
                     }
                 }
             }
             let label = Text::new(row.label.clone(), (8, 0), usual(&INK, HPos::Left));
             area.draw(&(EmptyElement::at((row.mark.end(), middle)) + label))?;
-            y += f64::from(ROW);
+            y += f64::from(row.mark.height());
         }
     }
     Ok(())
@@ -319,7 +334,7 @@ fn draw_marks<'a>(root: &Area<'a>, groups: &[Group], longest: f64, height: u32) 
 fn draw_lines<'a>(root: &Area<'a>, lines: &[Line], right: f64, top: f64) -> Drawn<'a> {
     let mut chart = ChartBuilder::on(root)
         .margin_left(MARGIN)
-        .margin_right(MARGIN + widest(lines.iter().map(|line| &line.name)) + 8)
+        .margin_right(MARGIN + widest(lines.iter().map(|line| &line.name)) + 24)
         .margin_top(HEAD)
         .margin_bottom(MARGIN)
         .set_label_area_size(LabelAreaPosition::Left, 40)
@@ -343,20 +358,18 @@ fn draw_lines<'a>(root: &Area<'a>, lines: &[Line], right: f64, top: f64) -> Draw
         area.draw(&PathElement::new(line.points.clone(), color.stroke_width(2)))?;
     }
     // Names stand at the ends of their lines, from above, none on another.
-    let mut ends: Vec<(&Line, (f64, f64), i32)> = lines
-        .iter()
-        .filter_map(|line| {
-            let end = *line.points.last()?;
-            Some((line, end, area.map_coordinate(&end).1))
-        })
-        .collect();
-    ends.sort_by_key(|(.., y)| *y);
+    let ends = lines.iter().zip(PARTS.iter().cycle()).filter_map(|(line, color)| {
+        let end = *line.points.last()?;
+        Some((line, color, area.map_coordinate(&end)))
+    });
+    let mut ends: Vec<(&Line, &RGBColor, (i32, i32))> = ends.collect();
+    ends.sort_by_key(|(.., (_, y))| *y);
     let mut free = 0;
-    for (line, end, y) in ends {
-        let down = (free - y).max(0);
-        let name = Text::new(line.name.clone(), (8, down), usual(&INK, HPos::Left));
-        area.draw(&(EmptyElement::at(end) + name))?;
-        free = y + down + LABEL;
+    for (line, color, (x, y)) in ends {
+        let y = y.max(free);
+        root.draw(&Rectangle::new([(x + 8, y - 5), (x + 18, y + 5)], color.filled()))?;
+        root.draw(&Text::new(line.name.clone(), (x + 24, y), usual(&INK, HPos::Left)))?;
+        free = y + LABEL;
     }
     Ok(())
 }

@@ -15,6 +15,17 @@ pub(crate) enum Status {
     Measured,
 }
 
+impl Status {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Status::Passed => "passed",
+            Status::Failed => "failed",
+            Status::Skipped => "skipped",
+            Status::Measured => "measured",
+        }
+    }
+}
+
 /// The whole page.
 #[derive(Debug, Serialize)]
 pub(crate) struct Page {
@@ -107,7 +118,14 @@ pub(crate) struct Cell {
 }
 
 impl Page {
-    pub(crate) fn new(sections: Vec<Section>) -> Page {
+    /// A page of these; what would be an empty table is left out.
+    pub(crate) fn new(mut sections: Vec<Section>) -> Page {
+        for section in &mut sections {
+            section.tables.retain(Table::has_rows);
+            for part in &mut section.parts {
+                part.tables.retain(Table::has_rows);
+            }
+        }
         let failed = sections.iter().filter(|s| s.verdict.status == Status::Failed).count();
         let skipped = sections.iter().all(|s| s.verdict.status == Status::Skipped);
         let verdict = match (sections.as_slice(), failed) {
@@ -137,6 +155,12 @@ impl Page {
     }
 }
 
+impl Table {
+    fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+}
+
 impl Column {
     pub(crate) fn text(title: &str) -> Column {
         Column {
@@ -155,10 +179,11 @@ impl Column {
 }
 
 impl Cell {
-    pub(crate) fn status(status: Status) -> Cell {
+    /// How something ended, in a word.
+    pub(crate) fn status(status: Status, word: &str) -> Cell {
         Cell {
             status: Some(status),
-            ..Cell::default()
+            ..Cell::from(word)
         }
     }
 }
