@@ -31,7 +31,10 @@ pub async fn run(shared: &Arc<Shared>, scenarios: &[&'static Scenario], jobs: us
         // What it takes is measured from its turn on.
         env.recorder.restart_clock();
         running.spawn(async move {
-            let report = one(scenario, &env).await;
+            let report = ScenarioReport {
+                proves: scenario.proves,
+                ..one(scenario, &env).await
+            };
             turn.end(u32::try_from(env.stacks().len()).unwrap_or(u32::MAX));
             (n, report, env, turn)
         });

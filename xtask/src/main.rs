@@ -4,6 +4,7 @@ mod cmd;
 mod ctx;
 mod generated;
 mod local;
+mod outputs;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,7 @@ commands! {
     Test(test::TestArgs),
     E2e(e2e::E2eArgs),
     Bench(bench::BenchArgs),
+    Report(report::ReportArgs),
     Up(up::UpArgs),
     Down(down::DownArgs),
     Status(status::StatusArgs),

@@ -9,17 +9,18 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use kit::disk;
 use kit::failure::Failure;
+use page::document::{Document, Kind};
 use stack_tests::backend::Backend;
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::bench::plan::{Amount, Beside, Plan};
 use stack_tests::bench::profile::{Changes, PROFILES, Profile, TUNED, USUAL};
 use stack_tests::bench::variant::{Group, VARIANTS, Variant};
 use stack_tests::bench::{self, bounds, compare, report::Report};
-use stack_tests::report::make_way;
 
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep, values};
+use crate::outputs::{Outputs, this_run};
 
 /// Measures what the stack costs on this machine, variants of it side by side.
 ///
@@ -89,9 +90,8 @@ pub struct BenchArgs {
     /// What the spans are made from; printed, so that a run can be repeated.
     #[arg(long, env = "XTASK_SEED")]
     seed: Option<u64>,
-    /// Write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 fn profile_names() -> PossibleValuesParser {
@@ -185,9 +185,7 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
         backend(ctx, &runs)?;
         return ctx.print_planned();
     }
-    if let Some(file) = &args.report {
-        make_way(file)?;
-    }
+    args.outputs.make_way()?;
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the bench")?;
     let backend = backend(ctx, &runs)?;
@@ -207,19 +205,18 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
         (cells * seconds).div_ceil(60),
         plan.seed
     ));
-    let command = command();
+    let run = this_run(ctx, plan.seed);
     let mut report = runtime()?.block_on(bench::run(
         &backend,
         &plan,
-        &command,
+        &run.command,
         ctx.runner.cancel(),
         ctx.args.quiet,
     ))?;
     report.comparison = earlier.map(|(_, earlier)| compare::compare(&earlier, &report));
-    ctx.print(&report, format!("\n{}", report.table()))?;
-    if let Some(file) = &args.report {
-        report.write_json(file)?;
-    }
+    let document = Document::new(Kind::Bench, &run, &report)?;
+    ctx.print(&document, format!("\n{}", report.table()))?;
+    args.outputs.write(&document)?;
     judge(&report)?;
     if args.quick {
         bounds::judge(&report.bounds)
@@ -234,16 +231,6 @@ const SECONDS: usize = 15;
 const FOUND_SECONDS: usize = 20;
 /// How much longer it takes with a kill.
 const KILL_SECONDS: usize = 30;
-
-/// The line that repeats this run, but for what it was built from.
-fn command() -> String {
-    let arguments = std::env::args().skip(1);
-    ["cargo".to_owned(), "xtask".to_owned()]
-        .into_iter()
-        .chain(arguments)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
 
 /// Prints what there is.
 fn list(ctx: &Ctx) -> Result<()> {

@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use cluster::kind::DEFAULT_NAME;
 use kit::disk;
 use kit::failure::Failure;
+use page::document::{Document, Kind};
 use serde::Serialize;
 use stack_tests::backend::Backend;
 use stack_tests::backend::cluster::{ClusterBackend, Images, Setup, Target};
@@ -28,6 +29,7 @@ use tokio::runtime::Runtime;
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
+use crate::outputs::{Outputs, this_run};
 
 /// Runs the stack for real, sends traces to every receiver and reads them back.
 ///
@@ -101,9 +103,8 @@ pub struct E2eArgs {
     /// Write the report as JUnit XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 /// Where the stack runs.
@@ -203,13 +204,13 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         prepare(ctx, args, &scenarios)?;
         return ctx.print_planned();
     }
-    for file in args.report.iter().chain(&args.junit) {
-        report::make_way(file)?;
-    }
+    args.outputs.make_way()?;
+    args.junit.iter().try_for_each(|file| report::make_way(file))?;
     let begun = Instant::now();
     let seed = args
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
+    let run = this_run(ctx, seed);
     let runtime = runtime()?;
     let (report, kept) = match execute(ctx, args, &scenarios, seed, &runtime) {
         Ok(ran) => ran,
@@ -223,12 +224,13 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
                 names,
                 &format!("{error:#}"),
             );
-            write_reports(args, &report)?;
+            write_reports(args, &Document::new(Kind::E2e, &run, &report)?, &report)?;
             return Err(error);
         }
     };
-    ctx.print(&report, summary(&report))?;
-    write_reports(args, &report)?;
+    let document = Document::new(Kind::E2e, &run, &report)?;
+    ctx.print(&document, summary(&report))?;
+    write_reports(args, &document, &report)?;
     if report.failed > 0 && args.backend == BackendName::Kind && !ctx.runner.cancel().is_cancelled() {
         target::logs(ctx, args)?;
     }
@@ -358,10 +360,8 @@ fn pins(ctx: &Ctx, tools: &[&str]) -> Result<BTreeMap<String, String>> {
     tools.iter().map(pin).collect()
 }
 
-fn write_reports(args: &E2eArgs, report: &Report) -> Result<()> {
-    if let Some(file) = &args.report {
-        report.write_json(file)?;
-    }
+fn write_reports(args: &E2eArgs, document: &Document, report: &Report) -> Result<()> {
+    args.outputs.write(document)?;
     if let Some(file) = &args.junit {
         report.write_junit(file)?;
     }

@@ -12,6 +12,7 @@ pub mod lint;
 pub mod migrate;
 pub mod package;
 pub mod release;
+pub mod report;
 pub mod schemas;
 pub mod status;
 pub mod template;

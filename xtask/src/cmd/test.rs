@@ -1,7 +1,8 @@
 //! `cargo xtask test`: all that needs no cluster.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -25,13 +26,18 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 ///
 /// All checks run, also after one failed. Tools that are missing are built first. The tests of releases
 /// against a real registry, helm 3, cosign and GnuPG run with --releases only: to build their tools takes
-/// minutes.
+/// minutes. A Chromium looks at the page of a report; without one that is skipped, which is said and doesn't
+/// count as passed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  cargo xtask test\n  cargo xtask test --releases")]
 pub struct TestArgs {
     /// Run the tests of releases, too.
     #[arg(long)]
     releases: bool,
+    /// Look at reports with this browser, a Chromium [default: chromium-headless-shell, chromium, chromium-browser or
+    /// google-chrome on PATH].
+    #[arg(long, value_name = "PATH", env = BROWSER)]
+    browser: Option<PathBuf>,
 }
 
 /// How one check ended.
@@ -39,11 +45,18 @@ pub struct TestArgs {
 struct Outcome {
     name: String,
     passed: bool,
+    /// Why it could not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<&'static str>,
     seconds: f64,
 }
 
 pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
     let mut steps = steps(ctx)?;
+    let browser = args.browser.clone().or_else(|| browser(&std::env::var_os("PATH")?));
+    if let Some(browser) = &browser {
+        steps.push(browser_step(ctx, browser));
+    }
     if args.releases {
         steps.extend(release_steps(ctx)?);
     }
@@ -76,7 +89,16 @@ pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
         outcomes.push(Outcome {
             name: step.name.clone(),
             passed: output.success(),
+            skipped: None,
             seconds,
+        });
+    }
+    if browser.is_none() {
+        outcomes.push(Outcome {
+            name: IN_BROWSER.to_owned(),
+            passed: false,
+            skipped: Some("no Chromium on PATH: install chromium-headless-shell, or name one with --browser"),
+            seconds: 0.0,
         });
     }
     if ctx.runner.plans() {
@@ -89,6 +111,32 @@ pub fn run(ctx: &Ctx, args: &TestArgs) -> Result<()> {
 const TOOLS: &str = "tools";
 /// The same for the tests of releases.
 const TOOLS_OF_RELEASES: &str = "tools of releases";
+
+/// The step that opens the page of a report.
+const IN_BROWSER: &str = "reports in a browser";
+/// Tells that test which browser.
+const BROWSER: &str = "XTASK_BROWSER";
+/// What a Chromium may be called, the smallest first.
+const BROWSERS: [&str; 4] = [
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+];
+
+/// The first browser on this PATH.
+fn browser(path: &OsStr) -> Option<PathBuf> {
+    let folders: Vec<PathBuf> = std::env::split_paths(path).collect();
+    let mut programs = BROWSERS
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    programs.find(|program| program.is_file())
+}
+
+fn browser_step(ctx: &Ctx, browser: &Path) -> Step {
+    let step = cargo(ctx)(IN_BROWSER, &["test", "--workspace", "--test", "browser"]);
+    step.env(BROWSER, browser.to_string_lossy())
+}
 
 /// The checks, as programs to run.
 fn steps(ctx: &Ctx) -> Result<Vec<Step>> {
@@ -163,19 +211,32 @@ fn broken_tools(output: &Output) -> anyhow::Error {
     Failure::err(kind, "the tools are unavailable, see above", "cargo xtask doctor")
 }
 
-fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
-    let failed: Vec<&Outcome> = outcomes.iter().filter(|o| !o.passed).collect();
+/// A line a check, then the count.
+fn summary(outcomes: &[Outcome]) -> String {
     let mut text = String::from("\n");
     for outcome in outcomes {
-        let word = if outcome.passed { "ok" } else { "FAILED" };
-        text.push_str(&format!("{word:<7} {:<36} {:>7.1} s\n", outcome.name, outcome.seconds));
+        let name = &outcome.name;
+        text.push_str(&match (outcome.skipped, outcome.passed) {
+            (Some(why), _) => format!("skipped {name:<36} {why}\n"),
+            (None, true) => format!("ok      {name:<36} {:>7.1} s\n", outcome.seconds),
+            (None, false) => format!("FAILED  {name:<36} {:>7.1} s\n", outcome.seconds),
+        });
     }
+    let skipped = outcomes.iter().filter(|outcome| outcome.skipped.is_some()).count();
+    let passed = outcomes.iter().filter(|outcome| outcome.passed).count();
     text.push_str(&format!(
-        "{} passed, {} failed\n",
-        outcomes.len() - failed.len(),
-        failed.len()
+        "{passed} passed, {} failed",
+        outcomes.len() - passed - skipped
     ));
-    ctx.print(&outcomes, text)?;
+    if skipped > 0 {
+        text.push_str(&format!(", {skipped} skipped"));
+    }
+    text + "\n"
+}
+
+fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
+    ctx.print(&outcomes, summary(outcomes))?;
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|o| !o.passed && o.skipped.is_none()).collect();
     let Some(first) = failed.first() else { return Ok(()) };
     let remedy = steps
         .iter()
@@ -202,5 +263,44 @@ mod tests {
             elapsed: Duration::ZERO,
         };
         assert_eq!(kind_of(&broken_tools(&output)), Kind::Tool);
+    }
+
+    #[test]
+    fn what_was_skipped_counts_neither_as_passed_nor_as_failed() {
+        let outcome = |name: &str, passed, skipped| Outcome {
+            name: name.into(),
+            passed,
+            skipped,
+            seconds: 1.25,
+        };
+        let all = [
+            outcome("tests", true, None),
+            outcome("lint", false, None),
+            outcome(IN_BROWSER, false, Some("no Chromium")),
+        ];
+        let text = summary(&all);
+        let lines: Vec<&str> = text.trim().lines().collect();
+        assert!(
+            lines[0].starts_with("ok      tests") && lines[1].starts_with("FAILED  lint"),
+            "{text}"
+        );
+        assert!(
+            lines[2].starts_with("skipped reports") && lines[2].ends_with("no Chromium"),
+            "{text}"
+        );
+        assert_eq!(lines[3], "1 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn the_smallest_browser_on_the_path_is_taken_whichever_folder_comes_first() {
+        let temp = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| temp.path().join(name));
+        let path = std::env::join_paths([&one, &other]).unwrap();
+        assert_eq!(browser(&path), None);
+        for program in [one.join("chromium"), other.join("chromium-headless-shell")] {
+            fs_err::create_dir_all(program.parent().unwrap()).unwrap();
+            fs_err::write(&program, "").unwrap();
+        }
+        assert_eq!(browser(&path), Some(other.join("chromium-headless-shell")));
     }
 }
