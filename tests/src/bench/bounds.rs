@@ -66,10 +66,9 @@ const fn bound(
 const DISK: [&str; 2] = [DEFAULT, MEMORY_QUEUE];
 const OURS: [&str; 2] = [DEFAULT, UPSTREAM];
 
-/// A quarter above the largest ratio that was seen, before there was a bench or in three runs of `--quick` on 2 cores
-/// with a load of 5 to 22: a row takes seconds, and what else runs hits one variant more than the other. The runs
-/// differed by 4 % in what the disk costs and by 15 % in what both programs cost. The bounds hold what was reached, and
-/// go down with it.
+/// A quarter above the largest ratio that was seen, before there was a bench or in `--quick` on 2 cores with a load of 5
+/// to 22: a row takes seconds, and what else runs hits one variant more than the other. Three runs differed by up to 16 %
+/// in what the disk costs and by 30 % in what both programs cost. The bounds hold what was reached, and go down with it.
 const BOUNDS: [Bound; 6] = [
     bound("10-spans", Figure::CollectorCpu, DISK, 2.5, Some(1.4)),
     bound("100-spans", Figure::CollectorCpu, DISK, 3.0, Some(1.1)),

@@ -1,7 +1,7 @@
 //! How long it takes until a trace that was acknowledged is found, by its id and by a search.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -59,11 +59,15 @@ pub(super) async fn find(sender: &Sender, tempo: &Client, seed: u64, cancel: &Ca
         send(sender, tempo, &probes, &board, cancel),
         search(tempo, &probes.marker, &board, cancel)
     )?;
-    let board = board.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Found {
         by_id,
-        by_search: board.searched.values().map(Duration::as_secs_f64).collect(),
+        by_search: lock(&board).searched.values().map(Duration::as_secs_f64).collect(),
     })
+}
+
+/// Whoever panicked while they held it has only left an entry out.
+fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sends the probes and reads each by its id until it is there.
@@ -86,8 +90,7 @@ async fn send(
             let outcome = sender.send(Door::OtlpGrpc, &traces).await?;
             anyhow::ensure!(outcome.is_acked(), "a probe was {outcome}");
             let acknowledged = Instant::now();
-            let entry = |board: &mut Board| board.acknowledged.insert(trace, acknowledged);
-            entry(&mut board.lock().unwrap_or_else(PoisonError::into_inner));
+            lock(&board).acknowledged.insert(trace, acknowledged);
             let what = format!("the probe {trace} by its id");
             wait_every(BY_ID_PERIOD, &what, FOUND, &cancel, || async {
                 Ok(match tempo.trace(trace).await? {
@@ -115,7 +118,7 @@ async fn search(tempo: &Client, marker: &str, board: &Mutex<Board>, cancel: &Can
         let now = now_unix_nano()? / 1_000_000_000;
         let search = Search::new(&traceql).between(begun - AROUND, now + AROUND).limit(limit);
         let found = tempo.search(&search).await?;
-        let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut board = lock(board);
         for trace in found {
             // What is found before its answer came counts from the answer on, with the next search.
             if let Some(acknowledged) = board.acknowledged.get(&trace.id) {
