@@ -60,6 +60,7 @@ commands! {
     Test(test::TestArgs),
     E2e(e2e::E2eArgs),
     Bench(bench::BenchArgs),
+    Faults(faults::FaultsArgs),
     Up(up::UpArgs),
     Down(down::DownArgs),
     Status(status::StatusArgs),

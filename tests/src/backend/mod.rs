@@ -309,6 +309,11 @@ pub trait Stack: Send + Sync {
     /// The names of a component's pods that run or start.
     async fn pod_names(&self, component: Component) -> Result<Vec<String>>;
 
+    /// The processes of this machine that the component's programs are, by the pod's name: those that run now.
+    async fn pids(&self, component: Component) -> Result<BTreeMap<String, i32>> {
+        bail!("this backend's {component} is no process of this machine")
+    }
+
     /// Lets something go wrong with a pod until [`Stack::recover`].
     async fn disturb(&self, _pod: &str, fault: Fault) -> Result<()> {
         bail!("this backend can't do this to a pod: {fault:?}")
@@ -377,12 +382,21 @@ pub trait Stack: Send + Sync {
 
 /// The highest resident size of a process so far, in bytes, from its /proc/<pid>/status (proc(5), VmHWM).
 fn peak_memory(status: &str) -> Result<u64> {
+    kibibytes(status, "VmHWM:")
+}
+
+/// The resident size of a process now, in bytes, from its /proc/<pid>/status (proc(5), VmRSS).
+pub(crate) fn resident_memory(status: &str) -> Result<u64> {
+    kibibytes(status, "VmRSS:")
+}
+
+fn kibibytes(status: &str, field: &str) -> Result<u64> {
     let kib = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|number| number.trim().parse::<u64>().ok())
-        .context("the status of the process has no VmHWM")?;
+        .with_context(|| format!("the status of the process has no {field}"))?;
     Ok(kib * 1024)
 }
 

@@ -201,6 +201,11 @@ impl Load {
         lock(&self.ledger)
     }
 
+    /// The ledger, for whoever looks at it beside the load. Hold it only briefly: the load waits for it.
+    pub(crate) fn shared_ledger(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+
     /// Stops the schedule, waits for all answers, and hands over the ledger. An error if a request
     /// couldn't be made, or if the user asked to stop.
     pub async fn stop(self) -> Result<(Ledger, Pace)> {
@@ -212,7 +217,7 @@ impl Load {
 }
 
 /// A thread that panicked while it held the ledger has only left an entry out.
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,0 +1,64 @@
+//! What makes a fault, shows that it happened, and ends it.
+
+mod process;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+pub(super) use self::process::{Kill, Stop};
+use crate::backend::{Component, ObjectStore, Stack};
+use crate::client::load::Load;
+use crate::env::Env;
+use crate::scenario::Access;
+
+/// Where a fault is made: a stack under load.
+pub(super) struct Site<'a> {
+    pub env: &'a Env,
+    pub stack: Arc<dyn Stack>,
+    pub access: Access,
+    /// The S3 server that the stack keeps its blocks in, if its setup asks for one.
+    pub store: Option<Arc<dyn ObjectStore>>,
+    /// Decides what is left open: which pod, which byte.
+    pub random: StdRng,
+    /// Loads that a fault starts beside the usual one: their spans are judged like its own.
+    pub loads: Vec<Load>,
+}
+
+impl Site<'_> {
+    /// One of the component's pods that run, with its process.
+    pub async fn one_of(&mut self, component: Component) -> Result<(String, i32)> {
+        let pids: Vec<_> = self.stack.pids(component).await?.into_iter().collect();
+        anyhow::ensure!(!pids.is_empty(), "no pod of {component} runs");
+        let chosen = self.random.random_range(0..pids.len());
+        pids.into_iter().nth(chosen).context("a pod that was there")
+    }
+}
+
+/// One fault.
+#[async_trait]
+pub(super) trait Injection: Send {
+    /// Makes it happen.
+    async fn inject(&mut self, site: &mut Site<'_>) -> Result<()>;
+
+    /// What shows that it happened, once something does. An error counts as not yet.
+    async fn proof(&mut self, site: &Site<'_>) -> Result<Option<String>>;
+
+    /// Ends it, and does what its row says somebody has to do.
+    async fn heal(&mut self, _site: &mut Site<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it is over as soon as it was made: what follows is the recovery.
+    fn ends_at_once(&self) -> bool {
+        false
+    }
+
+    /// Spans in what it destroyed.
+    fn destroyed(&self) -> u64 {
+        0
+    }
+}
