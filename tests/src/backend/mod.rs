@@ -111,6 +111,13 @@ pub enum Fault {
     Frozen,
     /// All that goes to it and away from it through a Service is held back for so long.
     Slow(Duration),
+    /// Connections to it and from it through a Service stay open, and nothing gets through until the fault ends:
+    /// the way is half open.
+    Silent,
+    /// Connections to it and from it through a Service break after so many bytes in one direction.
+    Breaking(u64),
+    /// Requests over HTTP that go to it through a Service are answered with this status instead.
+    Refusing(u16),
 }
 
 impl StackSpec {
@@ -266,6 +273,21 @@ pub trait ObjectStore: Send + Sync {
     /// The keys of all objects, those of the server's own included.
     async fn objects(&self) -> Result<Vec<String>>;
 
+    /// Lets something go wrong with the way to it until [`ObjectStore::recover`].
+    async fn disturb(&self, fault: Fault) -> Result<()> {
+        bail!("this backend can't do this to a store: {fault:?}")
+    }
+
+    /// Ends that.
+    async fn recover(&self) -> Result<()> {
+        bail!("this backend did nothing to the store")
+    }
+
+    /// How often that met a connection so far: ended it, held it back or answered for it.
+    fn disturbed(&self) -> u64 {
+        0
+    }
+
     /// Stops it and waits until nothing of it is left.
     async fn shut_down(&self) -> Result<()>;
 }
@@ -322,6 +344,11 @@ pub trait Stack: Send + Sync {
     /// Ends every fault of a pod.
     async fn recover(&self, pod: &str) -> Result<()> {
         bail!("this backend did nothing to pod {pod}")
+    }
+
+    /// How often a fault of [`Stack::disturb`] met a connection so far: ended it, held it back or answered for it.
+    fn disturbed(&self) -> u64 {
+        0
     }
 
     /// Takes so many bytes of the volume of Tempo away, with a file on it; 0 gives them back. See

@@ -19,7 +19,7 @@ use crate::client::readback::read_back;
 use crate::env::{Env, Shared};
 use crate::scenario::s3::{ACCESS_KEY, Example, SECRET_KEY};
 use crate::scenario::{Access, drained, values};
-use crate::wait::cancelled;
+use crate::wait::{Look, cancelled, wait_for};
 
 /// A start of the stack on a busy two-core machine, and a program that was killed.
 pub(super) const READY: Duration = Duration::from_secs(90);
@@ -29,6 +29,8 @@ const CALM: Duration = Duration::from_secs(3);
 const JITTER: Duration = Duration::from_secs(2);
 /// How long it may take until something shows that a fault happened.
 pub(super) const PROVED: Duration = Duration::from_secs(60);
+/// How long it may take until what the fault broke works again, beside programs that are ready.
+const WELL: Duration = Duration::from_secs(180);
 /// How long what is missing is looked for at the end.
 const READ: Duration = Duration::from_secs(90);
 /// The same where some may be lost: what isn't found within this time after the queue is empty won't come.
@@ -151,17 +153,21 @@ async fn drive(env: &Env, row: &Row, quick: bool, report: &mut FaultReport) -> R
         ledger,
         ..
     } = tracker.finish(read).await?;
-    for load in std::mem::take(&mut site.loads) {
-        let (mut ledger, _) = load.stop().await?;
+    for mut ledger in std::mem::take(&mut site.ledgers) {
         read_back(&site.access.tempo, &mut ledger, read, &env.cancel).await?;
         summary.add(&ledger.summary());
     }
     let lost = serde_json::to_string_pretty(&(&summary, ledger.lost())).context("writing JSON")?;
     env.evidence("ledger.json", lost);
     report.late = late;
-    let (acked, lost) = (summary.acked, summary.lost);
+    let (sent, acked, lost) = (summary.sent, summary.acked, summary.lost);
+    let left = (pace.rate * pace.seconds).floor() as u64;
     report.spans = Some(summary.into());
     anyhow::ensure!(acked > 0, "no span was acknowledged, which proves nothing");
+    anyhow::ensure!(
+        sent >= left,
+        "the ledger has {sent} of {left} spans that left: it proves nothing"
+    );
     anyhow::ensure!(lost <= bound, "{lost} acknowledged spans were lost, of at most {bound}");
     Ok(())
 }
@@ -178,7 +184,7 @@ async fn make(
     if let Some(proof) = &report.proof {
         site.env.recorder.say(proof);
     }
-    let recovered = recovered(site, made.ended).await;
+    let recovered = recovered(site, injection, made.ended).await;
     report.recovered_seconds = recovered.as_ref().ok().copied();
     made.proof.context("nothing shows that it happened")?;
     recovered.context("the stack didn't recover")?;
@@ -200,7 +206,7 @@ pub(super) async fn happen(site: &mut Site<'_>, injection: &mut dyn Injection, h
     let (cancel, by_itself) = (site.env.cancel.clone(), injection.ends_at_once());
     let mut last = String::new();
     let deadline = Instant::now() + PROVED;
-    let proof = loop {
+    let mut proof = loop {
         cancel.check()?;
         match injection.proof(site).await {
             Ok(Some(proof)) => break Ok(proof),
@@ -215,6 +221,10 @@ pub(super) async fn happen(site: &mut Site<'_>, injection: &mut dyn Injection, h
     if !by_itself {
         if proof.is_ok() {
             tokio::time::sleep(hold).await;
+            // By now there is more to say.
+            if let Ok(Some(more)) = injection.proof(site).await {
+                proof = Ok(more);
+            }
         }
         injection.heal(site).await?;
         ended = Instant::now();
@@ -222,10 +232,18 @@ pub(super) async fn happen(site: &mut Site<'_>, injection: &mut dyn Injection, h
     Ok(Made { proof, ended })
 }
 
-/// Waits until every program is ready and no queue holds anything; says how long that took, in seconds.
-pub(super) async fn recovered(site: &Site<'_>, since: Instant) -> Result<f64> {
+/// Waits until every program is ready, no queue holds anything and what the fault broke is well; says how long that
+/// took, in seconds.
+pub(super) async fn recovered(site: &Site<'_>, injection: &dyn Injection, since: Instant) -> Result<f64> {
     site.stack.wait_ready(READY).await?;
     drained(site.env, site.stack.as_ref()).await?;
+    wait_for("what the fault broke", WELL, &site.env.cancel, || async {
+        Ok(match injection.well(site).await? {
+            true => Look::Found(()),
+            false => Look::NotYet("not well".into()),
+        })
+    })
+    .await?;
     Ok(since.elapsed().as_secs_f64())
 }
 
@@ -258,7 +276,7 @@ pub(super) async fn site<'a>(env: &'a Env, setup: &Setup, seed: u64) -> Result<S
         stack,
         store,
         random: StdRng::seed_from_u64(seed),
-        loads: Vec::new(),
+        ledgers: Vec::new(),
     })
 }
 

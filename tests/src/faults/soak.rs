@@ -34,15 +34,15 @@ const TELLING: Duration = Duration::from_secs(20 * 60);
 /// The least time between the end of one fault and the next.
 const CALM: Duration = Duration::from_secs(10);
 /// How long what is missing at the end is looked for.
-const READ: Duration = Duration::from_secs(120);
+const READ: Duration = Duration::from_secs(45);
 /// By so much the last quarter may be above the second: 6/5, and so many bytes.
 const GROWTH: (u64, u64) = (120, 100);
 const GROWTH_BYTES: u64 = 16 << 20;
 
-/// Blocks go to a bucket, so that its faults fit; of a minute, because a search reads all of them.
+/// Blocks go to a bucket, so that its faults fit; few of them, because a search reads all.
 const STACK: Setup = Setup {
     store: true,
-    block_seconds: 60,
+    block_seconds: 20,
     rate: RATE,
     ..SETUP
 };
@@ -149,6 +149,13 @@ async fn drive(env: &Env, plan: &Soak) -> Result<SoakReport> {
         memory,
     };
     report.broken = broken(&report);
+    let left = (pace.rate * pace.seconds).floor() as u64;
+    if report.spans.sent < left {
+        let sent = report.spans.sent;
+        report.broken.push(format!(
+            "the ledger has {sent} of {left} spans that left: it proves nothing"
+        ));
+    }
     report.kept = report.broken.is_empty();
     Ok(report)
 }
@@ -192,7 +199,11 @@ async fn break_once(site: &mut Site<'_>, row: &Row, begun: Instant) -> SoakFault
     let outcome = async {
         let made = made?;
         fault.proof = made.proof.as_ref().ok().cloned();
-        fault.recovered_seconds = Some(recovered(site, made.ended).await.context("the stack didn't recover")?);
+        fault.recovered_seconds = Some(
+            recovered(site, injection.as_ref(), made.ended)
+                .await
+                .context("the stack didn't recover")?,
+        );
         made.proof.context("nothing shows that it happened")
     };
     if let Err(error) = outcome.await {

@@ -137,7 +137,8 @@ impl Ledger {
 
     /// Writes down which spans of a trace came back, instead of what was found of it before.
     pub fn find(&mut self, trace: TraceId, found: &[SpanId]) {
-        let entries = self.traces.entry(trace).or_default();
+        // A trace that isn't written down here has no span that was sent.
+        let entries = self.traces.get_mut(&trace).map_or(&mut [][..], Vec::as_mut_slice);
         for entry in entries.iter_mut() {
             let times = found.iter().filter(|span| **span == entry.span).count();
             entry.found = u32::try_from(times).unwrap_or(u32::MAX);
@@ -171,11 +172,8 @@ impl Ledger {
     fn take(&mut self, which: impl Fn(&[Entry]) -> bool) -> Ledger {
         let mut taken = self.empty();
         taken.traces = self.traces.extract_if(|_, entries| which(entries)).collect();
-        for trace in taken.traces.keys() {
-            if let Some(count) = self.unexpected.remove(trace) {
-                taken.unexpected.insert(*trace, count);
-            }
-        }
+        // What comes back of a trace that was taken out before isn't unexpected.
+        self.unexpected.clear();
         taken
     }
 
@@ -192,7 +190,6 @@ impl Ledger {
     /// Takes over the spans of a ledger that was taken from this one.
     pub(crate) fn absorb(&mut self, other: Ledger) {
         self.traces.extend(other.traces);
-        self.unexpected.extend(other.unexpected);
     }
 
     /// Forgets what was found, so that all of it is looked for again.
@@ -391,6 +388,9 @@ mod tests {
         settled.find(trace(1), &[span(1)]);
         let mut complete = settled.take_complete();
         assert_eq!((complete.summary().found, settled.summary().lost), (1, 1));
+        // A search for the one finds the other as well, which was taken out.
+        settled.find(trace(1), &[span(1)]);
+        assert_eq!(settled.take_complete().summary().sent, 0);
         complete.absorb(settled);
         assert_eq!((complete.summary().found, complete.summary().lost), (1, 1));
         complete.forget_found();

@@ -1,5 +1,6 @@
 //! What makes a fault, shows that it happened, and ends it.
 
+mod network;
 mod process;
 
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use async_trait::async_trait;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+pub(super) use self::network::{Disturb, DisturbStore};
 pub(super) use self::process::{Kill, Stop};
 use crate::backend::{Component, ObjectStore, Stack};
-use crate::client::load::Load;
 use crate::env::Env;
+use crate::model::ledger::Ledger;
 use crate::scenario::Access;
 
 /// Where a fault is made: a stack under load.
@@ -24,8 +26,8 @@ pub(super) struct Site<'a> {
     pub store: Option<Arc<dyn ObjectStore>>,
     /// Decides what is left open: which pod, which byte.
     pub random: StdRng,
-    /// Loads that a fault starts beside the usual one: their spans are judged like its own.
-    pub loads: Vec<Load>,
+    /// Of loads that a fault put on the stack beside the usual one: their spans are judged like its own.
+    pub ledgers: Vec<Ledger>,
 }
 
 impl Site<'_> {
@@ -40,7 +42,7 @@ impl Site<'_> {
 
 /// One fault.
 #[async_trait]
-pub(super) trait Injection: Send {
+pub(super) trait Injection: Send + Sync {
     /// Makes it happen.
     async fn inject(&mut self, site: &mut Site<'_>) -> Result<()>;
 
@@ -50,6 +52,12 @@ pub(super) trait Injection: Send {
     /// Ends it, and does what its row says somebody has to do.
     async fn heal(&mut self, _site: &mut Site<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether the stack is well again in what this fault broke, beside programs that are ready and empty queues.
+    /// An error counts as not yet.
+    async fn well(&self, _site: &Site<'_>) -> Result<bool> {
+        Ok(true)
     }
 
     /// Whether it is over as soon as it was made: what follows is the recovery.
