@@ -86,6 +86,9 @@ pub struct StackSpec {
     /// Bytes that the volume of Tempo holds; none: as many as there is room for. Not every backend can, and a
     /// cluster does it with an emptyDir in the place of the claim.
     pub volume_bytes: Option<u64>,
+    /// Bytes of a disk of its own for the queue of each Collector; none: it is with everything else. The local
+    /// backend can.
+    pub queue_bytes: Option<u64>,
     /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
     pub evidence: Option<PathBuf>,
 }
@@ -130,6 +133,7 @@ impl StackSpec {
             objects: String::new(),
             published: Published::OwnAddresses,
             volume_bytes: None,
+            queue_bytes: None,
             evidence: None,
         }
     }
@@ -151,6 +155,8 @@ pub(crate) fn find_all(stack: &mut Value) {
 
 /// The folder that Tempo's volume is mounted on.
 const DATA: &str = "/var/tempo";
+/// The folder that a Collector keeps its queue in.
+const QUEUE: &str = "/var/lib/otelcol";
 /// The file that takes room on it.
 const BALLAST: &str = "ballast";
 
@@ -355,6 +361,12 @@ pub trait Stack: Send + Sync {
     /// [`StackSpec::volume_bytes`].
     async fn take_room(&self, _bytes: u64) -> Result<()> {
         bail!("this backend can't write to a volume")
+    }
+
+    /// Takes the disks of the queues off, has their file systems repaired, and puts them back. The Collectors must
+    /// not run. See [`StackSpec::queue_bytes`].
+    async fn repair_queue_disks(&self) -> Result<()> {
+        bail!("this backend gave the queues no disks")
     }
 
     /// The metrics that each pod of a component shows, by the pod's name.

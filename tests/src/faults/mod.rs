@@ -140,6 +140,8 @@ struct Setup {
     values: &'static str,
     /// Bytes of Tempo's volume.
     tempo_volume: Option<u64>,
+    /// Bytes of a disk of its own for the queue of each Collector.
+    queue_disk: Option<u64>,
     /// Whether blocks go to a real S3 server.
     store: bool,
     /// How long a block is written to before it goes to the S3 server, in seconds.
@@ -155,6 +157,7 @@ struct Setup {
 const SETUP: Setup = Setup {
     values: "{}",
     tempo_volume: None,
+    queue_disk: None,
     store: false,
     block_seconds: 3,
     rate: RATE,

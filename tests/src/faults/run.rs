@@ -268,6 +268,7 @@ pub(super) async fn site<'a>(env: &'a Env, setup: &Setup, seed: u64) -> Result<S
         store = Some(server);
     }
     spec.volume_bytes = setup.tempo_volume;
+    spec.queue_bytes = setup.queue_disk;
     let stack = env.start(&spec).await?;
     stack.wait_ready(READY).await?;
     Ok(Site {
@@ -275,6 +276,7 @@ pub(super) async fn site<'a>(env: &'a Env, setup: &Setup, seed: u64) -> Result<S
         env,
         stack,
         store,
+        rate: setup.rate,
         random: StdRng::seed_from_u64(seed),
         ledgers: Vec::new(),
     })

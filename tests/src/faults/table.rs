@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::inject::{Disturb, DisturbStore, Kill, Stop};
+use super::inject::{
+    Block, Both, Burst, Disturb, DisturbStore, Kill, Log, Poison, QueueDisk, QueueFile, Stop, TempoFull, Wrong,
+};
 use super::{Place, Promise, Recovers, Rights, Row, SETUP, Setup};
 use crate::backend::{Component, Fault};
 
@@ -147,7 +149,134 @@ pub const ALL: &[Row] = &[
             || Box::new(DisturbStore::with(Fault::Breaking(4096), "reset by peer")),
         )
     },
+    Row {
+        quick: true,
+        setup: Setup {
+            hold: Duration::from_secs(10),
+            ..SETUP
+        },
+        ..local(
+            "overload",
+            "20,000 spans/s, ten times the load of the scenarios",
+            || Box::new(Burst::at(20_000)),
+        )
+    },
+    Row {
+        setup: Setup {
+            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 64Mi}, limits: {memory: 80Mi}}}}}",
+            ..SETUP
+        },
+        ..local(
+            "memory-limit",
+            "a Collector with little memory is sent more than fits",
+            || Box::new(Burst::up_to_the_memory_limit(20_000, 500)),
+        )
+    },
+    Row {
+        quick: true,
+        soak: true,
+        ..local(
+            "poison-span",
+            "spans that Tempo refuses for ever, in requests with good ones",
+            || Box::new(Poison::default()),
+        )
+    },
+    Row {
+        soak: true,
+        ..local(
+            "two-at-once",
+            "Tempo is cut off, and one of the Collectors is killed meanwhile",
+            || {
+                Box::new(Both {
+                    first: Box::new(Disturb::of(Component::Tempo, Fault::CutOff)),
+                    second: Box::new(Kill::of(&[Component::OtelCollector])),
+                })
+            },
+        )
+    },
+    Row {
+        rights: Rights::Mount,
+        setup: Setup {
+            values: "{tempo-stack: {tempo: {limits: {ingestBytesPerSecond: 2900000}, disk: {guard: {reserve: 40Mi}}}}}",
+            tempo_volume: Some(256 * MIB),
+            rate: 700,
+            payload: 2_000,
+            ..SETUP
+        },
+        ..local("tempo-volume-full", "the volume of Tempo fills up", || {
+            Box::new(TempoFull { taken: 192 * MIB })
+        })
+    },
+    Row {
+        rights: Rights::Mount,
+        setup: DISK,
+        ..local(
+            "queue-disk-full",
+            "the disks of the Collectors' queues are full while Tempo is cut off",
+            || Box::new(QueueDisk::that_is(Wrong::Full)),
+        )
+    },
+    Row {
+        rights: Rights::Mount,
+        recovers: Recovers::ByHand("somebody repairs the disk and starts the Collectors again"),
+        setup: DISK,
+        ..local(
+            "queue-disk-read-only",
+            "the kernel makes the disks of the queues read-only while Tempo is cut off",
+            || Box::new(QueueDisk::that_is(Wrong::ReadOnly)),
+        )
+    },
+    Row {
+        promise: Promise::Destroyed,
+        ..local(
+            "corrupt-queue",
+            "random bytes in the file of a Collector's queue while it is down",
+            || Box::new(QueueFile::default()),
+        )
+    },
+    Row {
+        promise: Promise::Seconds(5.0),
+        ..local(
+            "corrupt-log",
+            "random bytes in a file of Tempo's write-ahead log while it is down",
+            || Box::new(Log::default()),
+        )
+    },
+    Row {
+        promise: Promise::Destroyed,
+        recovers: Recovers::ByHand("somebody takes the block away"),
+        setup: Setup {
+            values: SHORT_BLOCKS,
+            ..SETUP
+        },
+        ..local("corrupt-block", "random bytes in a block that was shipped", || {
+            Box::new(Block::default())
+        })
+    },
+    Row {
+        place: Place::Nowhere(
+            "Go programs read the clock from the kernel's page without a call that could be answered for them, and a time namespace moves the monotonic clocks only; the host's own clock is left alone",
+        ),
+        ..local("clock-jump", "the clock of Tempo jumps", || Box::new(Kill::of(&[])))
+    },
 ];
+
+const MIB: u64 = 1 << 20;
+
+/// Blocks go to the store after three seconds, and are read from there only.
+const SHORT_BLOCKS: &str = "
+tempo-stack:
+  tempo:
+    config:
+      ingester: {max_block_duration: 3s, complete_block_timeout: 5s}
+      storage: {trace: {blocklist_poll: 2s}}
+";
+
+/// A disk of their own for the queues.
+const DISK: Setup = Setup {
+    queue_disk: Some(64 * MIB),
+    ..SETUP
+};
 
 const DELAY: Duration = Duration::from_secs(2);
 

@@ -42,10 +42,10 @@ use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::prometheus::PrometheusServer;
 use self::s3::S3Server;
-use self::volume::{limit, take_room, unlimited};
+use self::volume::{disk, limit, repair, take_room, unlimited};
 use super::prometheus::Prometheus;
 use super::{
-    Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop,
+    Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, QUEUE, Stack, StackSpec, Stop,
     cpu_ticks, find_all, longest, peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
@@ -324,6 +324,11 @@ impl LocalStack {
         if let Some(bytes) = spec.volume_bytes {
             for volume in stack.host_folders(Component::Tempo, DATA)? {
                 limit(&volume, bytes)?;
+            }
+        }
+        if let Some(bytes) = spec.queue_bytes {
+            for folder in stack.host_folders(Component::OtelCollector, QUEUE)? {
+                disk(&folder, bytes)?;
             }
         }
         for pod in &stack.objects.pods {
@@ -607,6 +612,11 @@ impl Stack for LocalStack {
     async fn take_room(&self, bytes: u64) -> Result<()> {
         let volumes = self.host_folders(Component::Tempo, DATA)?;
         volumes.iter().try_for_each(|volume| take_room(volume, bytes))
+    }
+
+    async fn repair_queue_disks(&self) -> Result<()> {
+        let folders = self.host_folders(Component::OtelCollector, QUEUE)?;
+        folders.iter().try_for_each(|folder| repair(folder))
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {

@@ -1,6 +1,9 @@
 //! What makes a fault, shows that it happened, and ends it.
 
+mod data;
+mod disk;
 mod network;
+mod pressure;
 mod process;
 
 use std::sync::Arc;
@@ -10,7 +13,10 @@ use async_trait::async_trait;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+pub(super) use self::data::{Block, Log, QueueFile};
+pub(super) use self::disk::{QueueDisk, TempoFull, Wrong};
 pub(super) use self::network::{Disturb, DisturbStore};
+pub(super) use self::pressure::{Both, Burst, Poison};
 pub(super) use self::process::{Kill, Stop};
 use crate::backend::{Component, ObjectStore, Stack};
 use crate::env::Env;
@@ -24,6 +30,8 @@ pub(super) struct Site<'a> {
     pub access: Access,
     /// The S3 server that the stack keeps its blocks in, if its setup asks for one.
     pub store: Option<Arc<dyn ObjectStore>>,
+    /// Spans per second of the usual load.
+    pub rate: u32,
     /// Decides what is left open: which pod, which byte.
     pub random: StdRng,
     /// Of loads that a fault put on the stack beside the usual one: their spans are judged like its own.
@@ -69,4 +77,13 @@ pub(super) trait Injection: Send + Sync {
     fn destroyed(&self) -> u64 {
         0
     }
+}
+
+/// Where the Collector keeps its queue in its container (the chart's `tempo-stack.otelCollector.queuePath`).
+const QUEUE: &str = "/var/lib/otelcol";
+
+/// What a component has written to its log since it had so many bytes.
+async fn new_log(site: &Site<'_>, component: Component, logged: usize) -> Result<String> {
+    let mut log = site.stack.logs(component).await?;
+    Ok(log.split_off(logged.min(log.len())))
 }

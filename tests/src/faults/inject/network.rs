@@ -96,18 +96,25 @@ impl Injection for DisturbStore {
         let said = log
             .lines()
             .find(|line| line.contains("level=error") && line.contains(self.says));
-        if met == 0 || (said.is_none() && !self.says.is_empty()) {
-            return Ok(None);
+        let met = (met > 0).then(|| format!("{met} {} the S3 server", met_what(self.fault)));
+        if self.says.is_empty() {
+            return Ok(met);
         }
-        let said = said
-            .filter(|_| !self.says.is_empty())
-            .map_or_else(String::new, |line| format!("; Tempo: {line}"));
-        Ok(Some(format!("{met} {} the S3 server{said}", met_what(self.fault))))
+        // Nothing may have been open when it was cut off: what was refused then only Tempo knows.
+        let said = said.map(|line| format!("Tempo says {:?}", error_of(line)));
+        Ok(said.map(|said| met.map_or_else(|| said.clone(), |met| format!("{met}; {said}"))))
     }
 
     async fn heal(&mut self, site: &mut Site<'_>) -> Result<()> {
         let store = site.store.as_ref().context("this stack has no S3 server")?;
-        store.recover().await
+        store.recover().await?;
+        self.flushed = flushed(site).await?;
+        Ok(())
+    }
+
+    /// Blocks go to it again.
+    async fn well(&self, site: &Site<'_>) -> Result<bool> {
+        Ok(flushed(site).await? > self.flushed)
     }
 }
 

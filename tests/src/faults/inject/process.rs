@@ -88,7 +88,7 @@ impl Injection for Stop {
     }
 }
 
-fn send(pid: i32, signal: Signal) -> Result<()> {
+pub(super) fn send(pid: i32, signal: Signal) -> Result<()> {
     kill(Pid::from_raw(pid), signal).with_context(|| format!("sending {signal} to process {pid}"))
 }
 
