@@ -163,18 +163,22 @@ pub const ALL: &[Row] = &[
     },
     Row {
         setup: Setup {
-            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 64Mi}, limits: {memory: 80Mi}}}}}",
+            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 48Mi}, limits: {memory: 48Mi}}}}}",
             ..SETUP
         },
         ..local(
             "memory-limit",
             "a Collector with little memory is sent more than fits",
-            || Box::new(Burst::up_to_the_memory_limit(20_000, 500)),
+            || Box::new(Burst::up_to_the_memory_limit(4_000, 5_000)),
         )
     },
     Row {
         quick: true,
         soak: true,
+        setup: Setup {
+            values: SMALL_TRACES,
+            ..SETUP
+        },
         ..local(
             "poison-span",
             "spans that Tempo refuses for ever, in requests with good ones",
@@ -262,6 +266,9 @@ pub const ALL: &[Row] = &[
 ];
 
 const MIB: u64 = 1 << 20;
+
+/// Tempo refuses traces of more than 200 kB.
+pub(super) const SMALL_TRACES: &str = "{tempo-stack: {tempo: {limits: {maxBytesPerTrace: 200000}}}}";
 
 /// Blocks go to the store after three seconds, and are read from there only.
 const SHORT_BLOCKS: &str = "

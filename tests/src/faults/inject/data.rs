@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use nix::sys::signal::Signal;
-use rand::rngs::StdRng;
 use rand::Rng;
+use rand::rngs::StdRng;
 use serde::Deserialize;
 
 use super::process::send;
