@@ -235,7 +235,11 @@ pub(super) async fn happen(site: &mut Site<'_>, injection: &mut dyn Injection, h
 /// Waits until every program is ready, no queue holds anything and what the fault broke is well; says how long that
 /// took, in seconds.
 pub(super) async fn recovered(site: &Site<'_>, injection: &dyn Injection, since: Instant) -> Result<f64> {
-    site.stack.wait_ready(READY).await?;
+    // A program that ends while it starts is started again, after a pause that grows.
+    wait_for("every program ready", READY, &site.env.cancel, || async {
+        site.stack.wait_ready(Duration::ZERO).await.map(Look::Found)
+    })
+    .await?;
     drained(site.env, site.stack.as_ref()).await?;
     wait_for("what the fault broke", WELL, &site.env.cancel, || async {
         Ok(match injection.well(site).await? {

@@ -122,7 +122,7 @@ async fn drive(env: &Env, plan: &Soak) -> Result<SoakReport> {
 
     let mut faults = Vec::new();
     let mut next = plan.every.min(CALM);
-    while begun.elapsed() + CALM < plan.duration {
+    while next + CALM < plan.duration {
         tokio::time::sleep(next.saturating_sub(begun.elapsed())).await;
         let row = rows.draw(&mut random);
         let fault = break_once(&mut site, row, begun).await;

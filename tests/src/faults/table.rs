@@ -163,13 +163,13 @@ pub const ALL: &[Row] = &[
     },
     Row {
         setup: Setup {
-            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 48Mi}, limits: {memory: 48Mi}}}}}",
+            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 22Mi}, limits: {memory: 22Mi}}}}}",
             ..SETUP
         },
         ..local(
             "memory-limit",
             "a Collector with little memory is sent more than fits",
-            || Box::new(Burst::up_to_the_memory_limit(4_000, 5_000)),
+            || Box::new(Burst::up_to_the_memory_limit(4_000, 2_000)),
         )
     },
     Row {
@@ -232,6 +232,7 @@ pub const ALL: &[Row] = &[
     },
     Row {
         promise: Promise::Destroyed,
+        recovers: Recovers::ByHand("somebody takes the file away"),
         ..local(
             "corrupt-queue",
             "random bytes in the file of a Collector's queue while it is down",
@@ -240,6 +241,7 @@ pub const ALL: &[Row] = &[
     },
     Row {
         promise: Promise::Seconds(5.0),
+        recovers: Recovers::ByHand("somebody takes the file away and starts Tempo again"),
         ..local(
             "corrupt-log",
             "random bytes in a file of Tempo's write-ahead log while it is down",
