@@ -196,7 +196,11 @@ async fn break_once(site: &mut Site<'_>, row: &Row, begun: Instant) -> SoakFault
         lost_at_most: 0,
         detail: String::new(),
     };
-    let mut injection = (row.make)();
+    let Some(make) = row.make else {
+        fault.detail = "it can't be made".into();
+        return fault;
+    };
+    let mut injection = make();
     let made = happen(site, injection.as_mut(), row.setup.hold).await;
     // Also if it went wrong half way: what it cost then is its own.
     fault.lost_at_most = row.promise.at_most(RATE, injection.destroyed());
