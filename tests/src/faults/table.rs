@@ -171,7 +171,6 @@ pub const ALL: &[Row] = &[
         )
     },
     Row {
-        quick: true,
         setup: Setup {
             hold: Duration::from_secs(10),
             ..SETUP

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
 use kit::disk;
 use kit::failure::Failure;
 use serde::Serialize;
@@ -36,15 +36,12 @@ use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
                   cargo xtask faults --soak 1h --report target/soak.json"
 )]
 pub struct FaultsArgs {
-    /// Make only this fault; may be given more than once [default: all of the backend].
+    /// Make only this fault; may be given more than once [default: all].
     #[arg(long = "fault", value_name = "NAME", value_parser = names(), hide_possible_values = true)]
     faults: Vec<String>,
-    /// List the faults, with the backend, the rights and the promise of each.
+    /// List the faults: the backend, the rights and the promise of each.
     #[arg(long)]
     list: bool,
-    /// Where the stack runs.
-    #[arg(long, value_enum, env = "XTASK_BACKEND", default_value_t = BackendName::Local)]
-    backend: BackendName,
     /// Make only some of the faults, and hold each for half as long: less than three minutes on 2 cores.
     #[arg(long, conflicts_with = "faults")]
     quick: bool,
@@ -59,21 +56,6 @@ pub struct FaultsArgs {
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-}
-
-/// Where the stack runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BackendName {
-    /// Processes of this machine.
-    Local,
-}
-
-impl BackendName {
-    fn name(self) -> &'static str {
-        match self {
-            BackendName::Local => "local",
-        }
-    }
 }
 
 /// From the start of one fault of a soak to that of the next.
@@ -121,7 +103,7 @@ pub fn run(ctx: &Ctx, args: &FaultsArgs) -> Result<()> {
         return list(ctx, args);
     }
     let ctx = &args.programs.given(ctx)?;
-    let rows = faults::select(&args.faults, args.backend.name(), args.quick)?;
+    let rows = faults::select(&args.faults, args.quick)?;
     if ctx.runner.plans() {
         backend(ctx)?;
         return ctx.print_planned();
@@ -209,7 +191,13 @@ fn list(ctx: &Ctx, args: &FaultsArgs) -> Result<()> {
             Place::Nowhere(reason) => ("-", format!(" (can't be made: {reason})")),
             place => (place.backend().unwrap_or_default(), String::new()),
         };
-        format!("{:<22} {place:<6} {:<36} {}{why}", row.name, row.promise, row.does)
+        format!(
+            "{:<22} {place:<6} {:<6} {:<36} {}{why}",
+            row.name,
+            row.rights.name(),
+            row.promise,
+            row.does
+        )
     };
     let text = rows.iter().map(line).collect::<Vec<_>>().join("\n");
     ctx.print(&rows, text)
