@@ -14,9 +14,8 @@ use kit::step::Cancel;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
-use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
@@ -124,11 +123,10 @@ impl Batches {
                     attribute("url.path", text("/load")),
                 ];
                 if self.payload_bytes > 0 {
-                    let payload: String = (&mut random)
-                        .sample_iter(Alphanumeric)
-                        .take(self.payload_bytes)
-                        .map(char::from)
-                        .collect();
+                    let mut payload = vec![0; self.payload_bytes];
+                    random.fill_bytes(&mut payload);
+                    // 64 characters from `0` on.
+                    let payload: String = payload.into_iter().map(|byte| char::from(b'0' + byte % 64)).collect();
                     attributes.push(attribute("load.payload", text(&payload)));
                 }
                 spans.push(Span {
@@ -230,6 +228,11 @@ impl Load {
         lock(&self.ledger)
     }
 
+    /// The ledger, for whoever looks at it beside the load. Hold it only briefly: the load waits for it.
+    pub(crate) fn shared_ledger(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+
     /// Stops the schedule, waits for all answers, and hands over the ledger. An error if a request
     /// couldn't be made, or if the user asked to stop.
     pub async fn stop(self) -> Result<(Ledger, Pace)> {
@@ -246,7 +249,7 @@ fn slowest_ms(answers: &[Duration]) -> f64 {
 }
 
 /// A thread that panicked while it held the ledger has only left an entry out.
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

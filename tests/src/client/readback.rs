@@ -109,7 +109,8 @@ pub(crate) async fn read_back(
     Ok(report)
 }
 
-async fn search_windows(
+/// Looks once for these traces with searches, and writes into the ledger what they find.
+pub(crate) async fn search_windows(
     client: &Client,
     ledger: &mut Ledger,
     traces: &[(u64, TraceId)],
@@ -214,9 +215,11 @@ fn windows(traces: &[(u64, TraceId)], per_window: usize) -> Vec<Window> {
     windows
 }
 
-type Read = Result<(TraceId, Vec<SpanId>), String>;
+/// A trace that was asked for, and its spans: none where it isn't there. An error where it wasn't answered.
+pub(crate) type Read = Result<(TraceId, Vec<SpanId>), String>;
 
-async fn read_by_id(
+/// Asks for these traces by id, several at a time, until the deadline; what it leaves out then has no entry.
+pub(crate) async fn read_by_id(
     client: &Client,
     traces: &[(u64, TraceId)],
     deadline: Instant,
