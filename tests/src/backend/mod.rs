@@ -309,6 +309,11 @@ pub trait Stack: Send + Sync {
     /// The names of a component's pods that run or start.
     async fn pod_names(&self, component: Component) -> Result<Vec<String>>;
 
+    /// The processes of this machine that the component's programs are, by the pod's name: those that run now.
+    async fn pids(&self, component: Component) -> Result<BTreeMap<String, i32>> {
+        bail!("this backend's {component} is no process of this machine")
+    }
+
     /// Lets something go wrong with a pod until [`Stack::recover`].
     async fn disturb(&self, _pod: &str, fault: Fault) -> Result<()> {
         bail!("this backend can't do this to a pod: {fault:?}")

@@ -1,20 +1,24 @@
 //! One measurement: a stack of its own, a load, and what that took.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use charts::render::merge;
 use kit::step::Cancel;
-use semver::Version;
 use tokio::task::JoinSet;
 
 use super::blocks::{Block, blocks, log_bytes};
-use super::plan::{Amount, Cell};
-use super::report::{Figure, Figures, Sample};
+use super::figure::{Figure, Figures, quantile};
+use super::found::{self, find};
+use super::kill::lost_on_kill;
+use super::plan::{Amount, Beside, Cell};
+use super::report::Sample;
+use super::settings::Settings;
+use super::variant::quick_compaction;
 use crate::backend::{Backend, Component, Stack, StackSpec};
-use crate::client::engine::{Engine, tempo_config};
-use crate::client::load::{Load, Until};
+use crate::client::engine::Engine;
+use crate::client::load::{Batches, Load, Pace, Until};
 use crate::client::metrics::Scrape;
 use crate::client::send::Sender;
 use crate::client::tempo::Client;
@@ -32,16 +36,21 @@ const ARRIVED: Duration = Duration::from_secs(120);
 const COMPACTED: Duration = Duration::from_secs(60);
 /// Between two looks: each costs the program that is asked CPU time, which is measured.
 const PERIOD: Duration = Duration::from_millis(500);
-/// From the last span to the moment at which Tempo has looked for traces that are idle, and has written them to the
-/// log: idle for a second, looked at every second, and a second to write.
-const CUT: Duration = Duration::from_secs(3);
+/// How long Tempo may take to write to its log what it found idle.
+const WRITE: Duration = Duration::from_secs(1);
+/// How long the programs are left alone to see what they use by themselves.
+const IDLE: Duration = Duration::from_secs(3);
+/// Spans a second of the load beside which traces are looked for.
+const BACKGROUND: u32 = 2_000;
 /// Requests on each connection before anything is measured, so that it is there.
 const FIRST_REQUESTS: u64 = 2;
 
 /// Where a measurement runs.
 pub(super) struct Bench<'a> {
     pub backend: &'a dyn Backend,
+    pub engine: Engine,
     pub amount: Amount,
+    pub beside: Beside,
     /// Decides the spans of this cell.
     pub seed: u64,
     pub cancel: &'a Cancel,
@@ -52,94 +61,135 @@ struct Loaded<'a> {
     bench: &'a Bench<'a>,
     cell: Cell<'a>,
     stack: &'a dyn Stack,
-    engine: Engine,
     tempo: Client,
+    settings: Settings,
     /// One for each connection.
     senders: Vec<Sender>,
     /// Loads so far: each has spans of its own.
     loads: u64,
     /// Spans that were acknowledged so far.
     acknowledged: u64,
+    /// The traces that they are of.
+    traces: u64,
 }
 
 /// How a load went.
+#[derive(Default)]
 struct Sent {
     summary: Summary,
-    /// From the first request to the last answer.
+    /// From the first request to the last answer; at a rate to the end of the schedule.
     seconds: f64,
+    /// Spans that were due and not sent.
+    skipped: u64,
+    /// Seconds to each answer.
+    answers: Vec<f64>,
+}
+
+impl Sent {
+    fn add(&mut self, summary: &Summary, pace: &Pace) {
+        self.summary.acked += summary.acked;
+        self.summary.refused += summary.refused;
+        self.summary.unknown += summary.unknown;
+        self.seconds = pace.seconds.max(self.seconds);
+        self.skipped += pace.skipped;
+        self.answers.extend(pace.answers.iter().map(Duration::as_secs_f64));
+    }
+}
+
+/// What the programs used so far, in the order of [`Component::ALL`].
+#[derive(Clone, Copy)]
+struct Used {
+    at: Instant,
+    cpu: [f64; 2],
+}
+
+impl Used {
+    /// CPU seconds between two looks.
+    fn since(&self, before: &Used) -> [f64; 2] {
+        [0, 1].map(|n| self.cpu[n] - before.cpu[n])
+    }
 }
 
 impl Bench<'_> {
-    /// Starts the stack, measures it and stops it.
-    pub async fn measure(&self, cell: Cell<'_>) -> Result<Sample> {
-        let engine = self.engine()?;
-        let mut values = tempo_config(engine.quick_compaction())?;
-        merge(&mut values, cell.variant.values.clone());
+    /// Starts the stack, measures it and stops it. Says too what Tempo's settings were.
+    pub async fn measure(&self, cell: Cell<'_>) -> Result<(Sample, Settings)> {
+        let mut values = quick_compaction(self.engine)?;
+        merge(&mut values, cell.variant.values(self.engine)?);
         let stack = self.backend.start(&StackSpec::new(values)).await?;
         let ready = stack.wait_ready(READY).await;
         ready.with_context(|| format!("starting the variant {:?}", cell.variant.name))?;
         let receivers = doors(stack.as_ref())?;
         let senders = (0..cell.profile.connections).map(|_| Sender::new(&receivers, ANSWER));
+        let tempo = Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?;
         let mut loaded = Loaded {
             bench: self,
             cell,
             stack: stack.as_ref(),
-            engine,
-            tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
+            settings: Settings::read(&tempo.config().await?, self.engine)?,
+            tempo,
             senders: senders.collect::<Result<_>>()?,
             loads: 0,
             acknowledged: 0,
+            traces: 0,
         };
         let sample = loaded.measure().await?;
+        let settings = loaded.settings;
         stack.shut_down().await?;
-        Ok(sample)
-    }
-
-    fn engine(&self) -> Result<Engine> {
-        let versions = self.backend.versions();
-        let version = versions.get("tempo").context("the backend names no version of Tempo")?;
-        let version = Version::parse(version).with_context(|| format!("Tempo's version {version:?}"))?;
-        Ok(Engine::of(&version))
+        Ok((sample, settings))
     }
 }
 
 impl Loaded<'_> {
     async fn measure(&mut self) -> Result<Sample> {
-        let spans = u64::from(self.cell.profile.spans_per_trace * self.cell.profile.traces_per_request);
-        self.send(Until::Spans(FIRST_REQUESTS * spans)).await?;
+        let profile = self.cell.profile;
+        let first = FIRST_REQUESTS * u64::from(profile.spans_per_request * profile.connections);
+        self.send(Until::Spans(first)).await?;
         self.arrived().await?;
 
-        let before = self.cpu().await?;
-        let until = match self.bench.amount {
-            Amount::OfProfile => Until::Spans(self.per_connection(self.cell.profile.spans)),
-            Amount::Spans(spans) => Until::Spans(self.per_connection(spans)),
-            Amount::Time(time) => Until::Elapsed(time),
+        let before = self.used().await?;
+        let read_before = self.read_by_tempo().await?;
+        let until = match (self.bench.amount, self.bench.amount.spans(profile)) {
+            (Amount::Time(time), _) => Until::Elapsed(time),
+            (_, spans) => Until::Spans(spans.unwrap_or(profile.spans)),
         };
         let sent = self.send(until).await?;
         let arrived = self.in_the_log().await;
-        let after = self.cpu().await?;
+        let after = self.used().await?;
+        let read = self.read_by_tempo().await? - read_before;
 
         let mut sample = Sample {
             round: self.cell.round + 1,
             acknowledged: sent.summary.acked,
             refused: sent.summary.refused,
             unknown: sent.summary.unknown,
-            invalid: Vec::new(),
-            figures: Figures::new(),
-            not_measured: Default::default(),
+            skipped: sent.skipped,
+            turned_away: self.turned_away().await?,
+            ..Sample::default()
         };
         self.judge(&mut sample).await?;
         if let Err(error) = arrived {
+            self.bench.cancel.check()?;
             sample.invalid.push(format!("{error:#}"));
         }
-        let millions = sent.summary.acked as f64 / 1e6;
-        let [tempo, collector] = [0, 1].map(|n| (after[n] - before[n]) / millions);
+        if !sample.invalid.is_empty() {
+            return Ok(sample);
+        }
+        let spans = sent.summary.acked as f64;
+        let idle = self.idle().await?;
+        let seconds = after.at.duration_since(before.at).as_secs_f64();
+        let used = after.since(&before);
+        let [tempo, collector] = [0, 1].map(|n| (used[n] - idle[n] * seconds) / (spans / 1e6));
         sample.figures.extend([
             (Figure::CollectorCpu, collector),
             (Figure::TempoCpu, tempo),
             (Figure::Cpu, collector + tempo),
-            (Figure::Throughput, sent.summary.acked as f64 / sent.seconds),
+            (Figure::Throughput, spans / sent.seconds),
+            (Figure::Wire, read as f64 / spans),
         ]);
+        for (figure, share) in [(Figure::AnswerMedian, 0.5), (Figure::AnswerP99, 0.99)] {
+            let seconds = quantile(sent.answers.clone(), share);
+            sample.figures.extend(seconds.map(|seconds| (figure, seconds)));
+        }
         for (component, figure) in [
             (Component::OtelCollector, Figure::CollectorMemory),
             (Component::Tempo, Figure::TempoMemory),
@@ -147,14 +197,26 @@ impl Loaded<'_> {
             let memory = self.stack.memory(component).await?;
             sample.figures.insert(figure, memory.peak as f64);
         }
-        let log: u64 = self.folders(self.engine.log())?.iter().map(|log| log_bytes(log)).sum();
+        let log: u64 = self
+            .folders(self.bench.engine.log())?
+            .iter()
+            .map(|log| log_bytes(log))
+            .sum();
         sample
             .figures
             .insert(Figure::Log, log as f64 / self.acknowledged as f64);
-        if sample.invalid.is_empty() {
-            self.measure_blocks(&mut sample).await?;
-        }
+        self.measure_beside(&mut sample).await?;
         Ok(sample)
+    }
+
+    /// CPU seconds that the programs use in a second by themselves, in the order of [`Component::ALL`]. A variant
+    /// that writes to its log late would be charged for the time that it is waited for.
+    async fn idle(&self) -> Result<[f64; 2]> {
+        let before = self.used().await?;
+        tokio::time::sleep(IDLE).await;
+        let after = self.used().await?;
+        let seconds = after.at.duration_since(before.at).as_secs_f64();
+        Ok(after.since(&before).map(|cpu| cpu / seconds))
     }
 
     /// What makes the figures worthless.
@@ -162,6 +224,10 @@ impl Loaded<'_> {
         for (spans, what) in [
             (sample.refused, "were refused"),
             (sample.unknown, "were not answered for"),
+            (
+                sample.skipped,
+                "were due and not sent, because too many requests were unanswered",
+            ),
         ] {
             if spans > 0 {
                 sample.invalid.push(format!("{spans} spans {what}"));
@@ -179,32 +245,62 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    /// The bytes of a span in blocks, in the first round only: they don't depend on what else the machine does.
-    async fn measure_blocks(&mut self, sample: &mut Sample) -> Result<()> {
-        if self.cell.round > 0 {
-            return Ok(());
+    /// What isn't the load itself. What can't be measured is missing, with the reason.
+    async fn measure_beside(&mut self, sample: &mut Sample) -> Result<()> {
+        let Beside { blocks, found, kill } = self.bench.beside;
+        // They don't depend on what else the machine does.
+        let blocks = blocks && self.cell.round == 0;
+        if blocks {
+            let flushed = self.measure_flush(&mut sample.figures).await;
+            self.missing(sample, flushed, &[Figure::Flushed, Figure::FlushCpu])?;
         }
-        let more = sample.acknowledged / 2;
-        if let Err(error) = self.flush_and_compact(more, &mut sample.figures).await {
+        if found {
+            let found = self.measure_found(&mut sample.figures).await;
+            let figures = [
+                Figure::ByIdMedian,
+                Figure::ByIdP99,
+                Figure::BySearchMedian,
+                Figure::BySearchP99,
+            ];
+            self.missing(sample, found, &figures)?;
+        }
+        if blocks {
+            // A second block, to merge the first with.
+            let compacted = self
+                .measure_compaction(sample.acknowledged / 2, &mut sample.figures)
+                .await;
+            self.missing(sample, compacted, &[Figure::Compacted])?;
+        }
+        if kill {
+            let lost = self.measure_kill(&mut sample.figures).await;
+            self.missing(sample, lost, &[Figure::LostOnKill])?;
+        }
+        Ok(())
+    }
+
+    fn missing(&self, sample: &mut Sample, measured: Result<()>, figures: &[Figure]) -> Result<()> {
+        if let Err(error) = measured {
             self.bench.cancel.check()?;
-            for figure in [Figure::Flushed, Figure::Compacted] {
-                if !sample.figures.contains_key(&figure) {
-                    sample.not_measured.insert(figure, format!("{error:#}"));
-                }
+            for figure in figures {
+                sample.not_measured.insert(*figure, format!("{error:#}"));
             }
         }
         Ok(())
     }
 
-    async fn flush_and_compact(&mut self, more: u64, figures: &mut Figures) -> Result<()> {
-        anyhow::ensure!(
-            self.engine.can_flush(),
-            "this Tempo has no /flush, its blocks are shipped when they are old enough"
-        );
+    async fn measure_flush(&mut self, figures: &mut Figures) -> Result<()> {
+        self.can_flush()?;
+        let before = self.used().await?;
         let flushed = self.flush().await?;
+        let [cpu, _] = self.used().await?.since(&before);
         figures.insert(Figure::Flushed, self.bytes_per_span(&flushed));
-        // A second block, to merge the first with.
-        self.send(Until::Spans(self.per_connection(more))).await?;
+        figures.insert(Figure::FlushCpu, cpu / (self.acknowledged as f64 / 1e6));
+        Ok(())
+    }
+
+    async fn measure_compaction(&mut self, more: u64, figures: &mut Figures) -> Result<()> {
+        self.can_flush()?;
+        self.send(Until::Spans(more)).await?;
         self.arrived().await?;
         self.flush().await?;
         let compacted = self.compacted().await?;
@@ -212,47 +308,133 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    /// Sends over all connections at full speed.
+    fn can_flush(&self) -> Result<()> {
+        anyhow::ensure!(
+            self.bench.engine.can_flush(),
+            "this Tempo has no /flush, its blocks are shipped when they are old enough"
+        );
+        Ok(())
+    }
+
+    /// Looks for traces beside a load that the machine has room for.
+    async fn measure_found(&mut self, figures: &mut Figures) -> Result<()> {
+        let background = Load::at_rate(
+            self.senders.clone(),
+            Batches {
+                rate: BACKGROUND,
+                ..self.cell.profile.batches(self.seed())
+            },
+            Until::Elapsed(found::TAKES),
+            self.bench.cancel.clone(),
+        );
+        self.loads += 1;
+        let seed = self.seed();
+        self.loads += 1;
+        let sender = self.senders.first().context("a profile without connections")?;
+        let (found, background) = tokio::join!(find(sender, &self.tempo, seed, self.bench.cancel), background);
+        self.took(background?.0.summary().acked);
+        let found = found?;
+        let probes = found.by_id.len() as u64;
+        self.traces += probes;
+        self.acknowledged += probes * found::SPANS;
+        for (figure, seconds, share) in [
+            (Figure::ByIdMedian, &found.by_id, 0.5),
+            (Figure::ByIdP99, &found.by_id, 0.99),
+            (Figure::BySearchMedian, &found.by_search, 0.5),
+            (Figure::BySearchP99, &found.by_search, 0.99),
+        ] {
+            figures.extend(quantile(seconds.clone(), share).map(|seconds| (figure, seconds)));
+        }
+        Ok(())
+    }
+
+    async fn measure_kill(&mut self, figures: &mut Figures) -> Result<()> {
+        let [idle, check] = self.settings.cut;
+        // Another phase of Tempo's period in every round.
+        let phase = check.mul_f64(f64::from(self.cell.round % 4) / 4.0);
+        let before = idle + check * 2 + WRITE + phase;
+        let sender = self.senders.first().context("a profile without connections")?;
+        let (seed, cancel) = (self.seed(), self.bench.cancel);
+        let lost = lost_on_kill(self.stack, sender, &self.tempo, before, seed, cancel).await?;
+        figures.insert(Figure::LostOnKill, lost);
+        Ok(())
+    }
+
+    /// Sends as the profile says, over all connections.
     async fn send(&mut self, until: Until) -> Result<Sent> {
-        let mut connections = JoinSet::new();
-        for (n, sender) in self.senders.iter().enumerate() {
-            let seed = self.bench.seed.wrapping_add((self.loads << 32) + n as u64);
-            let batches = self.cell.profile.batches(seed);
-            connections.spawn(Load::full_speed(
-                sender.clone(),
-                batches,
-                until,
-                self.bench.cancel.clone(),
-            ));
+        let cancel = self.bench.cancel;
+        let mut sent = Sent::default();
+        if self.cell.profile.spans_per_second.is_some() {
+            let batches = self.cell.profile.batches(self.seed());
+            let (ledger, pace) = Load::at_rate(self.senders.clone(), batches, until, cancel.clone()).await?;
+            sent.add(&ledger.summary(), &pace);
+        } else {
+            let until = match until {
+                Until::Spans(spans) => Until::Spans(self.per_connection(spans)),
+                Until::Elapsed(_) => until,
+            };
+            let mut connections = JoinSet::new();
+            for (n, sender) in self.senders.iter().enumerate() {
+                let batches = self.cell.profile.batches(self.seed() + n as u64);
+                connections.spawn(Load::full_speed(sender.clone(), batches, until, cancel.clone()));
+            }
+            while let Some(connection) = connections.join_next().await {
+                let (ledger, pace) = connection.context("a load ended badly")??;
+                sent.add(&ledger.summary(), &pace);
+            }
         }
         self.loads += 1;
-        let mut sent = Sent {
-            summary: Summary::default(),
-            seconds: 0.0,
-        };
-        while let Some(connection) = connections.join_next().await {
-            let (ledger, pace) = connection.context("a load ended badly")??;
-            let summary = ledger.summary();
-            sent.summary.acked += summary.acked;
-            sent.summary.refused += summary.refused;
-            sent.summary.unknown += summary.unknown;
-            sent.seconds = pace.seconds.max(sent.seconds);
-        }
-        self.acknowledged += sent.summary.acked;
+        self.took(sent.summary.acked);
         Ok(sent)
+    }
+
+    /// Counts spans of the profile that were acknowledged.
+    fn took(&mut self, spans: u64) {
+        self.acknowledged += spans;
+        self.traces += spans / u64::from(self.cell.profile.spans_per_trace);
+    }
+
+    /// Of the spans of the next load; there is room for one of each connection.
+    fn seed(&self) -> u64 {
+        self.bench.seed.wrapping_add(self.loads << 32)
     }
 
     fn per_connection(&self, spans: u64) -> u64 {
         spans.div_ceil(u64::from(self.cell.profile.connections.max(1)))
     }
 
-    /// CPU seconds so far, in the order of [`Component::ALL`].
-    async fn cpu(&self) -> Result<[f64; 2]> {
+    async fn used(&self) -> Result<Used> {
         let [tempo, collector] = Component::ALL;
-        Ok([
-            self.stack.cpu_seconds(tempo).await?,
-            self.stack.cpu_seconds(collector).await?,
-        ])
+        Ok(Used {
+            at: Instant::now(),
+            cpu: [
+                self.stack.cpu_seconds(tempo).await?,
+                self.stack.cpu_seconds(collector).await?,
+            ],
+        })
+    }
+
+    /// Bytes that Tempo read so far, from connections and files (proc(5), /proc/<pid>/io, rchar). Its log it only
+    /// writes.
+    async fn read_by_tempo(&self) -> Result<u64> {
+        let mut read = 0;
+        for pid in self.stack.pids(Component::Tempo).await?.into_values() {
+            let file = format!("/proc/{pid}/io");
+            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+            let bytes = text.lines().find_map(|line| line.strip_prefix("rchar:"));
+            let bytes = bytes.with_context(|| format!("{file} has no rchar"))?.trim();
+            read += bytes
+                .parse::<u64>()
+                .with_context(|| format!("the bytes {bytes:?} in {file}"))?;
+        }
+        Ok(read)
+    }
+
+    /// Spans that Tempo turned away so far because they were too many for its limit.
+    async fn turned_away(&self) -> Result<u64> {
+        let scrape = Scrape::parse(&self.tempo.metrics().await?)?;
+        let spans = scrape.sum("tempo_discarded_spans_total", &[("reason", "rate_limited")]);
+        Ok(spans.unwrap_or(0.0) as u64)
     }
 
     /// Waits until Tempo has taken all that was acknowledged.
@@ -279,9 +461,10 @@ impl Loaded<'_> {
     async fn in_the_log(&self) -> Result<()> {
         self.arrived().await?;
         // The gauge is set only when Tempo looks for traces that are idle.
-        tokio::time::sleep(CUT).await;
+        let [idle, check] = self.settings.cut;
+        tokio::time::sleep(idle + check + WRITE).await;
         wait_every(PERIOD, "all traces in the log", ARRIVED, self.bench.cancel, || async {
-            let live = self.metric(self.engine.live_traces()).await?;
+            let live = self.metric(self.bench.engine.live_traces()).await?;
             Ok(if live == 0.0 {
                 Look::Found(())
             } else {
@@ -325,7 +508,7 @@ impl Loaded<'_> {
         done: impl Fn(&Block) -> bool,
     ) -> Result<Vec<Block>> {
         let store = self.folders(STORE)?;
-        let wanted = self.acknowledged / u64::from(self.cell.profile.spans_per_trace);
+        let wanted = self.traces;
         let (store, counts, done) = (&store, &counts, &done);
         let waited = wait_every(PERIOD, what, deadline, self.bench.cancel, || async move {
             let mut all = Vec::new();
@@ -344,10 +527,10 @@ impl Loaded<'_> {
         Ok(waited.value)
     }
 
+    /// Of blocks that hold all that was acknowledged.
     fn bytes_per_span(&self, blocks: &[Block]) -> f64 {
         let bytes: u64 = blocks.iter().map(|block| block.bytes).sum();
-        let traces: u64 = blocks.iter().map(|block| block.traces).sum();
-        bytes as f64 / (traces * u64::from(self.cell.profile.spans_per_trace)) as f64
+        bytes as f64 / self.acknowledged as f64
     }
 
     fn folders(&self, folder: &str) -> Result<Vec<PathBuf>> {

@@ -5,51 +5,72 @@
 
 mod blocks;
 mod cell;
+pub mod figure;
+mod found;
+mod kill;
 pub mod plan;
 pub mod profile;
 pub mod report;
+mod settings;
+mod table;
+pub mod variant;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kit::failure::Failure;
 use kit::progress::say;
 use kit::step::Cancel;
+use semver::Version;
 
 use self::cell::Bench;
+use self::figure::Figure;
 use self::plan::{Cell, Plan};
-use self::report::{Figure, Machine, Report, Sample, rows};
+use self::report::{FORMAT, Kind, Machine, Report, Sample, VariantReport, figures, rows};
+use self::settings::Settings;
+use self::variant::Variant;
 use crate::backend::Backend;
+use crate::client::engine::Engine;
 
 /// How often Ctrl-C is looked for.
 const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
-/// Runs the plan, one stack at a time. On Ctrl-C nothing is waited for: the stack that is up is stopped.
-pub async fn run(backend: &dyn Backend, plan: &Plan, cancel: &Cancel, quiet: bool) -> Result<Report> {
+/// Runs the plan, one stack at a time; the command is the line that the report names. On Ctrl-C nothing is waited
+/// for: the stack that is up is stopped.
+pub async fn run(backend: &dyn Backend, plan: &Plan, command: &str, cancel: &Cancel, quiet: bool) -> Result<Report> {
     plan.check()?;
+    let engine = engine(backend)?;
     let begun = Instant::now();
     let load_before = load()?;
     let cells = plan.cells();
     let count = cells.len();
     let mut samples = Vec::new();
+    let mut settings: BTreeMap<String, Settings> = BTreeMap::new();
     for (n, cell) in cells.into_iter().enumerate() {
         let bench = Bench {
             backend,
+            engine,
             amount: plan.amount,
+            beside: plan.beside,
             seed: plan.seed.wrapping_add(u64::from(cell.round) << 16),
             cancel,
         };
         // What is dropped is stopped.
-        let sample = tokio::select! {
-            sample = bench.measure(cell) => sample?,
+        let (sample, tempo) = tokio::select! {
+            measured = bench.measure(cell) => measured?,
             () = cancelled(cancel) => return Err(Failure::interrupted()),
         };
         if !quiet {
             say(format_args!("{:>3} of {count}: {}", n + 1, told(cell, &sample)));
         }
-        samples.push((cell.profile.name, cell.variant.name.as_str(), sample));
+        settings.insert(cell.variant.name.clone(), tempo);
+        samples.push((cell.profile.name.as_ref(), cell.variant.name.as_str(), sample));
     }
     Ok(Report {
+        kind: Kind::Bench,
+        format: FORMAT,
+        command: command.to_owned(),
         versions: backend.versions(),
         machine: Machine {
             cores: std::thread::available_parallelism()
@@ -61,8 +82,39 @@ pub async fn run(backend: &dyn Backend, plan: &Plan, cancel: &Cancel, quiet: boo
         seed: plan.seed,
         rounds: plan.rounds,
         seconds: begun.elapsed().as_secs_f64(),
+        ratio_to: plan
+            .variants
+            .first()
+            .map(|first| first.name.clone())
+            .unwrap_or_default(),
+        profiles: plan.sent(),
+        variants: variants(plan, engine, &settings)?,
+        figures: figures(),
         rows: rows(plan, &samples),
     })
+}
+
+fn engine(backend: &dyn Backend) -> Result<Engine> {
+    let versions = backend.versions();
+    let version = versions.get("tempo").context("the backend names no version of Tempo")?;
+    let version = Version::parse(version).with_context(|| format!("Tempo's version {version:?}"))?;
+    Ok(Engine::of(&version))
+}
+
+fn variants(plan: &Plan, engine: Engine, settings: &BTreeMap<String, Settings>) -> Result<Vec<VariantReport>> {
+    let told = |variant: &Variant| {
+        let values = serde_json::to_value(variant.values(engine)?);
+        Ok(VariantReport {
+            name: variant.name.clone(),
+            about: variant.about.clone(),
+            values: values.with_context(|| format!("writing the values of {:?} as JSON", variant.name))?,
+            tempo: settings
+                .get(&variant.name)
+                .map(|settings| settings.by_key.clone())
+                .unwrap_or_default(),
+        })
+    };
+    plan.variants.iter().map(told).collect()
 }
 
 async fn cancelled(cancel: &Cancel) {

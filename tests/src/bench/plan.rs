@@ -2,42 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kit::failure::Failure;
-use serde_yaml::Value;
 
 use super::profile::Profile;
-
-/// Values to be compared with others.
-#[derive(Debug, Clone)]
-pub struct Variant {
-    /// Its name in the report.
-    pub name: String,
-    /// Values of the umbrella chart, over its defaults.
-    pub values: Value,
-}
-
-/// The variants that have a name: what they are, and their values.
-pub const VARIANTS: &[(&str, &str)] = &[
-    ("default", "{}"),
-    (
-        "memory-queue",
-        "{tempo-stack: {otelCollector: {queue: {type: memory, size: 256Mi, persistence: {enabled: false}}}}}",
-    ),
-];
-
-impl Variant {
-    /// The variant of that name; none if there is none.
-    pub fn named(name: &str) -> Result<Option<Variant>> {
-        let Some((name, values)) = VARIANTS.iter().find(|(known, _)| *known == name) else {
-            return Ok(None);
-        };
-        Ok(Some(Variant {
-            name: (*name).to_owned(),
-            values: serde_yaml::from_str(values).context("parsing the values of a variant")?,
-        }))
-    }
-}
+use super::variant::Variant;
 
 /// How much is sent in each cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,15 +23,39 @@ pub enum Amount {
 #[derive(Debug)]
 pub struct Plan {
     /// At least one.
-    pub profiles: Vec<&'static Profile>,
+    pub profiles: Vec<Profile>,
     /// At least one, and no name twice; the others are compared with the first.
     pub variants: Vec<Variant>,
     /// At least one.
     pub rounds: u32,
     /// How much is sent.
     pub amount: Amount,
+    /// What is measured beside the load itself.
+    pub beside: Beside,
     /// Decides the spans: those of a profile in a round are the same for each variant.
     pub seed: u64,
+}
+
+/// What is measured beside the load itself, each for its time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside {
+    /// What spans take in blocks, before and after compaction.
+    pub blocks: bool,
+    /// How long it takes until a trace that was acknowledged is found.
+    pub found: bool,
+    /// What is lost when Tempo is killed.
+    pub kill: bool,
+}
+
+impl Amount {
+    /// Spans that a profile sends; none where time decides.
+    pub(super) fn spans(self, profile: &Profile) -> Option<u64> {
+        match self {
+            Amount::OfProfile => Some(profile.spans),
+            Amount::Spans(spans) => Some(spans),
+            Amount::Time(_) => None,
+        }
+    }
 }
 
 /// One measurement: the load of a profile on a stack of a variant.
@@ -71,14 +64,22 @@ pub struct Cell<'a> {
     /// From 0 on.
     pub round: u32,
     /// The load.
-    pub profile: &'static Profile,
+    pub profile: &'a Profile,
     /// The stack.
     pub variant: &'a Variant,
 }
 
 impl Plan {
-    /// An error if two variants have the same name.
+    /// An error if two variants or two profiles have the same name.
     pub fn check(&self) -> Result<()> {
+        for (n, profile) in self.profiles.iter().enumerate() {
+            if self.profiles[..n].iter().any(|other| other.name == profile.name) {
+                return Err(Failure::usage(
+                    format!("the profile {:?} is named twice", profile.name),
+                    "name each profile once",
+                ));
+            }
+        }
         for (n, variant) in self.variants.iter().enumerate() {
             if self.variants[..n].iter().any(|other| other.name == variant.name) {
                 return Err(Failure::usage(
@@ -90,13 +91,22 @@ impl Plan {
         Ok(())
     }
 
+    /// The profiles with the spans that are sent; 0 where time decides.
+    pub(super) fn sent(&self) -> Vec<Profile> {
+        let sent = |profile: &Profile| Profile {
+            spans: self.amount.spans(profile).unwrap_or(0),
+            ..profile.clone()
+        };
+        self.profiles.iter().map(sent).collect()
+    }
+
     /// All cells in their order: the variants of a profile follow each other, so that what else the machine does
     /// hits all of them alike, and each round begins with another one.
     pub fn cells(&self) -> Vec<Cell<'_>> {
         let rounds = 0..self.rounds;
         rounds
             .flat_map(|round| {
-                let profiles = self.profiles.iter().copied();
+                let profiles = self.profiles.iter();
                 profiles.flat_map(move |profile| {
                     let variants = rotated(&self.variants, round as usize);
                     variants.map(move |variant| Cell {
@@ -117,19 +127,19 @@ fn rotated<T>(all: &[T], by: usize) -> impl Iterator<Item = &T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_yaml::Value;
+
     use super::super::profile::PROFILES;
     use super::*;
 
     fn plan(variants: &[&str], rounds: u32) -> Plan {
-        let variant = |name: &&str| Variant {
-            name: (*name).into(),
-            values: Value::Null,
-        };
+        let variant = |name: &&str| Variant::given(*name, "", Value::Null);
         Plan {
-            profiles: PROFILES.iter().take(2).collect(),
+            profiles: PROFILES.iter().take(2).cloned().collect(),
             variants: variants.iter().map(variant).collect(),
             rounds,
             amount: Amount::OfProfile,
+            beside: Beside::default(),
             seed: 1,
         }
     }
@@ -154,13 +164,8 @@ mod tests {
         assert!(plan(&["a", "b"], 1).check().is_ok());
         let error = plan(&["a", "b", "a"], 1).check().unwrap_err();
         assert!(error.to_string().contains("\"a\""), "{error}");
-    }
-
-    #[test]
-    fn a_named_variant_has_values_that_are_a_map() {
-        for (name, _) in VARIANTS {
-            assert!(Variant::named(name).unwrap().unwrap().values.is_mapping(), "{name}");
-        }
-        assert!(Variant::named("values.yaml").unwrap().is_none());
+        let mut twice = plan(&["a"], 1);
+        twice.profiles = vec![PROFILES[0].clone(), PROFILES[0].clone()];
+        assert!(twice.check().unwrap_err().to_string().contains("10-spans"));
     }
 }

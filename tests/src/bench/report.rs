@@ -1,94 +1,34 @@
 //! What a bench found: rows of figures, and how they compare with those of the first variant.
+//!
+//! [`Report`] is also the JSON that `--report` writes. Its [`FORMAT`] grows when a key is renamed or means something
+//! else; new keys may come at any time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use kit::failure::Failure;
 use kit::whole_file::{self, Mode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::figure::{COSTS, Column, Figure, Figures, STORED, median};
 use super::plan::Plan;
+use super::profile::Profile;
+use super::table::aligned;
 
-/// A figure, named with its unit as JSON has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Figure {
-    /// CPU time of the Collectors.
-    #[serde(rename = "collector_cpu_seconds_per_million_spans")]
-    CollectorCpu,
-    /// CPU time of Tempo.
-    #[serde(rename = "tempo_cpu_seconds_per_million_spans")]
-    TempoCpu,
-    /// CPU time of both.
-    #[serde(rename = "cpu_seconds_per_million_spans")]
-    Cpu,
-    /// The highest resident size of a Collector.
-    #[serde(rename = "collector_peak_rss_bytes")]
-    CollectorMemory,
-    /// The highest resident size of Tempo.
-    #[serde(rename = "tempo_peak_rss_bytes")]
-    TempoMemory,
-    /// Spans that were acknowledged, from the first request to the last answer.
-    #[serde(rename = "acknowledged_spans_per_second")]
-    Throughput,
-    /// What a span takes in the write-ahead log.
-    #[serde(rename = "write_ahead_log_bytes_per_span")]
-    Log,
-    /// What a span takes in a block as the ingester ships it.
-    #[serde(rename = "flushed_block_bytes_per_span")]
-    Flushed,
-    /// What a span takes in a block after compaction.
-    #[serde(rename = "compacted_block_bytes_per_span")]
-    Compacted,
+/// The format of the JSON.
+pub const FORMAT: u32 = 1;
+
+/// What kind of report a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// That of a bench.
+    Bench,
 }
-
-/// Figures that were measured.
-pub type Figures = BTreeMap<Figure, f64>;
-
-/// A column of the table.
-struct Column {
-    figure: Figure,
-    header: &'static str,
-    unit: &'static str,
-    /// What one of the table's unit is in the figure's.
-    scale: f64,
-    decimals: usize,
-}
-
-const fn column(figure: Figure, header: &'static str, unit: &'static str) -> Column {
-    Column {
-        figure,
-        header,
-        unit,
-        scale: 1.0,
-        decimals: 1,
-    }
-}
-
-const COLUMNS: [Column; 9] = [
-    column(Figure::CollectorCpu, "Collector CPU", "s/M spans"),
-    column(Figure::TempoCpu, "Tempo CPU", "s/M spans"),
-    column(Figure::Cpu, "both CPU", "s/M spans"),
-    Column {
-        scale: 1024.0 * 1024.0,
-        decimals: 0,
-        ..column(Figure::CollectorMemory, "Collector RSS", "MiB")
-    },
-    Column {
-        scale: 1024.0 * 1024.0,
-        decimals: 0,
-        ..column(Figure::TempoMemory, "Tempo RSS", "MiB")
-    },
-    Column {
-        decimals: 0,
-        ..column(Figure::Throughput, "acknowledged", "spans/s")
-    },
-    column(Figure::Log, "in log", "B/span"),
-    column(Figure::Flushed, "flushed", "B/span"),
-    column(Figure::Compacted, "compacted", "B/span"),
-];
 
 /// One measurement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// From 1 on.
     pub round: u32,
@@ -98,6 +38,10 @@ pub struct Sample {
     pub refused: u64,
     /// Spans that were sent and not answered for.
     pub unknown: u64,
+    /// Spans that were due and not sent, because too many requests were unanswered.
+    pub skipped: u64,
+    /// Spans that Tempo turned away, each time it did; a Collector that tries again loses none of them.
+    pub turned_away: u64,
     /// Why the figures say nothing; empty if they do.
     pub invalid: Vec<String>,
     /// What was measured.
@@ -107,11 +51,11 @@ pub struct Sample {
 }
 
 /// A variant under the load of a profile.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// The profile.
+    /// The name of the profile.
     pub profile: String,
-    /// The variant.
+    /// The name of the variant.
     pub variant: String,
     /// Whether all rounds are valid.
     pub valid: bool,
@@ -125,7 +69,7 @@ pub struct Row {
 }
 
 /// What ran beside the bench can't be known, only how busy the machine was.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Machine {
     /// Cores that this process may use.
     pub cores: usize,
@@ -135,9 +79,44 @@ pub struct Machine {
     pub load_after: f64,
 }
 
+/// What a variant is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VariantReport {
+    /// Its name.
+    pub name: String,
+    /// What is different, in a sentence.
+    pub about: String,
+    /// Its values of the umbrella chart, over the defaults.
+    pub values: serde_json::Value,
+    /// What it makes of those settings of Tempo that decide the figures, its own defaults included, by the keys of
+    /// its configuration. Compaction is the bench's: quick, so that it can be waited for.
+    pub tempo: BTreeMap<String, String>,
+}
+
+/// How a figure is told to people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FigureReport {
+    /// Its name in the rows.
+    pub name: Figure,
+    /// A few words.
+    pub title: String,
+    /// The unit that people read.
+    pub unit: String,
+    /// What a value is divided by to have it in that unit.
+    pub scale: f64,
+    /// Whether less is better.
+    pub lower_is_better: bool,
+}
+
 /// The outcome of a bench.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
+    /// That it is one of a bench.
+    pub kind: Kind,
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The command line.
+    pub command: String,
     /// The version of each program that ran.
     pub versions: BTreeMap<String, String>,
     /// The machine.
@@ -148,8 +127,28 @@ pub struct Report {
     pub rounds: u32,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// The name of the variant that ratios are to.
+    pub ratio_to: String,
+    /// The loads, with the spans that were sent; 0 where time decided.
+    pub profiles: Vec<Profile>,
+    /// The settings.
+    pub variants: Vec<VariantReport>,
+    /// What the figures are, in the order of the tables.
+    pub figures: Vec<FigureReport>,
     /// The rows, by profile and then by variant, in the order in which they were asked for.
     pub rows: Vec<Row>,
+}
+
+/// The figures with their units.
+pub(super) fn figures() -> Vec<FigureReport> {
+    let told = |column: &Column| FigureReport {
+        name: column.figure,
+        title: column.header.to_owned(),
+        unit: column.unit.to_owned(),
+        scale: column.scale,
+        lower_is_better: column.lower_is_better,
+    };
+    COSTS.iter().chain(STORED).map(told).collect()
 }
 
 /// The rows of samples that are named by profile and variant.
@@ -162,9 +161,9 @@ pub(super) fn rows(plan: &Plan, samples: &[(&str, &str, Sample)]) -> Vec<Row> {
     for profile in &plan.profiles {
         let mut first: Option<Vec<Sample>> = None;
         for variant in &plan.variants {
-            let samples = of(profile.name, &variant.name);
+            let samples = of(&profile.name, &variant.name);
             rows.push(Row {
-                profile: profile.name.to_owned(),
+                profile: profile.name.to_string(),
                 variant: variant.name.clone(),
                 valid: valid(&samples),
                 median: if valid(&samples) {
@@ -220,21 +219,33 @@ fn by_figure(values: impl Iterator<Item = (Figure, f64)>) -> Figures {
         .collect()
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    Some(if values.len() % 2 == 1 {
-        upper
-    } else {
-        (values[middle - 1] + upper) / 2.0
-    })
-}
-
 impl Report {
     /// The rows of which a round isn't valid.
     pub fn invalid(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(|row| !row.valid)
+    }
+
+    /// The row of a profile with a variant.
+    pub fn row(&self, profile: &str, variant: &str) -> Option<&Row> {
+        let mut rows = self.rows.iter();
+        rows.find(|row| row.profile == profile && row.variant == variant)
+    }
+
+    /// Reads a report that was written. An error if the file isn't one, or is one of another format.
+    pub fn read(file: &Path) -> Result<Report> {
+        let bad = |why: String| {
+            Failure::usage(
+                format!("{} is no report of a bench: {why}", file.display()),
+                "give a file that `cargo xtask bench --report FILE` wrote",
+            )
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let format = &value["format"];
+        if *format != FORMAT {
+            return Err(bad(format!("its format is {format}, and {FORMAT} is read")));
+        }
+        serde_json::from_value(value).map_err(|error| bad(error.to_string()))
     }
 
     /// Writes the report as JSON.
@@ -243,35 +254,64 @@ impl Report {
         whole_file::write(file, text + "\n", Mode::Everybody)
     }
 
-    /// The table for people: medians, and behind them the ratio to the first variant.
+    /// The tables for people: medians, and behind them the ratio to the first variant.
     pub fn table(&self) -> String {
-        let mut lines = vec![
-            ["profile", "variant"].map(str::to_owned).to_vec(),
-            vec![String::new(); 2],
-        ];
+        let tables = [COSTS, STORED].map(|columns| self.columns(columns));
+        let tables: Vec<String> = tables.into_iter().flatten().collect();
+        tables.join("\n") + "\n" + &self.notes().join("\n") + "\n"
+    }
+
+    /// A table of those columns that some row has a figure for; none if there are none.
+    fn columns(&self, columns: &[Column]) -> Option<String> {
+        let measured = |column: &&Column| self.rows.iter().any(|row| row.median.contains_key(&column.figure));
+        let columns: Vec<&Column> = columns.iter().filter(measured).collect();
+        if columns.is_empty() {
+            return None;
+        }
         // Figures, and what is above them, stand below each other, with a ratio behind them or without.
-        let ratios = self.rows.iter().any(|row| !row.ratio.is_empty());
-        let room = " ".repeat(if ratios { " (0.00)".len() } else { 0 });
-        lines[0].extend(COLUMNS.iter().map(|column| format!("{}{room}", column.header)));
-        lines[1].extend(COLUMNS.iter().map(|column| format!("{}{room}", column.unit)));
-        let mut notes = Vec::new();
+        let room = " ".repeat(if self.has_ratios() { " (0.00)".len() } else { 0 });
+        let head = |names: [&str; 2], text: fn(&Column) -> &'static str| {
+            let mut line = names.map(str::to_owned).to_vec();
+            line.extend(columns.iter().map(|column| format!("{}{room}", text(column))));
+            line
+        };
+        let mut lines = vec![
+            head(["profile", "variant"], |column| column.header),
+            head(["", ""], |column| column.unit),
+        ];
         for row in &self.rows {
             let mut cells = vec![row.profile.clone(), row.variant.clone()];
-            cells.extend(COLUMNS.iter().map(|column| column.cell(row, &room)));
+            cells.extend(columns.iter().map(|column| cell(column, row, &room)));
             lines.push(cells);
+        }
+        Some(aligned(&lines, 2))
+    }
+
+    fn has_ratios(&self) -> bool {
+        self.rows.iter().any(|row| !row.ratio.is_empty())
+    }
+
+    /// What isn't valid, what wasn't measured, and under which circumstances the rest was.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for row in &self.rows {
+            let Row { profile, variant, .. } = row;
             for sample in &row.samples {
+                let round = sample.round;
                 let why = sample.invalid.iter();
-                notes.extend(why.map(|why| {
-                    let (profile, variant) = (&row.profile, &row.variant);
-                    format!("{profile}, {variant}, round {}: not valid: {why}", sample.round)
-                }));
+                notes.extend(why.map(|why| format!("{profile}, {variant}, round {round}: not valid: {why}")));
+                if sample.turned_away > 0 {
+                    notes.push(format!(
+                        "{profile}, {variant}, round {round}: Tempo turned {} spans away, which were sent again",
+                        sample.turned_away
+                    ));
+                }
             }
         }
         let mut missing: Vec<String> = Vec::new();
         for sample in self.rows.iter().flat_map(|row| &row.samples) {
             for (figure, why) in &sample.not_measured {
-                let column = COLUMNS.iter().find(|column| column.figure == *figure);
-                let header = column.map(|column| column.header).unwrap_or_default();
+                let header = figure.column().map(|column| column.header).unwrap_or_default();
                 let note = format!("not measured: {header}: {why}");
                 if !missing.contains(&note) {
                     missing.push(note);
@@ -279,26 +319,28 @@ impl Report {
             }
         }
         notes.extend(missing);
-        notes.push(self.circumstances(ratios));
-        aligned(&lines) + "\n" + &notes.join("\n") + "\n"
+        notes.push(self.circumstances());
+        notes
     }
 
-    fn circumstances(&self, ratios: bool) -> String {
+    fn circumstances(&self) -> String {
         let versions = self.versions.iter().map(|(tool, version)| format!("{tool} {version}"));
         let versions: Vec<String> = versions.collect();
-        let first = self.rows.first().filter(|_| ratios);
-        let ratios = first.map(|row| format!(", in brackets the ratio to {} in the same round", row.variant));
+        let ratios = if self.has_ratios() {
+            format!(", in brackets the ratio to {} in the same round", self.ratio_to)
+        } else {
+            String::new()
+        };
         let Machine {
             cores,
             load_before,
             load_after,
         } = self.machine;
         format!(
-            "median of {} round{}{}; seed {}\n\
+            "median of {} round{}{ratios}; seed {}\n\
              {}, {cores} cores, load {load_before} before and {load_after} after, {:.0} s",
             self.rounds,
             if self.rounds == 1 { "" } else { "s" },
-            ratios.unwrap_or_default(),
             self.seed,
             versions.join(", "),
             self.seconds
@@ -306,65 +348,46 @@ impl Report {
     }
 }
 
-impl Column {
-    fn cell(&self, row: &Row, room: &str) -> String {
-        let median = row.median.get(&self.figure);
-        let value = median.map_or_else(
-            || "-".into(),
-            |value| format!("{:.*}", self.decimals, value / self.scale),
-        );
-        let ratio = row.ratio.get(&self.figure);
-        value + &ratio.map_or_else(|| room.to_owned(), |ratio| format!(" ({ratio:.2})"))
-    }
-}
-
-/// Names to the left, figures to the right of their columns.
-fn aligned(lines: &[Vec<String>]) -> String {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |n: usize| lines.iter().filter_map(|line| line.get(n)).map(String::len).max();
-    let widths: Vec<usize> = (0..columns).map(|n| width(n).unwrap_or(0)).collect();
-    let line = |cells: &Vec<String>| -> String {
-        let cells = cells.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(n, (cell, width))| match n {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    lines.iter().map(line).collect()
+fn cell(column: &Column, row: &Row, room: &str) -> String {
+    let median = row.median.get(&column.figure);
+    let value = median.map_or_else(|| "-".into(), |value| column.shown(*value));
+    let ratio = row.ratio.get(&column.figure);
+    value + &ratio.map_or_else(|| room.to_owned(), |ratio| format!(" ({ratio:.2})"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{Amount, Variant};
+    use super::super::plan::{Amount, Beside};
     use super::super::profile::PROFILES;
+    use super::super::variant::Variant;
     use super::*;
 
     fn sample(round: u32, cpu: f64) -> Sample {
         Sample {
             round,
             acknowledged: 1,
-            refused: 0,
-            unknown: 0,
-            invalid: Vec::new(),
             figures: Figures::from([(Figure::Cpu, cpu)]),
-            not_measured: BTreeMap::new(),
+            ..Sample::default()
         }
     }
 
     fn plan() -> Plan {
-        let variant = |name: &str| Variant::named(name).unwrap().unwrap();
+        let variant = |name: &str| Variant::named(name).unwrap();
         Plan {
-            profiles: PROFILES.iter().take(1).collect(),
+            profiles: PROFILES.iter().take(1).cloned().collect(),
             variants: vec![variant("default"), variant("memory-queue")],
             rounds: 3,
             amount: Amount::OfProfile,
+            beside: Beside::default(),
             seed: 1,
         }
     }
 
     fn report(samples: &[(&str, &str, Sample)]) -> Report {
         Report {
+            kind: Kind::Bench,
+            format: FORMAT,
+            command: "cargo xtask bench".into(),
             versions: BTreeMap::from([("tempo".into(), "2.10.8".into())]),
             machine: Machine {
                 cores: 2,
@@ -374,6 +397,10 @@ mod tests {
             seed: 1,
             rounds: 3,
             seconds: 60.0,
+            ratio_to: "default".into(),
+            profiles: plan().profiles,
+            variants: Vec::new(),
+            figures: figures(),
             rows: rows(&plan(), samples),
         }
     }
@@ -403,13 +430,6 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_is_in_the_middle() {
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 100.0]), Some(3.0));
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(Vec::new()), None);
-    }
-
-    #[test]
     fn a_round_that_is_not_valid_takes_its_row_and_the_ratios_to_it() {
         let mut samples = samples();
         samples[2].2.invalid.push("300 spans were refused".into());
@@ -435,11 +455,16 @@ mod tests {
                 .not_measured
                 .insert(Figure::Compacted, "Tempo 3 has no /flush".into());
         }
+        samples[0].2.turned_away = 40;
         let table = report(&samples).table();
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[0].starts_with("profile   variant"), "{table}");
-        assert!(lines[1].contains("s/M spans") && lines[1].contains("B/span"), "{table}");
-        assert!(lines[3].contains(" 12.0 (0.50) "), "{table}");
+        assert!(lines[1].contains("s/M spans") && !table.contains("B/span"), "{table}");
+        assert!(
+            table.contains("10-spans, default, round 1: Tempo turned 40 spans away"),
+            "{table}"
+        );
+        assert!(lines[3].ends_with(" 12.0 (0.50)"), "{table}");
         assert_eq!(lines[2].find("20.0"), lines[3].find("12.0"), "{table}");
         assert_eq!(
             table.matches("not measured: compacted: Tempo 3 has no /flush").count(),
@@ -449,12 +474,27 @@ mod tests {
     }
 
     #[test]
-    fn every_figure_has_a_column_and_a_name_with_its_unit() {
-        for column in &COLUMNS {
-            let name = serde_json::to_string(&column.figure).unwrap();
-            assert!(name.contains("per_") || name.contains("bytes"), "{name}");
+    fn a_report_is_read_as_it_was_written_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bench.json");
+        report(&samples()).write_json(&file).unwrap();
+        let read = Report::read(&file).unwrap();
+        assert_eq!(read.rows[1].ratio[&Figure::Cpu], 0.5);
+        assert_eq!(read.profiles, plan().profiles);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("\"cpu_seconds_per_million_spans\": 0.5"), "{text}");
+        for (written, why) in [
+            (text.replace("\"format\": 1", "\"format\": 99"), "its format is 99"),
+            (text.replace("\"bench\"", "\"e2e\""), "e2e"),
+            ("[]".into(), "its format is null"),
+            ("{".into(), "EOF"),
+        ] {
+            std::fs::write(&file, written).unwrap();
+            let error = Report::read(&file).unwrap_err().to_string();
+            assert!(
+                error.contains("bench.json is no report") && error.contains(why),
+                "{error}"
+            );
         }
-        let json = serde_json::to_value(report(&samples())).unwrap();
-        assert_eq!(json["rows"][1]["ratio"]["cpu_seconds_per_million_spans"], 0.5);
     }
 }

@@ -102,6 +102,81 @@ impl Engine {
         }
     }
 
+    /// `tempo.config` with which a trace is cut to the write-ahead log once it was `idle` for so long, which is
+    /// looked at every `check`.
+    pub(crate) fn cut_traces(self, idle: &str, check: &str) -> String {
+        if self.has_live_store() {
+            format!("{{live_store: {{max_trace_idle: {idle}, flush_check_period: {check}}}}}")
+        } else {
+            format!("{{ingester: {{trace_idle_period: {idle}, flush_check_period: {check}}}}}")
+        }
+    }
+
+    /// The keys of the two times in Tempo's configuration, as [`Engine::cut_traces`] sets them.
+    pub(crate) fn cut_keys(self) -> [&'static str; 2] {
+        if self.has_live_store() {
+            ["live_store.max_trace_idle", "live_store.flush_check_period"]
+        } else {
+            ["ingester.trace_idle_period", "ingester.flush_check_period"]
+        }
+    }
+
+    /// `tempo.config` with which a block is begun after so many bytes of log.
+    pub(crate) fn blocks_of(self, bytes: u64) -> String {
+        let module = if self.has_live_store() {
+            "live_store"
+        } else {
+            "ingester"
+        };
+        format!("{{{module}: {{max_block_bytes: {bytes}}}}}")
+    }
+
+    /// Further keys of Tempo's configuration that decide what a span costs.
+    pub(crate) fn block_keys(self) -> &'static [&'static str] {
+        if self.has_live_store() {
+            &[
+                "live_store.max_block_bytes",
+                "live_store.max_block_duration",
+                "storage.trace.block.version",
+                "storage.trace.block.parquet_row_group_size_bytes",
+                "backend_scheduler.provider.compaction.compaction.compaction_window",
+            ]
+        } else {
+            &[
+                "ingester.max_block_bytes",
+                "ingester.max_block_duration",
+                "storage.trace.block.version",
+                "storage.trace.block.parquet_row_group_size_bytes",
+                "compactor.compaction.compaction_window",
+                "compactor.compaction.compaction_cycle",
+            ]
+        }
+    }
+
+    /// `tempo.config` that takes out what the chart sets of times, block sizes and query limits.
+    pub(crate) fn own_defaults(self) -> &'static str {
+        if self.has_live_store() {
+            "
+live_store:
+  max_trace_idle: null
+  flush_check_period: null
+  max_live_traces_bytes: null
+  query_block_concurrency: null
+  complete_block_concurrency: null
+storage: {trace: {block: null}}
+querier: null
+query_frontend: null
+"
+        } else {
+            "
+ingester: {trace_idle_period: null, flush_check_period: null, max_block_bytes: null, concurrent_flushes: null}
+storage: {trace: {block: null}}
+querier: null
+query_frontend: null
+"
+        }
+    }
+
     /// Where the write-ahead log is in the container.
     pub(crate) fn log(self) -> &'static str {
         if self.has_live_store() {

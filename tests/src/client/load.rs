@@ -1,7 +1,8 @@
 //! Load at a constant rate, or as fast as it is answered.
 //!
 //! At a rate the schedule is open-loop: requests leave when they are due, whether earlier ones were answered
-//! or not. When too many are unanswered, a request that is due isn't sent but counted as skipped.
+//! or not, and the time to an answer counts from then on, so that a request that waits for its turn to be sent isn't
+//! quick. When too many are unanswered, a request that is due isn't sent but counted as skipped.
 //! At full speed it is a closed loop: a request leaves when there is room for it among the unanswered.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,13 +39,23 @@ pub(crate) enum Shape {
     Shop,
 }
 
-/// When a load at full speed ends.
+/// When a load ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Until {
     /// With the request that makes it so many spans.
     Spans(u64),
     /// After so long.
     Elapsed(Duration),
+}
+
+impl Until {
+    /// Whether there is more to send after so many spans.
+    fn goes_on(self, spans: u64, started: Instant) -> bool {
+        match self {
+            Until::Spans(wanted) => spans < wanted,
+            Until::Elapsed(time) => started.elapsed() < time,
+        }
+    }
 }
 
 /// What to send, and how fast.
@@ -167,6 +178,10 @@ pub(crate) struct Pace {
     pub latest_ms: f64,
     /// The longest time to an answer, in milliseconds.
     pub slowest_ms: f64,
+    /// The time to each answer, in the order of the answers: from when the request was due, at full speed from when it
+    /// was sent.
+    #[serde(skip)]
+    pub answers: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -179,19 +194,33 @@ pub struct Load {
 impl Load {
     /// Starts sending; it goes on until [`Load::stop`], or until the user asks to stop.
     pub fn start(sender: Sender, batches: Batches, cancel: Cancel) -> Load {
-        let run = Run::new(sender, batches, cancel);
+        let run = Run::new(vec![sender], batches, cancel);
         Load {
             ledger: Arc::clone(&run.ledger),
             stop: Arc::clone(&run.stop),
-            task: tokio::spawn(run.run()),
+            task: tokio::spawn(async move { run.at_rate(None).await }),
         }
     }
 
     /// Sends at full speed, whatever rate the batches name, and waits for all answers. An error if a request
     /// couldn't be made, or if the user asked to stop.
     pub async fn full_speed(sender: Sender, batches: Batches, until: Until, cancel: Cancel) -> Result<(Ledger, Pace)> {
-        let run = Run::new(sender, batches, cancel);
+        let run = Run::new(vec![sender], batches, cancel);
         let pace = run.full_speed(until).await?;
+        let ledger = lock(&run.ledger).clone();
+        Ok((ledger, pace))
+    }
+
+    /// Sends at the rate that the batches name, over the senders in turn, and waits for all answers. An error if a
+    /// request couldn't be made, or if the user asked to stop.
+    pub async fn at_rate(
+        senders: Vec<Sender>,
+        batches: Batches,
+        until: Until,
+        cancel: Cancel,
+    ) -> Result<(Ledger, Pace)> {
+        let run = Run::new(senders, batches, cancel);
+        let pace = run.at_rate(Some(until)).await?;
         let ledger = lock(&run.ledger).clone();
         Ok((ledger, pace))
     }
@@ -211,6 +240,11 @@ impl Load {
     }
 }
 
+fn slowest_ms(answers: &[Duration]) -> f64 {
+    let slowest = answers.iter().max();
+    slowest.map_or(0.0, |slowest| slowest.as_secs_f64() * 1e3)
+}
+
 /// A thread that panicked while it held the ledger has only left an entry out.
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
@@ -219,7 +253,8 @@ fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 struct Run {
     ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
-    sender: Sender,
+    /// They take turns.
+    senders: Vec<Sender>,
     batches: Batches,
     cancel: Cancel,
 }
@@ -228,34 +263,34 @@ struct Run {
 #[derive(Default)]
 struct Answers {
     waiting: JoinSet<Result<Duration>>,
-    /// The longest time to an answer.
-    slowest: Duration,
+    /// The time to each that is there.
+    times: Vec<Duration>,
 }
 
 impl Answers {
     /// Takes those that are there.
     fn take(&mut self) -> Result<()> {
         while let Some(answer) = self.waiting.try_join_next() {
-            self.slowest = self.slowest.max(answer.context("a request ended badly")??);
+            self.times.push(answer.context("a request ended badly")??);
         }
         Ok(())
     }
 
-    /// Waits for all.
-    async fn all(&mut self) -> Result<()> {
+    /// Waits for all, and gives back the time to each.
+    async fn all(mut self) -> Result<Vec<Duration>> {
         while let Some(answer) = self.waiting.join_next().await {
-            self.slowest = self.slowest.max(answer.context("a request ended badly")??);
+            self.times.push(answer.context("a request ended badly")??);
         }
-        Ok(())
+        Ok(self.times)
     }
 }
 
 impl Run {
-    fn new(sender: Sender, batches: Batches, cancel: Cancel) -> Run {
+    fn new(senders: Vec<Sender>, batches: Batches, cancel: Cancel) -> Run {
         Run {
             ledger: Arc::new(Mutex::new(Ledger::new(batches.marker.as_str()))),
             stop: Arc::default(),
-            sender,
+            senders,
             batches,
             cancel,
         }
@@ -267,48 +302,50 @@ impl Run {
         let spans = u64::from(self.batches.spans_per_request());
         let started = Instant::now();
         let mut requests = 0;
-        while !self.cancel.is_cancelled()
-            && match until {
-                Until::Spans(wanted) => requests * spans < wanted,
-                Until::Elapsed(time) => started.elapsed() < time,
-            }
-        {
+        while !self.cancel.is_cancelled() && until.goes_on(requests * spans, started) {
             let permit = Arc::clone(&room).acquire_owned().await.context("waiting for room")?;
             answers.take()?;
-            answers.waiting.spawn(self.request(requests, permit)?);
+            answers.waiting.spawn(self.request(requests, Instant::now(), permit)?);
             requests += 1;
         }
         // Dropping the requests ends them.
         self.cancel.check()?;
-        answers.all().await?;
+        let answers = answers.all().await?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Pace {
             seconds,
             rate: (requests * spans) as f64 / seconds,
             skipped: 0,
             latest_ms: 0.0,
-            slowest_ms: answers.slowest.as_secs_f64() * 1e3,
+            slowest_ms: slowest_ms(&answers),
+            answers,
         })
     }
 
-    async fn run(self) -> Result<Pace> {
+    /// Until it is stopped, or what `until` says.
+    async fn at_rate(&self, until: Option<Until>) -> Result<Pace> {
         let room = Arc::new(Semaphore::new(self.batches.max_in_flight));
         let mut answers = Answers::default();
         let mut ticks = tokio::time::interval(self.batches.interval());
         // A late tick doesn't move the ones after it.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let started = Instant::now();
+        let spans = u64::from(self.batches.spans_per_request());
         let (mut due_requests, mut sent, mut skipped) = (0, 0, 0);
         let mut latest = Duration::ZERO;
-        while !self.stop.load(Ordering::SeqCst) && !self.cancel.is_cancelled() {
+        while !self.stop.load(Ordering::SeqCst)
+            && !self.cancel.is_cancelled()
+            && until.is_none_or(|until| until.goes_on(due_requests * spans, started))
+        {
             let due = ticks.tick().await;
             latest = latest.max(due.elapsed());
             answers.take()?;
-            let spans = u64::from(self.batches.spans_per_request());
             match Arc::clone(&room).try_acquire_owned() {
                 Ok(permit) => {
                     sent += spans;
-                    answers.waiting.spawn(self.request(due_requests, permit)?);
+                    answers
+                        .waiting
+                        .spawn(self.request(due_requests, due.into_std(), permit)?);
                 }
                 Err(_) => skipped += spans,
             }
@@ -317,31 +354,34 @@ impl Run {
         let seconds = started.elapsed().as_secs_f64();
         // Dropping the requests ends them.
         self.cancel.check()?;
-        answers.all().await?;
+        let answers = answers.all().await?;
         Ok(Pace {
             seconds,
             rate: sent as f64 / seconds,
             skipped,
             latest_ms: latest.as_secs_f64() * 1e3,
-            slowest_ms: answers.slowest.as_secs_f64() * 1e3,
+            slowest_ms: slowest_ms(&answers),
+            answers,
         })
     }
 
-    /// Makes one request and writes it into the ledger; the future sends it and takes the time.
+    /// Makes one request and writes it into the ledger; the future sends it and takes the time since it was due.
     fn request(
         &self,
         n: u64,
+        due: Instant,
         permit: OwnedSemaphorePermit,
     ) -> Result<impl Future<Output = Result<Duration>> + Send + use<>> {
         let (traces, ids) = self.batches.request(n, now_unix_nano()?);
         lock(&self.ledger).send_all(&ids);
-        let (sender, ledger, door) = (self.sender.clone(), Arc::clone(&self.ledger), self.batches.door);
+        let sender = self.senders.get(n as usize % self.senders.len().max(1));
+        let sender = sender.context("a load without a sender")?.clone();
+        let (ledger, door) = (Arc::clone(&self.ledger), self.batches.door);
         Ok(async move {
-            let started = Instant::now();
             let outcome = sender.send(door, &traces).await?;
             lock(&ledger).settle(&outcome, ids);
             drop(permit);
-            Ok(started.elapsed())
+            Ok(due.elapsed())
         })
     }
 }

@@ -285,6 +285,11 @@ impl Client {
         self.text("status/services").await
     }
 
+    /// The configuration that it runs with, its own defaults included, as YAML.
+    pub(crate) async fn config(&self) -> Result<String> {
+        self.text("status/config").await
+    }
+
     /// The text of `/metrics`.
     pub async fn metrics(&self) -> Result<String> {
         self.text("metrics").await

@@ -575,6 +575,18 @@ impl Stack for LocalStack {
         Ok(self.pods_of(component)?.iter().map(|pod| pod.name.clone()).collect())
     }
 
+    async fn pids(&self, component: Component) -> Result<BTreeMap<String, i32>> {
+        let pods = self.pods.lock().await;
+        let mut pids = BTreeMap::new();
+        for pod in self.pods_of(component)? {
+            let process = pods.get(&pod.name).and_then(RunningPod::main);
+            if let Some(pid) = process.and_then(|process| process.status().pid) {
+                pids.insert(pod.name.clone(), i32::try_from(pid).context("a pid")?);
+            }
+        }
+        Ok(pids)
+    }
+
     async fn disturb(&self, pod: &str, fault: Fault) -> Result<()> {
         self.network.pod(pod)?;
         match fault {
