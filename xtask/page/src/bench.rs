@@ -23,6 +23,55 @@ pub(crate) struct Report {
     #[serde(default)]
     figures: Vec<Figure>,
     rows: Vec<Row>,
+    #[serde(default)]
+    history: Vec<Earlier>,
+    #[serde(default)]
+    bounds: Vec<Bound>,
+    comparison: Option<Comparison>,
+}
+
+/// What a row cost before there was a bench.
+#[derive(Debug, Deserialize)]
+struct Earlier {
+    profile: String,
+    variant: String,
+    collector_cpu_seconds_per_million_spans: f64,
+    tempo_cpu_seconds_per_million_spans: f64,
+}
+
+/// A ratio of this run beside the most that it may be.
+#[derive(Debug, Deserialize)]
+struct Bound {
+    profile: String,
+    figure: String,
+    variant: String,
+    to: String,
+    then: Option<f64>,
+    ratio: f64,
+    goal: Option<f64>,
+    at_most: f64,
+    holds: bool,
+}
+
+/// An earlier run and what is different now.
+#[derive(Debug, Deserialize)]
+struct Comparison {
+    command: String,
+    rows: Vec<Compared>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Compared {
+    profile: String,
+    variant: String,
+    figures: BTreeMap<String, Change>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Change {
+    old: f64,
+    new: f64,
+    ratio: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +121,9 @@ struct Row {
 #[derive(Debug, Deserialize)]
 struct Sample {
     round: u32,
+    /// Spans that Tempo turned away and the Collector sent again.
+    #[serde(default)]
+    turned_away: u64,
     invalid: Vec<String>,
     figures: Figures,
     not_measured: BTreeMap<String, String>,
@@ -79,14 +131,15 @@ struct Sample {
 
 type Figures = BTreeMap<String, f64>;
 
+/// Figures beside each other.
+const COLUMNS: usize = 9;
+
 pub(crate) fn section(id: &str, document: &Document, report: &Report) -> Result<Section> {
-    let tables = [
-        medians(report),
-        rounds(report),
-        profiles(report),
-        variants(report),
-        settings(report),
-    ];
+    let mut tables = vec![bounds(report)];
+    tables.extend(medians(report));
+    tables.extend([history(report), comparison(report)]);
+    tables.extend(rounds(report));
+    tables.extend([profiles(report), variants(report), settings(report)]);
     Ok(Section {
         id: id.to_owned(),
         title: "What the stack costs".into(),
@@ -94,7 +147,7 @@ pub(crate) fn section(id: &str, document: &Document, report: &Report) -> Result<
         facts: facts(document, &report.versions, report.seconds),
         failures: failures(report),
         plots: plots(report)?,
-        tables: tables.into(),
+        tables,
         notes: notes(report),
         parts: Vec::new(),
     })
@@ -102,15 +155,25 @@ pub(crate) fn section(id: &str, document: &Document, report: &Report) -> Result<
 
 fn verdict(report: &Report) -> Verdict {
     let invalid = report.rows.iter().filter(|row| !row.valid).count();
-    let all = count(report.rows.len(), "row");
-    let (status, valid) = match invalid {
-        0 => (Status::Passed, "all of them valid".to_owned()),
-        invalid => (Status::Failed, format!("{invalid} of them not valid")),
+    let broken = report.bounds.iter().filter(|bound| !bound.holds).count();
+    let status = if invalid + broken == 0 {
+        Status::Passed
+    } else {
+        Status::Failed
     };
-    let rounds = count(report.rounds as usize, "round");
+    let valid = match invalid {
+        0 => "all of them valid".to_owned(),
+        invalid => format!("{invalid} of them not valid"),
+    };
+    let bounds = match (report.bounds.len(), broken) {
+        (0, _) => String::new(),
+        (all, 0) => format!("; {} kept", count(all, "bound")),
+        (all, broken) => format!("; {broken} of {} broken", count(all, "bound")),
+    };
+    let (rows, rounds) = (count(report.rows.len(), "row"), count(report.rounds as usize, "round"));
     Verdict {
         status,
-        text: format!("{all} measured in {rounds}, {valid}"),
+        text: format!("{rows} measured in {rounds}, {valid}{bounds}"),
     }
 }
 
@@ -119,6 +182,12 @@ impl Report {
         self.rows
             .iter()
             .flat_map(|row| row.samples.iter().map(move |sample| (row, sample)))
+    }
+
+    /// What a figure is called.
+    fn title(&self, name: &str) -> String {
+        let figure = self.figures.iter().find(|figure| figure.name == name);
+        figure.map_or_else(|| name.replace('_', " "), |figure| figure.title.clone())
     }
 
     /// How those figures are told that one of these has; one that the report doesn't explain by its name, which has
@@ -141,84 +210,85 @@ impl Report {
 }
 
 fn failures(report: &Report) -> Vec<Failed> {
+    let broken = report.bounds.iter().filter(|bound| !bound.holds).map(|bound| Failed {
+        part: String::new(),
+        name: format!("{}, {}", bound.profile, report.title(&bound.figure)),
+        detail: format!(
+            "{} of {} to {}, and at most {}",
+            number(bound.ratio),
+            bound.variant,
+            bound.to,
+            bound.at_most
+        ),
+    });
     let why = report
         .samples()
         .flat_map(|(row, sample)| sample.invalid.iter().map(move |why| (row, sample, why)));
-    why.map(|(row, sample, why)| Failed {
+    let why = why.map(|(row, sample, why)| Failed {
         part: String::new(),
         name: format!("{}, {}, round {}", row.profile, row.variant, sample.round),
         detail: why.clone(),
-    })
-    .collect()
-}
-
-/// A value as it is told; a dash if it wasn't measured.
-fn shown(figure: &Figure, figures: &Figures) -> String {
-    let value = figures.get(&figure.name);
-    value.map_or_else(|| "–".into(), |value| number(value / figure.scale))
-}
-
-fn figure_columns(figures: &[Figure]) -> impl Iterator<Item = Column> {
-    figures.iter().map(|figure| Column::number(&figure.title, &figure.unit))
-}
-
-fn medians(report: &Report) -> Table {
-    let figures = report.told(report.rows.iter().map(|row| &row.median));
-    let rows = report.rows.iter().map(|row| {
-        let cells = figures.iter().map(|figure| Cell {
-            note: row
-                .ratio
-                .get(&figure.name)
-                .map(|ratio| format!("×{ratio:.2}"))
-                .unwrap_or_default(),
-            ..Cell::from(shown(figure, &row.median))
-        });
-        let name = Cell::from(format!("{}, {}", row.profile, row.variant));
-        [name].into_iter().chain(cells).collect()
     });
+    why.chain(broken).collect()
+}
+
+/// A row of figures: its name, the figures, and ratios of them.
+type Told<'r> = (String, &'r Figures, Option<&'r Figures>);
+
+/// Rows of figures, in as many tables as it takes to read each without scrolling on a desk or on paper.
+fn tables(report: &Report, caption: &str, name: &str, rows: &[Told], folded: bool) -> Vec<Table> {
+    let figures = report.told(rows.iter().map(|(_, figures, _)| *figures));
+    let several = figures.len() > COLUMNS;
+    let table = |figures: &[Figure]| {
+        let rows = rows.iter().map(|(name, values, ratios)| {
+            let cells = figures.iter().map(|figure| {
+                let value = values.get(&figure.name).map(|value| number(value / figure.scale));
+                let ratio = ratios.and_then(|ratios| ratios.get(&figure.name));
+                Cell {
+                    note: ratio.map(|ratio| format!("×{ratio:.2}")).unwrap_or_default(),
+                    ..Cell::from(value.as_deref().unwrap_or("–"))
+                }
+            });
+            [Cell::from(name)].into_iter().chain(cells).collect()
+        });
+        let columns = figures.iter().map(|figure| Column::number(&figure.title, &figure.unit));
+        let which = figures.first().zip(figures.last()).filter(|_| several);
+        let which = which.map(|(first, last)| format!(", {} to {}", first.title, last.title));
+        Table {
+            caption: format!("{caption}{}", which.unwrap_or_default()),
+            columns: [Column::text(name)].into_iter().chain(columns).collect(),
+            rows: rows.collect(),
+            folded,
+        }
+    };
+    figures.chunks(COLUMNS).map(table).collect()
+}
+
+fn medians(report: &Report) -> Vec<Table> {
     let first = report
         .rows
         .first()
         .filter(|_| report.rows.iter().any(|row| !row.ratio.is_empty()));
-    let ratios = first.map(|row| format!("; × is the ratio to {} in the same round", row.variant));
-    Table {
-        caption: format!(
-            "Medians of {}{}",
-            count(report.rounds as usize, "round"),
-            ratios.unwrap_or_default()
-        ),
-        columns: [Column::text("Profile, variant")]
-            .into_iter()
-            .chain(figure_columns(&figures))
-            .collect(),
-        rows: rows.collect(),
-        folded: false,
-    }
+    let ratios = first.map(|row| format!(", × the ratio to {} in the same round", row.variant));
+    let rounds = count(report.rounds as usize, "round");
+    let caption = format!("Medians of {rounds}{}", ratios.unwrap_or_default());
+    let name = |row: &Row| format!("{}, {}", row.profile, row.variant);
+    let rows = report.rows.iter().map(|row| (name(row), &row.median, Some(&row.ratio)));
+    tables(report, &caption, "Profile, variant", &rows.collect::<Vec<_>>(), false)
 }
 
-/// What each round measured.
-fn rounds(report: &Report) -> Table {
-    let figures = report.told(
-        report
-            .rows
-            .iter()
-            .flat_map(|row| &row.samples)
-            .map(|sample| &sample.figures),
-    );
-    let rows = report.samples().map(|(row, sample)| {
-        let cells = figures.iter().map(|figure| Cell::from(shown(figure, &sample.figures)));
-        let name = format!("{}, {}, {}", row.profile, row.variant, sample.round);
-        [Cell::from(name)].into_iter().chain(cells).collect()
-    });
-    Table {
-        caption: "Every round".into(),
-        columns: [Column::text("Profile, variant, round")]
-            .into_iter()
-            .chain(figure_columns(&figures))
-            .collect(),
-        rows: rows.collect(),
-        folded: true,
-    }
+fn rounds(report: &Report) -> Vec<Table> {
+    let name = |row: &Row, round: u32| format!("{}, {}, {round}", row.profile, row.variant);
+    let rows = report
+        .samples()
+        .map(|(row, sample)| (name(row, sample.round), &sample.figures, None));
+    tables(
+        report,
+        "Every round",
+        "Profile, variant, round",
+        &rows.collect::<Vec<_>>(),
+        true,
+    )
 }
 
 fn profiles(report: &Report) -> Table {
@@ -288,15 +358,125 @@ fn settings(report: &Report) -> Table {
     }
 }
 
+fn bounds(report: &Report) -> Table {
+    let rows = report.bounds.iter().map(|bound| {
+        let ratio = |ratio: Option<f64>| Cell::from(ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}")));
+        let (status, word) = if bound.holds {
+            (Status::Passed, "kept")
+        } else {
+            (Status::Failed, "broken")
+        };
+        vec![
+            Cell::from(format!("{}, {}", bound.profile, report.title(&bound.figure))),
+            Cell::from(format!("{} to {}", bound.variant, bound.to)),
+            ratio(bound.then),
+            ratio(Some(bound.ratio)),
+            ratio(bound.goal),
+            ratio(Some(bound.at_most)),
+            Cell::status(status, word),
+        ]
+    });
+    let number = |title| Column::number(title, "");
+    Table {
+        caption: "Ratios that are bounded".into(),
+        columns: vec![
+            Column::text("Profile, figure"),
+            Column::text("Variants"),
+            number("before there was a bench"),
+            number("now"),
+            number("goal"),
+            number("at most"),
+            Column::text("Bound"),
+        ],
+        rows: rows.collect(),
+        folded: false,
+    }
+}
+
+fn history(report: &Report) -> Table {
+    let rows = report.history.iter().filter_map(|then| {
+        let now = report
+            .rows
+            .iter()
+            .find(|row| (&row.profile, &row.variant) == (&then.profile, &then.variant))?;
+        let (collector, tempo) = cpu(&now.median)?;
+        let (old_collector, old_tempo) = (
+            then.collector_cpu_seconds_per_million_spans,
+            then.tempo_cpu_seconds_per_million_spans,
+        );
+        let figures = [
+            old_collector,
+            old_tempo,
+            old_collector + old_tempo,
+            collector,
+            tempo,
+            collector + tempo,
+        ];
+        let name = Cell::from(format!("{}, {}", now.profile, now.variant));
+        Some(
+            [name]
+                .into_iter()
+                .chain(figures.map(|seconds| Cell::from(number(seconds))))
+                .collect(),
+        )
+    });
+    let figures = ["then", "now"].iter().flat_map(|when| {
+        ["Collector", "Tempo", "both"].map(|what| Column::number(&format!("{what} {when}"), "s/M spans"))
+    });
+    Table {
+        caption: "CPU before there was a bench, of smaller spans, and now: compare the ratios".into(),
+        columns: [Column::text("Profile, variant")].into_iter().chain(figures).collect(),
+        rows: rows.collect(),
+        folded: true,
+    }
+}
+
+fn comparison(report: &Report) -> Table {
+    let rows = report.comparison.iter().flat_map(|comparison| &comparison.rows);
+    let rows = rows.flat_map(|row| row.figures.iter().map(move |(name, change)| (row, name, change)));
+    let rows = rows.map(|(row, name, change)| {
+        let figure = report.figures.iter().find(|figure| figure.name == *name);
+        let (unit, scale) = figure.map_or(("", 1.0), |figure| (&figure.unit, figure.scale));
+        vec![
+            Cell::from(format!("{}, {}, {}", row.profile, row.variant, report.title(name))),
+            Cell::from(number(change.old / scale)),
+            Cell::from(number(change.new / scale)),
+            Cell::from(unit),
+            Cell::from(change.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()),
+        ]
+    });
+    let command = report.comparison.as_ref().map(|comparison| comparison.command.as_str());
+    Table {
+        caption: format!("Beside an earlier run, {}", command.unwrap_or_default()),
+        columns: vec![
+            Column::text("Profile, variant, figure"),
+            Column::number("then", ""),
+            Column::number("now", ""),
+            Column::text("Unit"),
+            Column::number("now to then", ""),
+        ],
+        rows: rows.collect(),
+        folded: false,
+    }
+}
+
+/// CPU of the Collector and of Tempo.
+fn cpu(figures: &Figures) -> Option<(f64, f64)> {
+    let [collector, tempo] = ["collector", "tempo"].map(|part| format!("{part}_cpu_seconds_per_million_spans"));
+    Some((*figures.get(&collector)?, *figures.get(&tempo)?))
+}
+
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = vec![format!(
         "The load of the machine was {} before the bench and {} after it, its own included.",
         report.machine.load_before, report.machine.load_after
     )];
+    let turned_away: u64 = report.samples().map(|(_, sample)| sample.turned_away).sum();
+    if turned_away > 0 {
+        notes.push(format!("Tempo turned {turned_away} spans away, which were sent again."));
+    }
     for (name, why) in report.samples().flat_map(|(_, sample)| &sample.not_measured) {
-        let figure = report.figures.iter().find(|figure| figure.name == *name);
-        let title = figure.map_or(name, |figure| &figure.title);
-        let note = format!("Not measured: {title}: {why}.");
+        let note = format!("Not measured: {}: {why}.", report.title(name));
         if !notes.contains(&note) {
             notes.push(note);
         }
@@ -307,8 +487,7 @@ fn notes(report: &Report) -> Vec<String> {
 /// The plots of what was measured.
 pub(crate) fn plots(report: &Report) -> Result<Vec<Plot>> {
     let cpu = |row: &Row| {
-        let [collector, tempo] = ["collector", "tempo"].map(|part| format!("{part}_cpu_seconds_per_million_spans"));
-        let (collector, tempo) = (*row.median.get(&collector)?, *row.median.get(&tempo)?);
+        let (collector, tempo) = cpu(&row.median)?;
         let label = format!("{:.1} = {collector:.1} + {tempo:.1}", collector + tempo);
         Some((Mark::Bar(vec![collector, tempo]), label))
     };
@@ -322,13 +501,9 @@ pub(crate) fn plots(report: &Report) -> Result<Vec<Plot>> {
     };
     let found = |row: &Row| {
         let (id, search) = (range(row, "found_by_id")?, range(row, "found_by_search")?);
-        let label = format!(
-            "{} to {}, {} to {}",
-            number(id.0),
-            number(id.1),
-            number(search.0),
-            number(search.1)
-        );
+        let label = [id, search]
+            .map(|(median, p99)| format!("{median:.2} to {p99:.2}"))
+            .join(", ");
         Some((Mark::Ranges(vec![id, search]), label))
     };
     let answer = |row: &Row| {

@@ -156,7 +156,18 @@ fn bench() -> Value {
         json!({"profile": "10-spans", "variant": variant, "valid": true, "median": figures, "ratio": figures,
             "samples": [sample, sample]})
     };
+    let seconds = "collector_cpu_seconds_per_million_spans";
     json!({"versions": {}, "machine": {"load_before": 0.1, "load_after": 2.0}, "rounds": 2, "seconds": 30.0,
+        "profiles": [{"name": "10-spans", "spans_per_request": 10, "spans_per_trace": 10, "connections": 2,
+            "spans_per_second": null}],
+        "variants": [{"name": "default", "about": EVIL, "tempo": {"ingester.trace_idle_period": "1s"}}],
+        "figures": [{"name": seconds, "title": "Collector CPU", "unit": "s/M spans", "scale": 1.0}],
+        "history": [{"profile": "10-spans", "variant": "default", seconds: 49.2,
+            "tempo_cpu_seconds_per_million_spans": 9.6}],
+        "bounds": [{"profile": "10-spans", "figure": seconds, "variant": "default", "to": "memory-queue", "then": 1.8,
+            "ratio": 1.9, "goal": 1.4, "at_most": 3.0, "holds": true}],
+        "comparison": {"command": EVIL, "rows": [{"profile": "10-spans", "variant": "default",
+            "figures": {seconds: {"old": 9.0, "new": 9.5, "ratio": 1.06}}}]},
         "rows": [row("default"), row(EVIL)]})
 }
 
