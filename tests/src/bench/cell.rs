@@ -322,6 +322,7 @@ impl Loaded<'_> {
             self.senders.clone(),
             Batches {
                 rate: BACKGROUND,
+                max_in_flight: BACKGROUND as usize,
                 ..self.cell.profile.batches(self.seed())
             },
             Until::Elapsed(found::TAKES),

@@ -4,9 +4,12 @@
 //! has a stack of its own. Figures are compared within a round only, and the [`report`] keeps all of them.
 
 mod blocks;
+pub mod bounds;
 mod cell;
+pub mod compare;
 pub mod figure;
 mod found;
+pub mod history;
 mod kill;
 pub mod plan;
 pub mod profile;
@@ -67,7 +70,7 @@ pub async fn run(backend: &dyn Backend, plan: &Plan, command: &str, cancel: &Can
         settings.insert(cell.variant.name.clone(), tempo);
         samples.push((cell.profile.name.as_ref(), cell.variant.name.as_str(), sample));
     }
-    Ok(Report {
+    let mut report = Report {
         kind: Kind::Bench,
         format: FORMAT,
         command: command.to_owned(),
@@ -91,7 +94,12 @@ pub async fn run(backend: &dyn Backend, plan: &Plan, command: &str, cancel: &Can
         variants: variants(plan, engine, &settings)?,
         figures: figures(),
         rows: rows(plan, &samples),
-    })
+        history: history::rows(),
+        bounds: Vec::new(),
+        comparison: None,
+    };
+    report.bounds = bounds::verdicts(&report);
+    Ok(report)
 }
 
 fn engine(backend: &dyn Backend) -> Result<Engine> {

@@ -22,8 +22,8 @@ pub struct Profile {
     /// Spans a second of all connections, sent when they are due whether or not earlier ones are answered; none: as
     /// fast as they are answered.
     pub spans_per_second: Option<u32>,
-    /// Requests that may be unanswered on a connection: at full speed there are always so many, at a rate more make
-    /// the measurement invalid.
+    /// Requests that may be unanswered: at full speed there are always so many on each connection, at a rate more of
+    /// all connections make the measurement invalid.
     pub unanswered: usize,
     /// Spans that a round sends.
     pub spans: u64,
@@ -118,7 +118,7 @@ impl Profile {
         if trace == 0 || !request.is_multiple_of(trace) {
             return Err(Failure::usage(
                 format!(
-                    "the requests of profile {} have {request} spans, which are no traces of {trace}",
+                    "the {request} spans of a request of {} can't be traces of {trace}",
                     self.name
                 ),
                 "a trace is whole in one request: give --trace-spans a divisor, or choose profiles with larger requests with --profile",
@@ -168,7 +168,10 @@ mod tests {
             (10, 2_000)
         );
         let error = Profile::named("10-spans").unwrap().with(&long).unwrap_err();
-        assert!(error.to_string().contains("10-spans have 10 spans"), "{error}");
+        assert!(
+            error.to_string().contains("the 10 spans of a request of 10-spans"),
+            "{error}"
+        );
         assert!(Profile::named("10-span").unwrap_err().to_string().contains("10-span"));
     }
 }

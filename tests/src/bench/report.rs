@@ -11,7 +11,10 @@ use kit::failure::Failure;
 use kit::whole_file::{self, Mode};
 use serde::{Deserialize, Serialize};
 
+use super::bounds::{self, Verdict};
+use super::compare::Comparison;
 use super::figure::{COSTS, Column, Figure, Figures, STORED, median};
+use super::history::{self, Earlier};
 use super::plan::Plan;
 use super::profile::Profile;
 use super::table::aligned;
@@ -137,6 +140,15 @@ pub struct Report {
     pub figures: Vec<FigureReport>,
     /// The rows, by profile and then by variant, in the order in which they were asked for.
     pub rows: Vec<Row>,
+    /// What the same cost before there was a bench.
+    #[serde(default)]
+    pub history: Vec<Earlier>,
+    /// What those rows are that there is a bound for.
+    #[serde(default)]
+    pub bounds: Vec<Verdict>,
+    /// What is different from an earlier run, if it was compared with one.
+    #[serde(default)]
+    pub comparison: Option<Comparison>,
 }
 
 /// The figures with their units.
@@ -254,11 +266,18 @@ impl Report {
         whole_file::write(file, text + "\n", Mode::Everybody)
     }
 
-    /// The tables for people: medians, and behind them the ratio to the first variant.
+    /// The tables for people: medians, and behind them the ratio to the first variant; what the same cost before, the
+    /// ratios that are bounded, and an earlier run.
     pub fn table(&self) -> String {
-        let tables = [COSTS, STORED].map(|columns| self.columns(columns));
-        let tables: Vec<String> = tables.into_iter().flatten().collect();
-        tables.join("\n") + "\n" + &self.notes().join("\n") + "\n"
+        let tables = [
+            self.columns(COSTS),
+            self.columns(STORED),
+            Some(self.notes().join("\n") + "\n"),
+            history::beside(self),
+            bounds::table(&self.bounds),
+            self.comparison.as_ref().map(Comparison::table),
+        ];
+        tables.into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
 
     /// A table of those columns that some row has a figure for; none if there are none.
@@ -356,22 +375,13 @@ fn cell(column: &Column, row: &Row, room: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod examples {
     use super::super::plan::{Amount, Beside};
     use super::super::profile::PROFILES;
     use super::super::variant::Variant;
     use super::*;
 
-    fn sample(round: u32, cpu: f64) -> Sample {
-        Sample {
-            round,
-            acknowledged: 1,
-            figures: Figures::from([(Figure::Cpu, cpu)]),
-            ..Sample::default()
-        }
-    }
-
-    fn plan() -> Plan {
+    pub(in super::super) fn example_plan() -> Plan {
         let variant = |name: &str| Variant::named(name).unwrap();
         Plan {
             profiles: PROFILES.iter().take(1).cloned().collect(),
@@ -383,7 +393,7 @@ mod tests {
         }
     }
 
-    fn report(samples: &[(&str, &str, Sample)]) -> Report {
+    pub(super) fn report(samples: &[(&str, &str, Sample)]) -> Report {
         Report {
             kind: Kind::Bench,
             format: FORMAT,
@@ -398,15 +408,27 @@ mod tests {
             rounds: 3,
             seconds: 60.0,
             ratio_to: "default".into(),
-            profiles: plan().profiles,
+            profiles: example_plan().profiles,
             variants: Vec::new(),
             figures: figures(),
-            rows: rows(&plan(), samples),
+            rows: rows(&example_plan(), samples),
+            history: Vec::new(),
+            bounds: Vec::new(),
+            comparison: None,
+        }
+    }
+
+    pub(super) fn sample(round: u32, cpu: f64) -> Sample {
+        Sample {
+            round,
+            acknowledged: 1,
+            figures: Figures::from([(Figure::Cpu, cpu)]),
+            ..Sample::default()
         }
     }
 
     /// Three rounds on a machine that is busier in each of them.
-    fn samples() -> Vec<(&'static str, &'static str, Sample)> {
+    pub(super) fn samples() -> Vec<(&'static str, &'static str, Sample)> {
         let pairs = [(10.0, 5.0), (20.0, 12.0), (40.0, 16.0)].into_iter().zip(1..);
         let both = pairs.flat_map(|((default, memory), round)| {
             [
@@ -416,6 +438,19 @@ mod tests {
         });
         both.collect()
     }
+
+    pub(in super::super) fn example() -> Report {
+        report(&samples())
+    }
+}
+
+#[cfg(test)]
+pub(super) use examples::{example, example_plan};
+
+#[cfg(test)]
+mod tests {
+    use super::examples::{report, samples};
+    use super::*;
 
     #[test]
     fn ratios_are_taken_within_a_round_and_then_the_median() {
@@ -480,7 +515,7 @@ mod tests {
         report(&samples()).write_json(&file).unwrap();
         let read = Report::read(&file).unwrap();
         assert_eq!(read.rows[1].ratio[&Figure::Cpu], 0.5);
-        assert_eq!(read.profiles, plan().profiles);
+        assert_eq!(read.profiles, example_plan().profiles);
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains("\"cpu_seconds_per_million_spans\": 0.5"), "{text}");
         for (written, why) in [

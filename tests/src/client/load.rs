@@ -389,6 +389,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::door::Doors;
     use std::collections::BTreeSet;
 
     #[test]
@@ -413,5 +414,54 @@ mod tests {
             ..Batches::new(1)
         };
         assert_eq!(fast.interval(), Duration::from_millis(1));
+    }
+
+    /// A sender to a receiver that takes connections and never answers.
+    async fn silent() -> (tokio::net::TcpListener, Sender) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let doors = Doors {
+            otlp_grpc: address,
+            otlp_http: address,
+            jaeger_grpc: address,
+            jaeger_thrift_http: address,
+            jaeger_thrift_compact: None,
+            jaeger_thrift_binary: None,
+        };
+        let sender = Sender::new(&doors, ANSWER).unwrap();
+        (listener, sender)
+    }
+
+    const ANSWER: Duration = Duration::from_millis(400);
+
+    async fn six_requests(max_in_flight: usize) -> (Ledger, Pace) {
+        let ((first, to_first), (second, to_second)) = (silent().await, silent().await);
+        let batches = Batches {
+            max_in_flight,
+            ..Batches::new(1)
+        };
+        let (senders, until) = (vec![to_first, to_second], Until::Spans(600));
+        let load = Load::at_rate(senders, batches, until, Cancel::default()).await;
+        if max_in_flight > 1 {
+            // Both have one, or this waits until the test is given up on.
+            let _ = tokio::join!(first.accept(), second.accept());
+        }
+        load.unwrap()
+    }
+
+    #[tokio::test]
+    async fn at_a_rate_nothing_waits_for_an_answer_and_connections_take_turns() {
+        let (ledger, pace) = six_requests(64).await;
+        // One every 50 ms, and each is given up on after 400 ms.
+        assert_eq!((ledger.summary().unknown, pace.skipped), (600, 0));
+        assert_eq!(pace.answers.len(), 6);
+        assert!(pace.answers.iter().all(|time| *time >= ANSWER), "{:?}", pace.answers);
+    }
+
+    #[tokio::test]
+    async fn what_is_due_while_too_many_are_unanswered_is_skipped_and_counted() {
+        let (ledger, pace) = six_requests(1).await;
+        assert_eq!(ledger.summary().sent + pace.skipped, 600);
+        assert!(pace.skipped > 0);
     }
 }

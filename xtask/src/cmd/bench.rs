@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what the stack costs on this machine.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -10,11 +10,12 @@ use clap::builder::PossibleValuesParser;
 use kit::disk;
 use kit::failure::Failure;
 use page::document::{Document, Kind};
+use stack_tests::backend::Backend;
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::bench::plan::{Amount, Beside, Plan};
 use stack_tests::bench::profile::{Changes, PROFILES, Profile, USUAL};
 use stack_tests::bench::variant::{Group, VARIANTS, Variant};
-use stack_tests::bench::{self, report::Report};
+use stack_tests::bench::{self, bounds, compare, report::Report};
 
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
@@ -35,10 +36,19 @@ use crate::outputs::{Outputs, this_run};
     after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --profile 10-spans --rounds 5 --spans 500000\n  \
                   cargo xtask bench --profile 100-spans --rate 2000 --connections 64\n  \
                   cargo xtask bench --tuning --profile 100-spans --report target/tuning.json\n  \
-                  cargo xtask bench --variant default --variant mine.yaml --report target/bench.json\n\n\
+                  cargo xtask bench --variant default --variant mine.yaml --report target/bench.json\n  \
+                  cargo xtask bench --variant default --compare target/bench.json\n\n\
                   `cargo xtask bench --list` says what each profile and each variant is."
 )]
 pub struct BenchArgs {
+    /// The short form for CI: the usual profiles and variants in one round, only what they cost while the load runs.
+    /// It fails if a ratio between variants is above its bound.
+    #[arg(long, conflicts_with_all = ["profiles", "trace_spans", "connections", "rate", "variants", "tuning", "kill"])]
+    quick: bool,
+    /// Print this run beside an earlier one, whose report this file is: old, new and ratio of each row. It must be of
+    /// the same programs and loads.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// List the profiles and the variants that have a name.
     #[arg(long)]
     list: bool,
@@ -65,9 +75,9 @@ pub struct BenchArgs {
     /// Measure too what is lost when Tempo is killed.
     #[arg(long)]
     kill: bool,
-    /// How often everything is measured.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// How often everything is measured [default: 2, with --quick 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
     /// Send so many spans in each measurement [default: 30000 to 100000, more where they cost less].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1000..=100_000_000))]
     spans: Option<u64>,
@@ -93,15 +103,15 @@ impl BenchArgs {
         let plan = Plan {
             profiles: self.profiles()?,
             variants: self.variants()?,
-            rounds: self.rounds,
+            rounds: self.rounds.unwrap_or(if self.quick { 1 } else { 2 }),
             amount: match (self.spans, self.seconds) {
                 (Some(spans), _) => Amount::Spans(spans),
                 (None, Some(seconds)) => Amount::Time(Duration::from_secs(seconds)),
                 (None, None) => Amount::OfProfile,
             },
             beside: Beside {
-                blocks: true,
-                found: true,
+                blocks: !self.quick,
+                found: !self.quick,
                 kill: self.kill || self.tuning,
             },
             seed: self.seed.unwrap_or_else(now),
@@ -160,6 +170,11 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     }
     let ctx = &args.programs.given(ctx)?;
     let plan = args.plan()?;
+    let earlier = args
+        .compare
+        .as_deref()
+        .map(|file| Ok::<_, anyhow::Error>((file, Report::read(file)?)));
+    let earlier = earlier.transpose()?;
     let runs = runs_dir(ctx);
     if ctx.runner.plans() {
         backend(ctx, &runs)?;
@@ -169,31 +184,48 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the bench")?;
     let backend = backend(ctx, &runs)?;
+    if let Some((file, earlier)) = &earlier {
+        compare::check(file, earlier, &plan, &backend.versions())?;
+    }
     let cells = plan.cells().len();
-    let seconds = SECONDS + if plan.beside.kill { KILL_SECONDS } else { 0 };
+    let beside = [(plan.beside.found, FOUND_SECONDS), (plan.beside.kill, KILL_SECONDS)];
+    let beside: usize = beside
+        .iter()
+        .filter(|(measured, _)| *measured)
+        .map(|(_, seconds)| seconds)
+        .sum();
+    let seconds = SECONDS + beside;
     ctx.say(format!(
         "{cells} measurements, about {} min on 2 cores unless they are long ones, seed {}",
         (cells * seconds).div_ceil(60),
         plan.seed
     ));
     let run = this_run(ctx, plan.seed);
-    let report = runtime()?.block_on(bench::run(
+    let mut report = runtime()?.block_on(bench::run(
         &backend,
         &plan,
         &run.command,
         ctx.runner.cancel(),
         ctx.args.quiet,
     ))?;
+    report.comparison = earlier.map(|(_, earlier)| compare::compare(&earlier, &report));
     let document = Document::new(Kind::Bench, &run, &report)?;
     ctx.print(&document, format!("\n{}", report.table()))?;
     args.outputs.write(&document)?;
-    judge(&report)
+    judge(&report)?;
+    if args.quick {
+        bounds::judge(&report.bounds)
+    } else {
+        Ok(())
+    }
 }
 
 /// How long a measurement takes on 2 cores, in seconds.
-const SECONDS: usize = 35;
-/// How much longer with a kill.
-const KILL_SECONDS: usize = 50;
+const SECONDS: usize = 15;
+/// How much longer it takes with blocks and traces that are looked for.
+const FOUND_SECONDS: usize = 20;
+/// How much longer it takes with a kill.
+const KILL_SECONDS: usize = 30;
 
 /// Prints what there is.
 fn list(ctx: &Ctx) -> Result<()> {
@@ -244,4 +276,67 @@ fn judge(report: &Report) -> Result<()> {
         format!("not valid: {}", invalid.join(", ")),
         "the lines below the table say why; what is refused at full speed needs fewer --spans or more memory",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use stack_tests::bench::variant::{DEFAULT, MEMORY_QUEUE, UPSTREAM};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    fn plan(arguments: &[&str]) -> Result<Plan> {
+        let cli = Cli::try_parse_from(["bench"].iter().chain(arguments))?;
+        cli.bench.plan()
+    }
+
+    fn names(plan: &Plan) -> Vec<&str> {
+        plan.variants.iter().map(|variant| variant.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_short_form_has_every_row_of_the_table_once_and_nothing_that_takes_long() {
+        let plan = plan(&["--quick"]).unwrap();
+        assert_eq!((plan.profiles.len(), plan.rounds, plan.cells().len()), (3, 1, 9));
+        assert_eq!(names(&plan), [DEFAULT, MEMORY_QUEUE, UPSTREAM]);
+        assert!(!plan.beside.blocks && !plan.beside.found && !plan.beside.kill);
+    }
+
+    #[test]
+    fn the_short_form_is_always_the_same() {
+        for other in [["--variant", "default"], ["--profile", "steady"], ["--rate", "100"]] {
+            assert!(plan(&["--quick", other[0], other[1]]).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn tuning_compares_with_the_default_and_kills() {
+        let plan = plan(&["--tuning", "--profile", "100-spans"]).unwrap();
+        assert_eq!(names(&plan)[0], DEFAULT);
+        assert!(plan.variants.len() > 3 && plan.beside.kill && plan.beside.found);
+    }
+
+    #[test]
+    fn a_change_holds_for_every_profile() {
+        let plan = plan(&["--connections", "64", "--rate", "500"]).unwrap();
+        assert!(plan.profiles.iter().all(|profile| profile.connections == 64));
+        assert!(
+            plan.profiles
+                .iter()
+                .all(|profile| profile.spans_per_second == Some(500))
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_neither_variant_nor_file_is_answered_with_the_nearest() {
+        let error = plan(&["--variant", "memory-queu"]).unwrap_err();
+        let remedy = kit::failure::remedy_of(&error).unwrap_or_default();
+        assert!(remedy.contains("did you mean memory-queue?"), "{error:#} {remedy}");
+    }
 }
