@@ -28,6 +28,13 @@ pub(crate) enum Look<T> {
     Never(anyhow::Error),
 }
 
+/// Ends when the user asks to stop.
+pub(crate) async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
 /// Looks every 50 ms until `look` finds it.
 ///
 /// An error of `look` counts as not yet, because a server that restarts answers nothing for a while.

@@ -61,6 +61,7 @@ commands! {
     Test(test::TestArgs),
     E2e(e2e::E2eArgs),
     Bench(bench::BenchArgs),
+    Faults(faults::FaultsArgs),
     Report(report::ReportArgs),
     Up(up::UpArgs),
     Down(down::DownArgs),

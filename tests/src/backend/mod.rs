@@ -86,6 +86,9 @@ pub struct StackSpec {
     /// Bytes that the volume of Tempo holds; none: as many as there is room for. Not every backend can, and a
     /// cluster does it with an emptyDir in the place of the claim.
     pub volume_bytes: Option<u64>,
+    /// Bytes of a disk of its own for the queue of each Collector; none: it is with everything else. The local
+    /// backend can.
+    pub queue_bytes: Option<u64>,
     /// Where a start that fails leaves what explains it, if its backend knows more than the error says.
     pub evidence: Option<PathBuf>,
 }
@@ -111,6 +114,13 @@ pub enum Fault {
     Frozen,
     /// All that goes to it and away from it through a Service is held back for so long.
     Slow(Duration),
+    /// Connections to it and from it through a Service stay open, and nothing gets through until the fault ends:
+    /// the way is half open.
+    Silent,
+    /// Connections to it and from it through a Service break after so many bytes in one direction.
+    Breaking(u64),
+    /// Requests over HTTP that go to it through a Service are answered with this status instead.
+    Refusing(u16),
 }
 
 impl StackSpec {
@@ -123,6 +133,7 @@ impl StackSpec {
             objects: String::new(),
             published: Published::OwnAddresses,
             volume_bytes: None,
+            queue_bytes: None,
             evidence: None,
         }
     }
@@ -144,6 +155,8 @@ pub(crate) fn find_all(stack: &mut Value) {
 
 /// The folder that Tempo's volume is mounted on.
 const DATA: &str = "/var/tempo";
+/// The folder that a Collector keeps its queue in.
+const QUEUE: &str = "/var/lib/otelcol";
 /// The file that takes room on it.
 const BALLAST: &str = "ballast";
 
@@ -266,6 +279,21 @@ pub trait ObjectStore: Send + Sync {
     /// The keys of all objects, those of the server's own included.
     async fn objects(&self) -> Result<Vec<String>>;
 
+    /// Lets something go wrong with the way to it until [`ObjectStore::recover`].
+    async fn disturb(&self, fault: Fault) -> Result<()> {
+        bail!("this backend can't do this to a store: {fault:?}")
+    }
+
+    /// Ends that.
+    async fn recover(&self) -> Result<()> {
+        bail!("this backend did nothing to the store")
+    }
+
+    /// How often that met a connection so far: ended it, held it back or answered for it.
+    fn disturbed(&self) -> u64 {
+        0
+    }
+
     /// Stops it and waits until nothing of it is left.
     async fn shut_down(&self) -> Result<()>;
 }
@@ -324,10 +352,21 @@ pub trait Stack: Send + Sync {
         bail!("this backend did nothing to pod {pod}")
     }
 
+    /// How often a fault of [`Stack::disturb`] met a connection so far: ended it, held it back or answered for it.
+    fn disturbed(&self) -> u64 {
+        0
+    }
+
     /// Takes so many bytes of the volume of Tempo away, with a file on it; 0 gives them back. See
     /// [`StackSpec::volume_bytes`].
     async fn take_room(&self, _bytes: u64) -> Result<()> {
         bail!("this backend can't write to a volume")
+    }
+
+    /// Takes the disks of the queues off, has their file systems repaired, and puts them back. The Collectors must
+    /// not run. See [`StackSpec::queue_bytes`].
+    async fn repair_queue_disks(&self) -> Result<()> {
+        bail!("this backend gave the queues no disks")
     }
 
     /// The metrics that each pod of a component shows, by the pod's name.
@@ -382,12 +421,21 @@ pub trait Stack: Send + Sync {
 
 /// The highest resident size of a process so far, in bytes, from its /proc/<pid>/status (proc(5), VmHWM).
 fn peak_memory(status: &str) -> Result<u64> {
+    kibibytes(status, "VmHWM:")
+}
+
+/// The resident size of a process now, in bytes, from its /proc/<pid>/status (proc(5), VmRSS).
+pub(crate) fn resident_memory(status: &str) -> Result<u64> {
+    kibibytes(status, "VmRSS:")
+}
+
+fn kibibytes(status: &str, field: &str) -> Result<u64> {
     let kib = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|number| number.trim().parse::<u64>().ok())
-        .context("the status of the process has no VmHWM")?;
+        .with_context(|| format!("the status of the process has no {field}"))?;
     Ok(kib * 1024)
 }
 

@@ -230,6 +230,11 @@ impl Load {
         lock(&self.ledger)
     }
 
+    /// The ledger, for whoever looks at it beside the load. Hold it only briefly: the load waits for it.
+    pub(crate) fn shared_ledger(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+
     /// Stops the schedule, waits for all answers, and hands over the ledger. An error if a request
     /// couldn't be made, or if the user asked to stop.
     pub async fn stop(self) -> Result<(Ledger, Pace)> {
@@ -246,7 +251,7 @@ fn slowest_ms(answers: &[Duration]) -> f64 {
 }
 
 /// A thread that panicked while it held the ledger has only left an entry out.
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -109,7 +109,8 @@ pub(crate) async fn read_back(
     Ok(report)
 }
 
-async fn search_windows(
+/// Looks once for these traces with searches, and writes into the ledger what they find.
+pub(crate) async fn search_windows(
     client: &Client,
     ledger: &mut Ledger,
     traces: &[(u64, TraceId)],

@@ -137,7 +137,8 @@ impl Ledger {
 
     /// Writes down which spans of a trace came back, instead of what was found of it before.
     pub fn find(&mut self, trace: TraceId, found: &[SpanId]) {
-        let entries = self.traces.entry(trace).or_default();
+        // A trace that isn't written down here has no span that was sent.
+        let entries = self.traces.get_mut(&trace).map_or(&mut [][..], Vec::as_mut_slice);
         for entry in entries.iter_mut() {
             let times = found.iter().filter(|span| **span == entry.span).count();
             entry.found = u32::try_from(times).unwrap_or(u32::MAX);
@@ -156,6 +157,56 @@ impl Ledger {
         let mut traces: Vec<_> = traces.collect();
         traces.sort_unstable();
         traces
+    }
+
+    /// Takes out the traces whose spans were all answered for: their requests are over.
+    pub(crate) fn take_settled(&mut self) -> Ledger {
+        self.take(|entries| entries.iter().all(|entry| entry.state != State::Sent))
+    }
+
+    /// Takes out the traces of which nothing is missing: what was refused or never answered for isn't waited for.
+    pub(crate) fn take_complete(&mut self) -> Ledger {
+        self.take(|entries| !entries.iter().any(Entry::is_lost))
+    }
+
+    fn take(&mut self, which: impl Fn(&[Entry]) -> bool) -> Ledger {
+        let mut taken = self.empty();
+        taken.traces = self.traces.extract_if(|_, entries| which(entries)).collect();
+        // What comes back of a trace that was taken out before isn't unexpected.
+        self.unexpected.clear();
+        taken
+    }
+
+    /// A ledger without a span that counts time as this one does.
+    pub(crate) fn empty(&self) -> Ledger {
+        Ledger {
+            traces: HashMap::new(),
+            unexpected: HashMap::new(),
+            marker: self.marker.clone(),
+            ..*self
+        }
+    }
+
+    /// Takes over the spans of a ledger that was taken from this one.
+    pub(crate) fn absorb(&mut self, other: Ledger) {
+        self.traces.extend(other.traces);
+    }
+
+    /// Forgets what was found, so that all of it is looked for again.
+    pub(crate) fn forget_found(&mut self) {
+        self.unexpected.clear();
+        for entry in self.traces.values_mut().flatten() {
+            entry.found = 0;
+        }
+    }
+
+    /// Each trace with an acknowledged span, and when its first request left, in milliseconds after the ledger was
+    /// opened.
+    pub(crate) fn acknowledged(&self) -> impl Iterator<Item = (TraceId, u32)> {
+        self.traces.iter().filter_map(|(trace, entries)| {
+            let acked = entries.iter().filter(|entry| entry.state == State::Acked);
+            acked.map(|entry| entry.sent_ms).min().map(|sent_ms| (*trace, sent_ms))
+        })
     }
 
     /// The spans that were acknowledged and not found, in the order in which they were sent.
@@ -207,6 +258,18 @@ impl Ledger {
 }
 
 impl Summary {
+    /// Counts another ledger's spans as well.
+    pub(crate) fn add(&mut self, other: &Summary) {
+        self.sent += other.sent;
+        self.acked += other.acked;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.found += other.found;
+        self.lost += other.lost;
+        self.duplicates += other.duplicates;
+        self.unexpected += other.unexpected;
+    }
+
     /// The verdict: nothing that was acknowledged is missing. A ledger without an acknowledged span proves
     /// nothing.
     pub(crate) fn proves_no_loss(&self) -> bool {
@@ -311,6 +374,28 @@ mod tests {
         assert_eq!((ledger.summary().duplicates, ledger.incomplete()), (0, vec![]));
         ledger.find(trace(1), &[]);
         assert_eq!(ledger.summary().lost, 1);
+    }
+
+    #[test]
+    fn what_is_taken_out_of_a_ledger_is_counted_once_and_stays_missing_until_it_is_found() {
+        let mut ledger = Ledger::new("test");
+        for n in 1..=3 {
+            ledger.send(trace(n), [span(n)]);
+        }
+        ledger.settle(&ACKED, [(trace(1), span(1)), (trace(2), span(2))]);
+        let mut settled = ledger.take_settled();
+        assert_eq!((settled.summary().acked, ledger.summary().sent), (2, 1));
+        settled.find(trace(1), &[span(1)]);
+        let mut complete = settled.take_complete();
+        assert_eq!((complete.summary().found, settled.summary().lost), (1, 1));
+        // A search for the one finds the other as well, which was taken out.
+        settled.find(trace(1), &[span(1)]);
+        assert_eq!(settled.take_complete().summary().sent, 0);
+        complete.absorb(settled);
+        assert_eq!((complete.summary().found, complete.summary().lost), (1, 1));
+        complete.forget_found();
+        assert_eq!(complete.summary().lost, 2);
+        assert_eq!(complete.acknowledged().count(), 2);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod restart;
 mod retention;
 mod rollout;
 mod roundtrip;
-mod s3;
+pub(crate) mod s3;
 mod sdks;
 mod spread;
 
@@ -360,13 +360,13 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const NO_UDP_ROUTE: &str = "no route from here to a UDP port of the cluster";
 
 /// The two ends of a stack: where spans go in and where they are read back.
-struct Access {
-    sender: Sender,
-    tempo: Client,
+pub(crate) struct Access {
+    pub sender: Sender,
+    pub tempo: Client,
 }
 
 impl Access {
-    fn new(stack: &dyn Stack) -> Result<Access> {
+    pub fn new(stack: &dyn Stack) -> Result<Access> {
         Ok(Access {
             sender: Sender::new(&doors(stack)?, SEND_TIMEOUT)?,
             tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
@@ -390,7 +390,7 @@ pub(crate) fn doors(stack: &dyn Stack) -> Result<Doors> {
 }
 
 /// Values of the umbrella chart, written as YAML.
-fn values(yaml: &str) -> Result<Value> {
+pub(crate) fn values(yaml: &str) -> Result<Value> {
     serde_yaml::from_str(yaml).context("parsing a scenario's values")
 }
 
@@ -426,13 +426,13 @@ pub fn select(choice: &Choice, backend: &str) -> Result<Vec<&'static Scenario>> 
 }
 
 /// Bytes that wait in the sending queues of all Collectors.
-async fn queue_bytes(stack: &dyn Stack) -> Result<f64> {
+pub(crate) async fn queue_bytes(stack: &dyn Stack) -> Result<f64> {
     let pods = per_pod(stack, "otelcol_exporter_queue_size").await?;
     Ok(pods.values().sum())
 }
 
 /// A metric of each Collector, by the name of its pod.
-async fn per_pod(stack: &dyn Stack, metric: &str) -> Result<BTreeMap<String, f64>> {
+pub(crate) async fn per_pod(stack: &dyn Stack, metric: &str) -> Result<BTreeMap<String, f64>> {
     let pods = stack.metrics(Component::OtelCollector).await?;
     anyhow::ensure!(!pods.is_empty(), "there is no Collector to ask for {metric}");
     let value = |(pod, text): (String, String)| {
@@ -444,7 +444,7 @@ async fn per_pod(stack: &dyn Stack, metric: &str) -> Result<BTreeMap<String, f64
 }
 
 /// Waits until nothing waits in the Collector's sending queue.
-async fn drained(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(crate) async fn drained(env: &Env, stack: &dyn Stack) -> Result<()> {
     wait_for("an empty queue", DRAINED, &env.cancel, || async {
         let left = queue_bytes(stack).await?;
         Ok(if left > 0.0 {
@@ -472,7 +472,7 @@ fn judge_ledger(env: &Env, what: &str, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-fn mebibytes(bytes: f64) -> f64 {
+pub(crate) fn mebibytes(bytes: f64) -> f64 {
     (bytes / 1024.0 / 1024.0 * 10.0).round() / 10.0
 }
 

@@ -17,8 +17,8 @@ use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(20);
-const ACCESS_KEY: &str = "e2e-access-key";
-const SECRET_KEY: &str = "e2e-secret-key";
+pub(crate) const ACCESS_KEY: &str = "e2e-access-key";
+pub(crate) const SECRET_KEY: &str = "e2e-secret-key";
 
 pub(super) async fn run(env: &Env) -> Result<()> {
     let example = Example::read(env)?;
@@ -69,15 +69,15 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 }
 
 /// `values-s3-example.yaml`, and the Secret that its head tells the user to make.
-struct Example {
+pub(crate) struct Example {
     values: Value,
-    bucket: String,
+    pub bucket: String,
     secret: String,
     engine: Engine,
 }
 
 impl Example {
-    fn read(env: &Env) -> Result<Example> {
+    pub fn read(env: &Env) -> Result<Example> {
         let file = env.workspace.root().join("charts/tempo-stack/values-s3-example.yaml");
         let text = fs_err::read_to_string(&file)?;
         let values: Value = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
@@ -92,7 +92,7 @@ impl Example {
     }
 
     /// The example with its endpoint replaced by the server's.
-    fn values(&self, server: &dyn ObjectStore, bucket: &str) -> Result<Value> {
+    pub fn values(&self, server: &dyn ObjectStore, bucket: &str) -> Result<Value> {
         let mut stack = self.values.clone();
         set(
             &mut stack,
@@ -107,7 +107,7 @@ impl Example {
         Ok(umbrella)
     }
 
-    fn spec(&self, values: Value, secret_key: &str) -> StackSpec {
+    pub fn spec(&self, values: Value, secret_key: &str) -> StackSpec {
         let secret = format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}}}\nstringData:\n  AWS_ACCESS_KEY_ID: {ACCESS_KEY}\n  AWS_SECRET_ACCESS_KEY: {secret_key}\n",
             self.secret

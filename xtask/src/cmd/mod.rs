@@ -8,6 +8,7 @@ pub mod docs;
 pub mod doctor;
 pub mod down;
 pub mod e2e;
+pub mod faults;
 pub mod lint;
 pub mod migrate;
 pub mod package;

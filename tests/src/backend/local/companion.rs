@@ -22,8 +22,7 @@ pub(super) struct Companion {
     name: &'static str,
     run: RunDir,
     address: SocketAddr,
-    /// Keeps the address.
-    _network: Network,
+    network: Network,
     child: Mutex<Child>,
 }
 
@@ -40,7 +39,8 @@ impl Companion {
     ) -> Result<Companion> {
         let run = RunDir::create(runs, name)?;
         let network = Network::claim()?;
-        let address = SocketAddr::from((network.address()?, port));
+        network.add_pod(name)?;
+        let address = SocketAddr::from((network.pod(name)?, port));
         let (args, variables) = prepare(run.path(), address)?;
         let log = fs_err::File::create(run.path().join("log"))?.into_file();
         let child = Command::new(&tool.path)
@@ -59,7 +59,7 @@ impl Companion {
             name,
             run,
             address,
-            _network: network,
+            network,
             child: Mutex::new(child),
         };
         wait_for(name, READY, cancel, || async {
@@ -80,6 +80,11 @@ impl Companion {
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.run.path()
+    }
+
+    /// Its network, in which it is a pod of its own name.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Where it is reached, from stacks and from here.

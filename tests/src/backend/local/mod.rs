@@ -42,10 +42,10 @@ use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::prometheus::PrometheusServer;
 use self::s3::S3Server;
-use self::volume::{limit, take_room, unlimited};
+use self::volume::{disk, limit, repair, take_room, unlimited};
 use super::prometheus::Prometheus;
 use super::{
-    Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, Stack, StackSpec, Stop,
+    Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, QUEUE, Stack, StackSpec, Stop,
     cpu_ticks, find_all, longest, peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
@@ -56,8 +56,8 @@ use crate::ports::Ports;
 const SHELL: &str = "/bin/sh";
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
-/// A stack that crashed this often won't come up by waiting.
-const HOPELESS_CRASHES: u32 = 2;
+/// A program that ended this often before it was ready won't come up by waiting.
+const HOPELESS_STARTS: u32 = 2;
 /// How long a program may take to show its metrics.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -326,6 +326,11 @@ impl LocalStack {
                 limit(&volume, bytes)?;
             }
         }
+        if let Some(bytes) = spec.queue_bytes {
+            for folder in stack.host_folders(Component::OtelCollector, QUEUE)? {
+                disk(&folder, bytes)?;
+            }
+        }
         for pod in &stack.objects.pods {
             stack.start_one(pod).await?;
         }
@@ -544,7 +549,7 @@ impl Stack for LocalStack {
         let begun = Instant::now();
         while let Some((pod, container, status)) = self.unready().await {
             self.backend.cancel.check()?;
-            if status.crashes >= HOPELESS_CRASHES || begun.elapsed() > timeout {
+            if status.failed_starts >= HOPELESS_STARTS || begun.elapsed() > timeout {
                 return Err(self.not_ready(&pod, &container, &status, begun.elapsed()));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -589,23 +594,29 @@ impl Stack for LocalStack {
 
     async fn disturb(&self, pod: &str, fault: Fault) -> Result<()> {
         self.network.pod(pod)?;
-        match fault {
-            Fault::CutOff => self.network.cut_off(pod, true),
-            Fault::Slow(delay) => self.network.slow(pod, delay),
-            Fault::Frozen => self.signal(pod, Signal::SIGSTOP).await?,
+        if !self.network.disturb(pod, fault) {
+            self.signal(pod, Signal::SIGSTOP).await?;
         }
         Ok(())
     }
 
     async fn recover(&self, pod: &str) -> Result<()> {
-        self.network.cut_off(pod, false);
-        self.network.slow(pod, Duration::ZERO);
+        self.network.recover(pod);
         self.signal(pod, Signal::SIGCONT).await
+    }
+
+    fn disturbed(&self) -> u64 {
+        self.network.disturbed()
     }
 
     async fn take_room(&self, bytes: u64) -> Result<()> {
         let volumes = self.host_folders(Component::Tempo, DATA)?;
         volumes.iter().try_for_each(|volume| take_room(volume, bytes))
+    }
+
+    async fn repair_queue_disks(&self) -> Result<()> {
+        let folders = self.host_folders(Component::OtelCollector, QUEUE)?;
+        folders.iter().try_for_each(|folder| repair(folder))
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {

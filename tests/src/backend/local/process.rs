@@ -194,6 +194,8 @@ pub struct Status {
     pub why: String,
     /// How often it ended by itself or was ended by its probes.
     pub crashes: u32,
+    /// The same since it was last ready.
+    pub failed_starts: u32,
     /// How it ended last.
     pub last_end: String,
 }
@@ -357,6 +359,7 @@ impl Supervisor {
             status.pid = None;
             status.ready = false;
             status.crashes += 1;
+            status.failed_starts += 1;
             status.why = how.clone();
             status.last_end = how;
         });
@@ -438,6 +441,9 @@ impl Supervisor {
                 Some(verdict) = verdicts.recv(), if !self.spec.once => match verdict {
                     Verdict::Ready(result) => self.status.send_modify(|status| {
                         status.ready = result.is_ok();
+                        if status.ready {
+                            status.failed_starts = 0;
+                        }
                         status.why = result.err().unwrap_or_default();
                     }),
                     Verdict::Dead(why) => {

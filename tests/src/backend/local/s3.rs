@@ -1,5 +1,6 @@
 //! An S3 server as a process of this machine.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -8,17 +9,23 @@ use charts::tools::Installed;
 use kit::step::Cancel;
 
 use super::companion::Companion;
-use crate::backend::{Bucket, ObjectStore};
+use crate::backend::{Bucket, Fault, ObjectStore};
 
 const PORT: u16 = 7070;
 
+const NAME: &str = "s3";
+
 /// versitygw on a folder of this machine. Dropping it stops it.
-pub struct S3Server(Companion);
+pub struct S3Server {
+    companion: Companion,
+    /// Of the relay in front of it.
+    address: SocketAddr,
+}
 
 impl S3Server {
     /// Starts the server and waits until it answers.
     pub async fn start(tool: &Installed, bucket: &Bucket<'_>, runs: &Path, cancel: &Cancel) -> Result<S3Server> {
-        let companion = Companion::start("s3", tool, PORT, runs, cancel, |folder, address| {
+        let companion = Companion::start(NAME, tool, PORT, runs, cancel, |folder, address| {
             let (root, sidecar) = (folder.join("root"), folder.join("sidecar"));
             for dir in [&root.join(bucket.name), &sidecar] {
                 fs_err::create_dir_all(dir)?;
@@ -39,18 +46,20 @@ impl S3Server {
                 ],
             ))
         });
-        Ok(S3Server(companion.await?))
+        let companion = companion.await?;
+        let address = companion.network().stand_before(NAME, PORT).await?;
+        Ok(S3Server { companion, address })
     }
 }
 
 #[async_trait]
 impl ObjectStore for S3Server {
     fn endpoint(&self) -> String {
-        self.0.address().to_string()
+        self.address.to_string()
     }
 
     async fn objects(&self) -> Result<Vec<String>> {
-        let entries = walkdir::WalkDir::new(self.0.folder().join("root"))
+        let entries = walkdir::WalkDir::new(self.companion.folder().join("root"))
             .into_iter()
             .flatten()
             .filter(|e| e.file_type().is_file());
@@ -58,7 +67,25 @@ impl ObjectStore for S3Server {
         Ok(paths.iter().map(|path| path.display().to_string()).collect())
     }
 
+    async fn disturb(&self, fault: Fault) -> Result<()> {
+        let network = self.companion.network();
+        anyhow::ensure!(
+            network.disturb(NAME, fault),
+            "an S3 server can't have the fault {fault:?}"
+        );
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<()> {
+        self.companion.network().recover(NAME);
+        Ok(())
+    }
+
+    fn disturbed(&self) -> u64 {
+        self.companion.network().disturbed()
+    }
+
     async fn shut_down(&self) -> Result<()> {
-        self.0.shut_down().await
+        self.companion.shut_down().await
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(20);
 /// A UDP source that was silent for this long is a new one (kube-proxy: 120 s for a stream, conntrack).
 const UDP_IDLE: Duration = Duration::from_secs(120);
+/// How long the other side may take to end a connection over which it was refused.
+const REFUSED: Duration = Duration::from_secs(5);
 const BUFFER: usize = 64 * 1024;
 
 /// What the network knows of a pod.
@@ -35,6 +37,27 @@ pub struct PodState {
     pub cut_off: bool,
     /// How long each piece of data is held back on its way, in both directions.
     pub delay: Duration,
+    /// Whether nothing of what it is sent arrives, and nothing that it sends, over connections that stay open.
+    pub silent: bool,
+    /// After how many bytes in one direction its connections break.
+    pub breaks_after: Option<u64>,
+    /// The HTTP status that is answered in its place.
+    pub refuses: Option<u16>,
+}
+
+impl PodState {
+    /// A pod that isn't ready yet and to which nothing happens.
+    pub fn new(address: Ipv4Addr) -> PodState {
+        PodState {
+            address,
+            ready: false,
+            cut_off: false,
+            delay: Duration::ZERO,
+            silent: false,
+            breaks_after: None,
+            refuses: None,
+        }
+    }
 }
 
 /// All pods by name.
@@ -60,6 +83,8 @@ pub struct Route {
     pub target: u16,
     /// What is known of them.
     pub pods: watch::Receiver<Pods>,
+    /// How often something was done to a connection: it was ended, held back or answered.
+    pub disturbed: Arc<AtomicU64>,
 }
 
 /// A port that relays. Dropping it ends its connections.
@@ -156,20 +181,56 @@ impl Shared {
         }
     }
 
+    fn disturbed(&self) {
+        self.route.disturbed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What is known of a pod and of the sender.
+    fn states(&self, pod: &str) -> [Option<PodState>; 2] {
+        let pods = self.route.pods.borrow();
+        [Some(pod), self.route.from.as_deref()].map(|name| pods.get(name?).copied())
+    }
+
+    /// Waits for as long as nothing gets through between the sender and that pod.
+    async fn until_heard(&self, pod: &str) {
+        let mut pods = self.route.pods.clone();
+        let silent = |pods: &Pods| {
+            let names = [Some(pod), self.route.from.as_deref()];
+            names
+                .iter()
+                .flatten()
+                .any(|name| pods.get(*name).is_some_and(|pod| pod.silent))
+        };
+        if silent(&pods.borrow_and_update()) {
+            self.disturbed();
+        }
+        if pods.wait_for(|pods| !silent(pods)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits until nothing gets from the sender to that pod.
     async fn until_cut(&self, pod: &str) {
         let mut pods = self.route.pods.clone();
-        let cut = |pods: &Pods| self.sender_is_cut_off(pods) || pods.get(pod).is_none_or(|pod| pod.cut_off);
+        let cut = |pods: &Pods| {
+            self.sender_is_cut_off(pods) || pods.get(pod).is_none_or(|pod| pod.cut_off || pod.refuses.is_some())
+        };
         // An error means that the network is gone, and with it all connections.
         let _ = pods.wait_for(cut).await;
     }
 
     /// How long data is held back between the sender and that pod.
     fn delay(&self, pod: &str) -> Duration {
-        let pods = self.route.pods.borrow();
-        let ends = [Some(pod), self.route.from.as_deref()];
-        let delays = ends.iter().filter_map(|name| Some(pods.get((*name)?)?.delay));
-        delays.sum()
+        self.states(pod).iter().flatten().map(|state| state.delay).sum()
+    }
+
+    /// After how many bytes a connection between the sender and that pod breaks.
+    fn breaks_after(&self, pod: &str) -> Option<u64> {
+        self.states(pod)
+            .iter()
+            .flatten()
+            .filter_map(|state| state.breaks_after)
+            .min()
     }
 }
 
@@ -208,6 +269,10 @@ async fn accept(route: &Arc<Shared>, listener: &TcpListener, connections: &mut J
 
 async fn relay(route: Arc<Shared>, mut client: TcpStream) {
     for (name, pod) in route.candidates() {
+        if let Some(status) = pod.refuses {
+            route.disturbed();
+            return refuse(client, status).await;
+        }
         let address = (pod.address, route.route.target);
         let Ok(Ok(mut server)) = timeout(CONNECT, TcpStream::connect(address)).await else {
             continue;
@@ -227,6 +292,7 @@ async fn relay(route: Arc<Shared>, mut client: TcpStream) {
             }
         };
         if broken {
+            route.disturbed();
             reset(&client);
             reset(&server);
         }
@@ -241,6 +307,25 @@ fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
+/// Answers a request over HTTP in the place of the one that it was sent to.
+async fn refuse(mut client: TcpStream, status: u16) {
+    let answer = format!("HTTP/1.1 {status} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let answered = async {
+        let mut buffer = vec![0; BUFFER];
+        // An answer before the question would belong to the one before.
+        if client.read(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        client.write_all(answer.as_bytes()).await?;
+        client.shutdown().await?;
+        // With something unread the end would be a reset, which may overtake the answer.
+        while client.read(&mut buffer).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever doesn't take the answer has ended the connection.
+    let _ = timeout(REFUSED, answered).await;
+}
+
 async fn pump(
     route: &Shared,
     pod: &str,
@@ -248,16 +333,23 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
+    let mut passed = 0;
     loop {
         let read = from.read(&mut buffer).await?;
         if read == 0 {
             return to.shutdown().await;
         }
+        route.until_heard(pod).await;
         let delay = route.delay(pod);
         if !delay.is_zero() {
+            route.disturbed();
             sleep(delay).await;
         }
         to.write_all(&buffer[..read]).await?;
+        passed += read as u64;
+        if route.breaks_after(pod).is_some_and(|bytes| passed >= bytes) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
     }
 }
 
@@ -386,10 +478,8 @@ mod tests {
         let (a, target) = pod("a", 0).await;
         let (b, _) = pod("b", target).await;
         let state = |address| PodState {
-            address,
             ready: true,
-            cut_off: false,
-            delay: Duration::ZERO,
+            ..PodState::new(address)
         };
         let pods = Pods::from([("a".to_owned(), state(a)), ("b".to_owned(), state(b))]);
         let (sender, receiver) = watch::channel(pods);
@@ -398,6 +488,7 @@ mod tests {
             behind: vec!["a".into(), "b".into()],
             target,
             pods: receiver,
+            disturbed: Arc::default(),
         };
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (Front::open(listen, protocol, route).await.unwrap(), sender)
@@ -498,10 +589,9 @@ mod tests {
         let mut open = connect(&front).await.unwrap();
         ask(&mut open).await.unwrap();
         let sender = PodState {
-            address: Ipv4Addr::LOCALHOST,
             ready: true,
             cut_off: true,
-            delay: Duration::ZERO,
+            ..PodState::new(Ipv4Addr::LOCALHOST)
         };
         pods.send_modify(|pods| {
             pods.insert("c".into(), sender);
@@ -520,6 +610,56 @@ mod tests {
         who(&front).await;
         // There and back.
         assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_to_a_silent_pod_arrives_once_it_is_heard_again() {
+        let (front, pods) = front(Protocol::Tcp).await;
+        let mut open = connect(&front).await.unwrap();
+        ask(&mut open).await.unwrap();
+        for name in ["a", "b"] {
+            change(&pods, name, |pod| pod.silent = true);
+        }
+        let answer = timeout(Duration::from_millis(200), ask(&mut open)).await;
+        assert!(answer.is_err(), "{answer:?}");
+        for name in ["a", "b"] {
+            change(&pods, name, |pod| pod.silent = false);
+        }
+        let mut buffer = [0; 8];
+        assert_eq!(open.read(&mut buffer).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_breaks_in_the_middle() {
+        let (front, pods) = front(Protocol::Tcp).await;
+        for name in ["a", "b"] {
+            change(&pods, name, |pod| pod.breaks_after = Some(3));
+        }
+        let mut open = connect(&front).await.unwrap();
+        let mut answers = 0;
+        while answers < 9 && matches!(ask(&mut open).await, Ok(answer) if !answer.is_empty()) {
+            answers += 1;
+        }
+        assert!((1..=3).contains(&answers), "{answers}");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_refuses_is_answered_for_over_http() {
+        let (front, pods) = front(Protocol::Tcp).await;
+        for name in ["a", "b"] {
+            change(&pods, name, |pod| pod.refuses = Some(503));
+        }
+        let url = format!("http://{}/bucket", front.address());
+        connect(&front).await.unwrap();
+        let answer = crate::client::send::http_client()
+            .unwrap()
+            .put(&url)
+            .body("x".repeat(1 << 20));
+        assert_eq!(answer.send().await.unwrap().status().as_u16(), 503);
+        for name in ["a", "b"] {
+            change(&pods, name, |pod| pod.refuses = None);
+        }
+        assert!(["a", "b"].contains(&who(&front).await.as_str()));
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@ mod front;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixListener;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use kit::failure::Failure;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 pub use self::front::Protocol;
 use self::front::{Front, PodState, Pods, Route};
 use super::objects::{Objects, PodPort, PodService};
+use crate::backend::Fault;
 use crate::ports::mark;
 
 /// The second and the third number of a block. 127.0.0.0/16 is left to what machines use it for.
@@ -33,6 +34,7 @@ pub struct Network {
     plan: Mutex<Plan>,
     pods: watch::Sender<Pods>,
     fronts: Mutex<Vec<Front>>,
+    disturbed: Arc<AtomicU64>,
     /// No other process of this machine takes the block. The kernel lets go of it when this one ends.
     _claim: UnixListener,
 }
@@ -56,6 +58,7 @@ impl Network {
                     plan: Mutex::default(),
                     pods: watch::Sender::new(Pods::new()),
                     fronts: Mutex::default(),
+                    disturbed: Arc::default(),
                     _claim: claim,
                 });
             }
@@ -84,12 +87,7 @@ impl Network {
 
     /// Gives a pod its address, which it keeps when it is replaced.
     pub fn add_pod(&self, name: &str) -> Result<()> {
-        let state = PodState {
-            address: self.address()?,
-            ready: false,
-            cut_off: false,
-            delay: Duration::ZERO,
-        };
+        let state = PodState::new(self.address()?);
         self.pods.send_modify(|pods| {
             pods.insert(name.to_owned(), state);
         });
@@ -172,11 +170,36 @@ impl Network {
             behind: objects.pods_behind(service).map(|pod| pod.name.clone()).collect(),
             target: port.target,
             pods: self.pods.subscribe(),
+            disturbed: Arc::clone(&self.disturbed),
         };
-        let front = Front::open(listen, port.protocol, route).await?;
+        self.front(listen, port.protocol, route).await
+    }
+
+    async fn front(&self, listen: SocketAddr, protocol: Protocol, route: Route) -> std::io::Result<SocketAddr> {
+        let front = Front::open(listen, protocol, route).await?;
         let address = front.address();
         lock(&self.fronts).push(front);
         Ok(address)
+    }
+
+    /// Puts a relay in front of the TCP port of a pod that is ready, so that it can be disturbed; says where.
+    pub async fn stand_before(&self, pod: &str, port: u16) -> Result<SocketAddr> {
+        let listen = SocketAddr::from((self.address()?, port));
+        let route = Route {
+            from: None,
+            behind: vec![pod.to_owned()],
+            target: port,
+            pods: self.pods.subscribe(),
+            disturbed: Arc::clone(&self.disturbed),
+        };
+        self.set_ready(pod, true);
+        let opened = self.front(listen, Protocol::Tcp, route).await;
+        opened.with_context(|| format!("listening at {listen}"))
+    }
+
+    /// How often something was done to a connection through a Service: it was ended, held back or answered.
+    pub fn disturbed(&self) -> u64 {
+        self.disturbed.load(Ordering::Relaxed)
     }
 
     /// Whether Services send to the pod.
@@ -184,14 +207,28 @@ impl Network {
         self.change(pod, |state| state.ready = ready);
     }
 
-    /// Ends the pod's connections through Services, in both directions, and refuses new ones; or ends that.
-    pub fn cut_off(&self, pod: &str, cut_off: bool) {
-        self.change(pod, |state| state.cut_off = cut_off);
+    /// Lets a fault happen to what goes through Services to the pod and from it; says whether it is one of the
+    /// network.
+    pub fn disturb(&self, pod: &str, fault: Fault) -> bool {
+        self.change(pod, |state| match fault {
+            Fault::CutOff => state.cut_off = true,
+            Fault::Slow(delay) => state.delay = delay,
+            Fault::Silent => state.silent = true,
+            Fault::Breaking(bytes) => state.breaks_after = Some(bytes),
+            Fault::Refusing(status) => state.refuses = Some(status),
+            Fault::Frozen => {}
+        });
+        fault != Fault::Frozen
     }
 
-    /// Holds back what goes through Services to the pod and from it.
-    pub fn slow(&self, pod: &str, delay: Duration) {
-        self.change(pod, |state| state.delay = delay);
+    /// Ends every fault of a pod.
+    pub fn recover(&self, pod: &str) {
+        self.change(pod, |state| {
+            *state = PodState {
+                ready: state.ready,
+                ..PodState::new(state.address)
+            }
+        });
     }
 
     fn change(&self, pod: &str, change: impl FnOnce(&mut PodState)) {
