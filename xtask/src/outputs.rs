@@ -71,7 +71,66 @@ fn commit(ctx: &Ctx) -> Option<String> {
 mod tests {
     use super::*;
     use page::document::Kind;
+    use stack_tests::bench::figure::{COSTS, STORED};
+    use stack_tests::bench::profile::PROFILES;
+    use stack_tests::bench::report as bench;
     use stack_tests::report::{Recorder, Report};
+
+    fn some_run() -> Run {
+        Run {
+            command: "cargo xtask e2e".into(),
+            started: now(),
+            seed: 7,
+            commit: None,
+            host: Host::this(),
+        }
+    }
+
+    #[test]
+    fn a_page_has_every_figure_and_all_plots_of_a_bench() {
+        let columns = || COSTS.iter().chain(STORED);
+        let row = bench::Row {
+            profile: PROFILES[0].name.to_string(),
+            variant: "default".into(),
+            valid: true,
+            median: columns().map(|column| (column.figure, 2.0)).collect(),
+            ratio: columns().map(|column| (column.figure, 1.5)).collect(),
+            samples: vec![bench::Sample::default()],
+        };
+        let report = bench::Report {
+            kind: bench::Kind::Bench,
+            format: bench::FORMAT,
+            command: "cargo xtask bench".into(),
+            versions: [("tempo".into(), "2.10.8".into())].into(),
+            machine: bench::Machine {
+                cores: 2,
+                load_before: 0.5,
+                load_after: 2.5,
+            },
+            seed: 7,
+            rounds: 1,
+            seconds: 60.0,
+            ratio_to: "default".into(),
+            profiles: PROFILES.to_vec(),
+            variants: Vec::new(),
+            figures: bench::figures(),
+            rows: vec![row],
+            history: Vec::new(),
+            bounds: Vec::new(),
+            comparison: None,
+        };
+        let document = Document::new(Kind::Bench, &some_run(), &report).unwrap();
+        let names: Vec<String> = page::plots(&document)
+            .unwrap()
+            .into_iter()
+            .map(|plot| plot.name)
+            .collect();
+        assert_eq!(names, ["cpu", "throughput", "found", "answer"]);
+        let html = page::html(&[document]).unwrap();
+        for column in columns() {
+            assert!(html.contains(column.header), "{} is missing: {html}", column.header);
+        }
+    }
 
     #[test]
     fn what_a_run_writes_is_what_a_page_is_made_of() {
@@ -85,13 +144,6 @@ mod tests {
             elapsed,
             vec![recorder.finish()],
         );
-        let run = Run {
-            command: "cargo xtask e2e".into(),
-            started: now(),
-            seed: 7,
-            commit: None,
-            host: Host::this(),
-        };
         let temp = tempfile::tempdir().unwrap();
         let outputs = Outputs {
             report: Some(temp.path().join("new/r.json")),
@@ -99,7 +151,7 @@ mod tests {
         };
         outputs.make_way().unwrap();
         outputs
-            .write(&Document::new(Kind::E2e, &run, &report).unwrap())
+            .write(&Document::new(Kind::E2e, &some_run(), &report).unwrap())
             .unwrap();
         let html = fs_err::read_to_string(outputs.html.unwrap()).unwrap();
         for text in [

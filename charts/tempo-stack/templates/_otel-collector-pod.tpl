@@ -41,6 +41,8 @@ Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.podTemplate" -}}
 {{- $collector := .Values.otelCollector -}}
+{{- $env := dict -}}
+{{- with include "tempo-stack.otelCollector.gogc" . -}}{{- $_ := set $env "GOGC" . -}}{{- end -}}
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
 {{- $drain := include "tempo-stack.otelCollector.drainSeconds" . -}}
 {{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname "drainSeconds" $drain
@@ -61,7 +63,7 @@ spec:
       args:
         {{- include "tempo-stack.args" (dict "own" (list "--config=/etc/otelcol/config.yaml") "extra" $collector.extraArgs "dashes" "--") | nindent 8 }}
       env:
-        {{- include "tempo-stack.env" (dict "values" $collector "memoryPercent" 90 "own" dict) | nindent 8 }}
+        {{- include "tempo-stack.env" (dict "values" $collector "memoryPercent" 90 "own" $env) | nindent 8 }}
       ports:
         {{- $health := dict "name" "health" "port" $collector.internalPorts.healthCheck "protocol" "TCP" }}
         {{- include "tempo-stack.containerPorts" (include "tempo-stack.otelCollector.ports" . | fromYaml | merge (dict "health" $health)) | nindent 8 }}

@@ -46,7 +46,7 @@ pub enum Figure {
     /// The seconds of a steady load that are lost when Tempo is killed.
     #[serde(rename = "lost_on_kill_seconds")]
     LostOnKill,
-    /// What Tempo reads, which is what the Collectors send to it.
+    /// What Tempo reads: what the Collectors send to it, and in 2.x what its distributor sends on to its ingester.
     #[serde(rename = "read_by_tempo_bytes_per_span")]
     Wire,
     /// What a span takes in the write-ahead log.
@@ -124,7 +124,7 @@ pub const COSTS: &[Column] = &[
     },
     milliseconds(Figure::AnswerMedian, "answer"),
     milliseconds(Figure::AnswerP99, "answer p99"),
-    column(Figure::Wire, "to Tempo", "B/span"),
+    column(Figure::Wire, "Tempo reads", "B/span"),
 ];
 
 /// What becomes of the spans in Tempo.

@@ -49,6 +49,21 @@ pub(super) async fn lost_on_kill(
     };
     let load = Load::start(sender.clone(), batches, cancel.clone());
     tokio::time::sleep(before).await;
+    let killed = kill_tempo(stack, cancel).await;
+    // The load ends whatever became of the kill.
+    let (mut ledger, _) = load.stop().await?;
+    killed?;
+    stack.wait_ready(READY).await?;
+    let tempo = tempo.clone().finding(MOST_FOUND);
+    delivered(stack, cancel).await?;
+    read_back(&tempo, &mut ledger, LOOKED_FOR, cancel).await?;
+    let summary = ledger.summary();
+    anyhow::ensure!(summary.acked > 0, "no span was acknowledged: {summary}");
+    Ok(summary.lost as f64 / f64::from(RATE))
+}
+
+/// SIGKILL to each Tempo, and its end.
+async fn kill_tempo(stack: &dyn Stack, cancel: &Cancel) -> Result<()> {
     for pid in stack.pids(Component::Tempo).await?.into_values() {
         kill(Pid::from_raw(pid), Signal::SIGKILL).with_context(|| format!("killing process {pid}"))?;
     }
@@ -61,14 +76,7 @@ pub(super) async fn lost_on_kill(
         })
     })
     .await?;
-    let (mut ledger, _) = load.stop().await?;
-    stack.wait_ready(READY).await?;
-    let tempo = tempo.clone().finding(MOST_FOUND);
-    delivered(stack, cancel).await?;
-    read_back(&tempo, &mut ledger, LOOKED_FOR, cancel).await?;
-    let summary = ledger.summary();
-    anyhow::ensure!(summary.acked > 0, "no span was acknowledged: {summary}");
-    Ok(summary.lost as f64 / f64::from(RATE))
+    Ok(())
 }
 
 /// Waits until the queues of all Collectors are empty.

@@ -152,7 +152,7 @@ pub struct Report {
 }
 
 /// The figures with their units.
-pub(super) fn figures() -> Vec<FigureReport> {
+pub fn figures() -> Vec<FigureReport> {
     let told = |column: &Column| FigureReport {
         name: column.figure,
         title: column.header.to_owned(),

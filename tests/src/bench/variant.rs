@@ -104,6 +104,25 @@ pub const VARIANTS: &[Known] = &[
             ))
         },
     ),
+    tuning(
+        "gogc-100",
+        "the Collectors collect garbage as Go does by itself, when the heap is twice what is in use",
+        |_| collector("extraEnv: {GOGC: '100'}"),
+    ),
+    tuning(
+        "batch-in-spans",
+        "the Collectors' batches are counted in spans, which bounds no bytes: one that is larger than Tempo takes is lost",
+        |_| collector(&queue("batch: {sizer: items, min_size: 2000, max_size: 8192}")),
+    ),
+    tuning("one-consumer", "one batch under way from each Collector", |_| {
+        collector(&queue("num_consumers: 1"))
+    }),
+    tuning(
+        "group-commit",
+        "requests of 10 ms are put together before they go to the queue, and answered then: over an exporter and a \
+         receiver within the Collector, because only an exporter can wait for the result of a batch",
+        |_| GROUP_COMMIT.into(),
+    ),
     tuning("gzip", "gzip between Collector and Tempo", |_| compressed("gzip")),
     tuning("zstd", "zstd between Collector and Tempo", |_| compressed("zstd")),
     tuning("snappy", "snappy between Collector and Tempo", |_| compressed("snappy")),
@@ -124,6 +143,32 @@ const fn tuning(name: &'static str, about: &'static str, values: fn(Engine) -> S
         ..usual(name, about, values)
     }
 }
+
+/// Values of the Collector whose queue has these settings.
+fn queue(settings: &str) -> String {
+    format!("config: {{exporters: {{otlp: {{sending_queue: {{{settings}}}}}}}}}")
+}
+
+const GROUP_COMMIT: &str = "
+tempo-stack:
+  otelCollector:
+    config:
+      receivers: {otlp/group: {protocols: {grpc: {endpoint: '127.0.0.1:14317', max_recv_msg_size_mib: 16}}}}
+      exporters:
+        otlp/group:
+          endpoint: 127.0.0.1:14317
+          compression: none
+          tls: {insecure: true}
+          sending_queue:
+            wait_for_result: true
+            sizer: bytes
+            queue_size: 67108864
+            batch: {sizer: bytes, flush_timeout: 10ms, min_size: 65536, max_size: 9437184}
+      service:
+        pipelines:
+          traces: {exporters: [otlp/group]}
+          traces/group: {receivers: [otlp/group], exporters: [otlp]}
+";
 
 /// Values with which Collector and Tempo have their own defaults. The sources: the exporter's and the batch
 /// processor's createDefaultConfig of the Collector (exporter/otlpexporter and processor/batchprocessor, factory.go),

@@ -106,6 +106,27 @@ fn the_limiter_refuses_at_four_fifths_of_every_memory_limit_and_gomemlimit_is_ab
 }
 
 #[test]
+fn garbage_may_wait_where_the_limiter_collects_it_before_it_refuses() {
+    for (version, garbage) in [
+        ("0.155.0", Some(("200", "1s"))),
+        ("0.121.0", Some(("200", "1s"))),
+        ("0.120.0", None),
+        ("0.89.0", None),
+    ] {
+        let manifests = rendered("tempo-stack", &format!("otelCollector: {{image: {{tag: {version}}}}}"));
+        with_program(&manifests, ProgramKind::Collector, |collector| {
+            let interval = collector.get("processors.memory_limiter.min_gc_interval_when_soft_limited");
+            assert_eq!(
+                collector.container.env("GOGC").zip(interval.and_then(Value::as_str)),
+                garbage,
+                "{version}"
+            );
+            assert_eq!(interval.is_some(), garbage.is_some(), "{version}");
+        });
+    }
+}
+
+#[test]
 fn credentials_reach_the_pod_from_a_secret_and_no_config_map() {
     let s3 = "tempo: {storage: {backend: s3, s3: {bucket: b, region: r, accessKey: AKIAEXAMPLE, secretKey: hunter2}}}";
     let manifests = rendered("tempo-stack", s3);

@@ -43,6 +43,8 @@ const AXIS: u32 = 30;
 const LINES: u32 = 240;
 /// From the name of a line to the next.
 const LABEL: i32 = 16;
+/// Characters of a name that there is room for.
+const LONGEST: usize = 40;
 const FONT: &str = "system-ui, sans-serif";
 
 /// A plot.
@@ -234,13 +236,21 @@ fn pixels(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// How wide a text of the usual size may be, in pixels, at most a third of the plot: no font is at hand to ask.
+/// How wide a text of the usual size may be, in pixels, at most half of the plot: no font is at hand to ask.
 fn width(text: &str) -> u32 {
-    (pixels(text.chars().count()) * 17 / 2).min(WIDTH / 3)
+    (pixels(text.chars().count()) * 17 / 2).min(WIDTH / 2)
 }
 
-fn widest<'t>(texts: impl Iterator<Item = &'t String>) -> u32 {
-    texts.map(|text| width(text)).max().unwrap_or(0)
+/// A name, or as much of it as there is room for.
+fn fitted(name: &str) -> String {
+    match name.char_indices().nth(LONGEST) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
+fn widest(texts: impl Iterator<Item = String>) -> u32 {
+    texts.map(|text| width(&text)).max().unwrap_or(0)
 }
 
 fn usual(color: &RGBColor, h: HPos) -> TextStyle<'static> {
@@ -266,8 +276,8 @@ fn tick(value: &f64) -> String {
 }
 
 fn draw_marks<'a>(root: &Area<'a>, groups: &[Group], longest: f64, height: u32) -> Drawn<'a> {
-    let names = widest(rows(groups).map(|row| &row.name));
-    let labels = widest(rows(groups).map(|row| &row.label));
+    let names = widest(rows(groups).map(|row| fitted(&row.name)));
+    let labels = widest(rows(groups).map(|row| row.label.clone()));
     let mut chart = ChartBuilder::on(root)
         .margin_left(MARGIN)
         .margin_right(MARGIN + labels + 8)
@@ -298,7 +308,7 @@ fn draw_marks<'a>(root: &Area<'a>, groups: &[Group], longest: f64, height: u32) 
         y += f64::from(group.head());
         for row in &group.rows {
             let middle = y + f64::from(row.mark.height()) / 2.0;
-            let name = Text::new(row.name.clone(), (-10, 0), usual(&INK, HPos::Right));
+            let name = Text::new(fitted(&row.name), (-10, 0), usual(&INK, HPos::Right));
             area.draw(&(EmptyElement::at((0.0, middle)) + name))?;
             match &row.mark {
                 Mark::Bar(parts) => {
@@ -334,7 +344,7 @@ fn draw_marks<'a>(root: &Area<'a>, groups: &[Group], longest: f64, height: u32) 
 fn draw_lines<'a>(root: &Area<'a>, lines: &[Line], right: f64, top: f64) -> Drawn<'a> {
     let mut chart = ChartBuilder::on(root)
         .margin_left(MARGIN)
-        .margin_right(MARGIN + widest(lines.iter().map(|line| &line.name)) + 24)
+        .margin_right(MARGIN + widest(lines.iter().map(|line| fitted(&line.name))) + 24)
         .margin_top(HEAD)
         .margin_bottom(MARGIN)
         .set_label_area_size(LabelAreaPosition::Left, 40)
@@ -368,7 +378,7 @@ fn draw_lines<'a>(root: &Area<'a>, lines: &[Line], right: f64, top: f64) -> Draw
     for (line, color, (x, y)) in ends {
         let y = y.max(free);
         root.draw(&Rectangle::new([(x + 8, y - 5), (x + 18, y + 5)], color.filled()))?;
-        root.draw(&Text::new(line.name.clone(), (x + 24, y), usual(&INK, HPos::Left)))?;
+        root.draw(&Text::new(fitted(&line.name), (x + 24, y), usual(&INK, HPos::Left)))?;
         free = y + LABEL;
     }
     Ok(())

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use cluster::kind::DEFAULT_NAME;
 use kit::disk;
 use kit::failure::Failure;
-use page::document::{Document, Kind, Run};
+use page::document::{Document, Kind};
 use serde::Serialize;
 use stack_tests::backend::Backend;
 use stack_tests::backend::cluster::{ClusterBackend, Images, Setup, Target};
@@ -224,12 +224,13 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
                 names,
                 &format!("{error:#}"),
             );
-            write_reports(args, &run, &report)?;
+            write_reports(args, &Document::new(Kind::E2e, &run, &report)?, &report)?;
             return Err(error);
         }
     };
-    let document = write_reports(args, &run, &report)?;
+    let document = Document::new(Kind::E2e, &run, &report)?;
     ctx.print(&document, summary(&report))?;
+    write_reports(args, &document, &report)?;
     if report.failed > 0 && args.backend == BackendName::Kind && !ctx.runner.cancel().is_cancelled() {
         target::logs(ctx, args)?;
     }
@@ -359,13 +360,12 @@ fn pins(ctx: &Ctx, tools: &[&str]) -> Result<BTreeMap<String, String>> {
     tools.iter().map(pin).collect()
 }
 
-fn write_reports(args: &E2eArgs, run: &Run, report: &Report) -> Result<Document> {
-    let document = Document::new(Kind::E2e, run, report)?;
-    args.outputs.write(&document)?;
+fn write_reports(args: &E2eArgs, document: &Document, report: &Report) -> Result<()> {
+    args.outputs.write(document)?;
     if let Some(file) = &args.junit {
         report.write_junit(file)?;
     }
-    Ok(document)
+    Ok(())
 }
 
 /// The error of a run in which a scenario failed.

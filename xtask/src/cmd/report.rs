@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use kit::failure::Failure;
 use kit::whole_file::{self, Mode};
 use page::document::Document;
@@ -13,12 +13,13 @@ use stack_tests::report::make_way;
 
 use crate::ctx::Ctx;
 
-/// Makes one HTML page, or plots as SVG images, of what `e2e` and `bench` wrote with --report.
+/// Makes one HTML page, or plots as SVG images, of what `e2e`, `bench` and `faults` wrote with --report.
 ///
 /// The page needs no network and no JavaScript: send it, or keep it, as it is. It says what ran and where, the
 /// verdict first, then every check, measurement and table. Plots follow the colours that their reader prefers.
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("written").args(["html", "plots"]).required(true).multiple(true),
     after_help = "Examples:\n  cargo xtask report target/e2e.json target/bench.json --html target/report.html\n  \
                   cargo xtask report target/bench.json --plots target/plots"
 )]
@@ -27,7 +28,7 @@ pub struct ReportArgs {
     #[arg(required = true, value_name = "FILE.json")]
     reports: Vec<PathBuf>,
     /// Write the page here.
-    #[arg(long, value_name = "FILE", required_unless_present = "plots")]
+    #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write the plots into this folder, each as <report>-<plot>.svg.
     #[arg(long, value_name = "DIR")]
@@ -60,7 +61,7 @@ pub fn run(ctx: &Ctx, args: &ReportArgs) -> Result<()> {
         if files.len() == usize::from(args.html.is_some()) {
             return Err(Failure::usage(
                 "none of these reports has anything to plot",
-                "plots are made of what `cargo xtask bench --report FILE` wrote",
+                "plots are made of what `cargo xtask bench` or `faults` wrote with --report FILE",
             ));
         }
     }

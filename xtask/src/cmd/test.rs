@@ -134,7 +134,7 @@ fn browser(path: &OsStr) -> Option<PathBuf> {
 }
 
 fn browser_step(ctx: &Ctx, browser: &Path) -> Step {
-    let step = cargo(ctx)(IN_BROWSER, &["test", "-p", "page", "--test", "browser"]);
+    let step = cargo(ctx)(IN_BROWSER, &["test", "--workspace", "--test", "browser"]);
     step.env(BROWSER, browser.to_string_lossy())
 }
 
@@ -211,26 +211,32 @@ fn broken_tools(output: &Output) -> anyhow::Error {
     Failure::err(kind, "the tools are unavailable, see above", "cargo xtask doctor")
 }
 
-fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
-    let skipped = outcomes.iter().filter(|o| o.skipped.is_some()).count();
-    let failed: Vec<&Outcome> = outcomes.iter().filter(|o| !o.passed && o.skipped.is_none()).collect();
+/// A line a check, then the count.
+fn summary(outcomes: &[Outcome]) -> String {
     let mut text = String::from("\n");
     for outcome in outcomes {
-        if let Some(why) = outcome.skipped {
-            text.push_str(&format!("skipped {:<36} {why}\n", outcome.name));
-            continue;
-        }
-        let word = if outcome.passed { "ok" } else { "FAILED" };
-        text.push_str(&format!("{word:<7} {:<36} {:>7.1} s\n", outcome.name, outcome.seconds));
+        let name = &outcome.name;
+        text.push_str(&match (outcome.skipped, outcome.passed) {
+            (Some(why), _) => format!("skipped {name:<36} {why}\n"),
+            (None, true) => format!("ok      {name:<36} {:>7.1} s\n", outcome.seconds),
+            (None, false) => format!("FAILED  {name:<36} {:>7.1} s\n", outcome.seconds),
+        });
     }
-    let passed = outcomes.len() - failed.len() - skipped;
-    let skipped = if skipped == 0 {
-        String::new()
-    } else {
-        format!(", {skipped} skipped")
-    };
-    text.push_str(&format!("{passed} passed, {} failed{skipped}\n", failed.len()));
-    ctx.print(&outcomes, text)?;
+    let skipped = outcomes.iter().filter(|outcome| outcome.skipped.is_some()).count();
+    let passed = outcomes.iter().filter(|outcome| outcome.passed).count();
+    text.push_str(&format!(
+        "{passed} passed, {} failed",
+        outcomes.len() - passed - skipped
+    ));
+    if skipped > 0 {
+        text.push_str(&format!(", {skipped} skipped"));
+    }
+    text + "\n"
+}
+
+fn conclude(ctx: &Ctx, steps: &[Step], outcomes: &[Outcome]) -> Result<()> {
+    ctx.print(&outcomes, summary(outcomes))?;
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|o| !o.passed && o.skipped.is_none()).collect();
     let Some(first) = failed.first() else { return Ok(()) };
     let remedy = steps
         .iter()
@@ -257,6 +263,32 @@ mod tests {
             elapsed: Duration::ZERO,
         };
         assert_eq!(kind_of(&broken_tools(&output)), Kind::Tool);
+    }
+
+    #[test]
+    fn what_was_skipped_counts_neither_as_passed_nor_as_failed() {
+        let outcome = |name: &str, passed, skipped| Outcome {
+            name: name.into(),
+            passed,
+            skipped,
+            seconds: 1.25,
+        };
+        let all = [
+            outcome("tests", true, None),
+            outcome("lint", false, None),
+            outcome(IN_BROWSER, false, Some("no Chromium")),
+        ];
+        let text = summary(&all);
+        let lines: Vec<&str> = text.trim().lines().collect();
+        assert!(
+            lines[0].starts_with("ok      tests") && lines[1].starts_with("FAILED  lint"),
+            "{text}"
+        );
+        assert!(
+            lines[2].starts_with("skipped reports") && lines[2].ends_with("no Chromium"),
+            "{text}"
+        );
+        assert_eq!(lines[3], "1 passed, 1 failed, 1 skipped");
     }
 
     #[test]
