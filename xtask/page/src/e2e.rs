@@ -137,11 +137,11 @@ fn part(id: String, scenario: &Scenario) -> Part {
     let table = |status, one: &str, many: &str, columns: [&str; 2], folded| {
         let checks: Vec<&Check> = scenario.with(status).collect();
         let rows = checks.iter().map(|check| {
-            let seen = [check.measured(), check.detail.clone()]
-                .into_iter()
-                .filter(|text| !text.is_empty());
-            let seen = seen.collect::<Vec<_>>().join(", ");
-            vec![Cell::from(&check.name), Cell::from(seen)]
+            let seen = Cell {
+                lead: check.measured(),
+                ..Cell::from(&check.detail)
+            };
+            vec![Cell::from(&check.name), seen]
         });
         Table {
             caption: format!("{} {}", checks.len(), if checks.len() == 1 { one } else { many }),
