@@ -14,9 +14,8 @@ use kit::step::Cancel;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
-use rand::distr::Alphanumeric;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
@@ -124,11 +123,10 @@ impl Batches {
                     attribute("url.path", text("/load")),
                 ];
                 if self.payload_bytes > 0 {
-                    let payload: String = (&mut random)
-                        .sample_iter(Alphanumeric)
-                        .take(self.payload_bytes)
-                        .map(char::from)
-                        .collect();
+                    let mut payload = vec![0; self.payload_bytes];
+                    random.fill_bytes(&mut payload);
+                    // 64 characters from `0` on.
+                    let payload: String = payload.into_iter().map(|byte| char::from(b'0' + byte % 64)).collect();
                     attributes.push(attribute("load.payload", text(&payload)));
                 }
                 spans.push(Span {

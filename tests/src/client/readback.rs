@@ -215,9 +215,11 @@ fn windows(traces: &[(u64, TraceId)], per_window: usize) -> Vec<Window> {
     windows
 }
 
-type Read = Result<(TraceId, Vec<SpanId>), String>;
+/// A trace that was asked for, and its spans: none where it isn't there. An error where it wasn't answered.
+pub(crate) type Read = Result<(TraceId, Vec<SpanId>), String>;
 
-async fn read_by_id(
+/// Asks for these traces by id, several at a time, until the deadline; what it leaves out then has no entry.
+pub(crate) async fn read_by_id(
     client: &Client,
     traces: &[(u64, TraceId)],
     deadline: Instant,

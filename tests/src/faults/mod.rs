@@ -42,7 +42,8 @@ pub struct Row {
     pub soak: bool,
     /// The stack that it is made on.
     setup: Setup,
-    make: fn() -> Box<dyn Injection>,
+    /// None where it can't be made.
+    make: Option<fn() -> Box<dyn Injection>>,
 }
 
 /// Where a fault can be made.
@@ -51,8 +52,6 @@ pub struct Row {
 pub enum Place {
     /// On the local backend: what is broken is a process, a connection or a file of this machine.
     Local,
-    /// In our kind cluster: what is broken is a part of Kubernetes.
-    Kind,
     /// Nowhere, for this reason.
     #[serde(untagged)]
     Nowhere(&'static str),
@@ -63,7 +62,6 @@ impl Place {
     pub fn backend(self) -> Option<&'static str> {
         match self {
             Place::Local => Some("local"),
-            Place::Kind => Some("kind"),
             Place::Nowhere(_) => None,
         }
     }
@@ -77,8 +75,6 @@ pub enum Rights {
     User,
     /// Mount a file system: root.
     Mount,
-    /// Use our kind cluster.
-    Cluster,
 }
 
 /// What may be lost of what was acknowledged.

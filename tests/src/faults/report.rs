@@ -14,7 +14,7 @@ use crate::model::ledger::Summary;
 /// The outcome of `cargo xtask faults`, as `--report` writes it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// `local` or `kind`.
+    /// `local`.
     pub backend: String,
     /// The version of each program that ran.
     pub versions: BTreeMap<String, String>,
@@ -56,7 +56,7 @@ pub struct FaultReport {
     pub name: String,
     /// What goes wrong.
     pub does: String,
-    /// `local`, `kind`, or why it can be made nowhere.
+    /// `local`, or why it can be made nowhere.
     pub place: Place,
     /// What it needs.
     pub rights: Rights,

@@ -105,18 +105,11 @@ async fn one(shared: &Arc<Shared>, row: &Row, quick: bool) -> FaultReport {
 
 /// Why a fault can't be made here; none if it can.
 pub(super) fn cannot(shared: &Shared, row: &Row) -> Option<String> {
-    let backend = shared.backend.name();
-    match row.place {
-        Place::Nowhere(reason) => return Some(reason.into()),
-        Place::Local | Place::Kind if row.place.backend() != Some(backend) => {
-            let place = row.place.backend().unwrap_or_default();
-            return Some(format!("made with --backend {place}"));
-        }
-        Place::Local | Place::Kind => {}
-    }
-    match row.rights {
-        Rights::User | Rights::Cluster => None,
-        Rights::Mount => shared.backend.volumes_are_unlimited(),
+    match (row.place, row.rights) {
+        (Place::Nowhere(reason), _) => Some(reason.into()),
+        (Place::Local, _) if shared.backend.name() != "local" => Some("made with --backend local".into()),
+        (Place::Local, Rights::User) => None,
+        (Place::Local, Rights::Mount) => shared.backend.volumes_are_unlimited(),
     }
 }
 
@@ -131,7 +124,7 @@ async fn drive(env: &Env, row: &Row, quick: bool, report: &mut FaultReport) -> R
     let tracker = Tracker::start(&load, &site.access.tempo, Found::Kept, env.seed, &env.cancel);
     tokio::time::sleep(CALM + JITTER.mul_f64(random.random())).await;
 
-    let mut injection = (row.make)();
+    let mut injection = row.make.context("it can't be made")?();
     let hold = if quick { row.setup.hold / 2 } else { row.setup.hold };
     let made = make(&mut site, injection.as_mut(), hold, report).await;
     tokio::time::sleep(CALM).await;
@@ -235,7 +228,11 @@ pub(super) async fn happen(site: &mut Site<'_>, injection: &mut dyn Injection, h
 /// Waits until every program is ready, no queue holds anything and what the fault broke is well; says how long that
 /// took, in seconds.
 pub(super) async fn recovered(site: &Site<'_>, injection: &dyn Injection, since: Instant) -> Result<f64> {
-    site.stack.wait_ready(READY).await?;
+    // A program that ends while it starts is started again, after a pause that grows.
+    wait_for("every program ready", READY, &site.env.cancel, || async {
+        site.stack.wait_ready(Duration::ZERO).await.map(Look::Found)
+    })
+    .await?;
     drained(site.env, site.stack.as_ref()).await?;
     wait_for("what the fault broke", WELL, &site.env.cancel, || async {
         Ok(match injection.well(site).await? {

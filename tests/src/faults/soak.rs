@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kit::failure::Failure;
+use kit::step::Cancel;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -15,10 +16,12 @@ use tokio::task::JoinSet;
 use super::inject::Site;
 use super::report::{MemoryTrend, Report, SoakFault, SoakReport};
 use super::run::{batches, cannot, happen, recovered, site};
+use super::table::SMALL_TRACES;
 use super::track::{Found, Tracker};
 use super::{ALL, Row, SETUP, Setup};
 use crate::backend::{Component, Stack, resident_memory};
 use crate::client::load::Load;
+use crate::client::readback::read_by_id;
 use crate::client::tempo::Client;
 use crate::env::{Env, Shared};
 use crate::model::id::TraceId;
@@ -34,7 +37,7 @@ const TELLING: Duration = Duration::from_secs(20 * 60);
 /// The least time between the end of one fault and the next.
 const CALM: Duration = Duration::from_secs(10);
 /// How long what is missing at the end is looked for.
-const READ: Duration = Duration::from_secs(45);
+const READ: Duration = Duration::from_secs(60);
 /// By so much the last quarter may be above the second: 6/5, and so many bytes.
 const GROWTH: (u64, u64) = (120, 100);
 const GROWTH_BYTES: u64 = 16 << 20;
@@ -42,6 +45,7 @@ const GROWTH_BYTES: u64 = 16 << 20;
 /// Blocks go to a bucket, so that its faults fit; few of them, because a search reads all.
 const STACK: Setup = Setup {
     store: true,
+    values: SMALL_TRACES,
     block_seconds: 20,
     rate: RATE,
     ..SETUP
@@ -118,7 +122,7 @@ async fn drive(env: &Env, plan: &Soak) -> Result<SoakReport> {
 
     let mut faults = Vec::new();
     let mut next = plan.every.min(CALM);
-    while begun.elapsed() + CALM < plan.duration {
+    while next + CALM < plan.duration {
         tokio::time::sleep(next.saturating_sub(begun.elapsed())).await;
         let row = rows.draw(&mut random);
         let fault = break_once(&mut site, row, begun).await;
@@ -133,7 +137,7 @@ async fn drive(env: &Env, plan: &Soak) -> Result<SoakReport> {
     let outcome = tracker.finish(READ).await?;
     let lost = serde_json::to_string_pretty(&(&outcome.summary, outcome.ledger.lost())).context("writing JSON")?;
     env.evidence("ledger.json", lost);
-    let gone = gone(&site.access.tempo, &outcome.sample).await?;
+    let gone = gone(&site.access.tempo, &outcome.sample, &env.cancel).await?;
 
     let mut report = SoakReport {
         seconds: pace.seconds,
@@ -192,7 +196,11 @@ async fn break_once(site: &mut Site<'_>, row: &Row, begun: Instant) -> SoakFault
         lost_at_most: 0,
         detail: String::new(),
     };
-    let mut injection = (row.make)();
+    let Some(make) = row.make else {
+        fault.detail = "it can't be made".into();
+        return fault;
+    };
+    let mut injection = make();
     let made = happen(site, injection.as_mut(), row.setup.hold).await;
     // Also if it went wrong half way: what it cost then is its own.
     fault.lost_at_most = row.promise.at_most(RATE, injection.destroyed());
@@ -223,15 +231,12 @@ fn told(fault: &SoakFault) -> String {
 }
 
 /// How many of these traces are not there.
-async fn gone(client: &Client, traces: &[TraceId]) -> Result<u64> {
+async fn gone(client: &Client, traces: &[TraceId], cancel: &Cancel) -> Result<u64> {
+    let traces: Vec<(u64, TraceId)> = traces.iter().map(|trace| (0, *trace)).collect();
     let mut gone = 0;
-    for trace in traces {
-        let found = client.trace(*trace).await;
-        gone += u64::from(
-            found
-                .with_context(|| format!("looking again for trace {trace}"))?
-                .is_none(),
-        );
+    for read in read_by_id(client, &traces, Instant::now() + READ, cancel).await? {
+        let (_, spans) = read.map_err(|error| anyhow::anyhow!("looking again for a trace: {error}"))?;
+        gone += u64::from(spans.is_empty());
     }
     Ok(gone)
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::inject::{
-    Block, Both, Burst, Disturb, DisturbStore, Kill, Log, Poison, QueueDisk, QueueFile, Stop, TempoFull, Wrong,
+    Block, Both, Burst, Disturb, DisturbStore, Kill, Log, Poison, QueueDisk, QueueFile, Replaced, Stop, TempoFull,
+    Wrong,
 };
 use super::{Place, Promise, Recovers, Rights, Row, SETUP, Setup};
 use crate::backend::{Component, Fault};
@@ -11,6 +12,10 @@ use crate::backend::{Component, Fault};
 /// What Tempo may lose when it is killed: it cuts traces that are idle for a second to its log, looks for them every
 /// second, and writes them then.
 const KILLED: Promise = Promise::Seconds(2.5);
+
+/// What a queue may lose when its disk goes away under it: what was taken in the last moments and is neither with Tempo
+/// nor on the disk, because the queue leaves it to the kernel when its writes get there.
+const UNSYNCED: Promise = Promise::Seconds(1.0);
 
 const fn local(name: &'static str, does: &'static str, make: fn() -> Box<dyn super::Injection>) -> Row {
     Row {
@@ -23,7 +28,23 @@ const fn local(name: &'static str, does: &'static str, make: fn() -> Box<dyn sup
         quick: false,
         soak: false,
         setup: SETUP,
-        make,
+        make: Some(make),
+    }
+}
+
+/// A fault that can't be made, for this reason.
+const fn nowhere(name: &'static str, does: &'static str, reason: &'static str) -> Row {
+    Row {
+        name,
+        does,
+        place: Place::Nowhere(reason),
+        rights: Rights::User,
+        promise: Promise::Nothing,
+        recovers: Recovers::ByItself,
+        quick: false,
+        soak: false,
+        setup: SETUP,
+        make: None,
     }
 }
 
@@ -163,18 +184,22 @@ pub const ALL: &[Row] = &[
     },
     Row {
         setup: Setup {
-            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 64Mi}, limits: {memory: 80Mi}}}}}",
+            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 22Mi}, limits: {memory: 22Mi}}}}}",
             ..SETUP
         },
         ..local(
             "memory-limit",
             "a Collector with little memory is sent more than fits",
-            || Box::new(Burst::up_to_the_memory_limit(20_000, 500)),
+            || Box::new(Burst::up_to_the_memory_limit(4_000, 2_000)),
         )
     },
     Row {
         quick: true,
         soak: true,
+        setup: Setup {
+            values: SMALL_TRACES,
+            ..SETUP
+        },
         ..local(
             "poison-span",
             "spans that Tempo refuses for ever, in requests with good ones",
@@ -218,6 +243,7 @@ pub const ALL: &[Row] = &[
     },
     Row {
         rights: Rights::Mount,
+        promise: UNSYNCED,
         recovers: Recovers::ByHand("somebody repairs the disk and starts the Collectors again"),
         setup: DISK,
         ..local(
@@ -228,6 +254,7 @@ pub const ALL: &[Row] = &[
     },
     Row {
         promise: Promise::Destroyed,
+        recovers: Recovers::ByHand("somebody takes the file away"),
         ..local(
             "corrupt-queue",
             "random bytes in the file of a Collector's queue while it is down",
@@ -236,6 +263,7 @@ pub const ALL: &[Row] = &[
     },
     Row {
         promise: Promise::Seconds(5.0),
+        recovers: Recovers::ByHand("somebody takes the file away and starts Tempo again"),
         ..local(
             "corrupt-log",
             "random bytes in a file of Tempo's write-ahead log while it is down",
@@ -253,15 +281,34 @@ pub const ALL: &[Row] = &[
             Box::new(Block::default())
         })
     },
-    Row {
-        place: Place::Nowhere(
-            "Go programs read the clock from the kernel's page without a call that could be answered for them, and a time namespace moves the monotonic clocks only; the host's own clock is left alone",
-        ),
-        ..local("clock-jump", "the clock of Tempo jumps", || Box::new(Kill::of(&[])))
-    },
+    local(
+        "upgrade-in-outage",
+        "the pods of the Collectors are replaced while Tempo is cut off, as an upgrade does it",
+        || Box::new(Replaced::default()),
+    ),
+    nowhere(
+        "queue-disk-slow",
+        "the disks of the queues are slow",
+        "the queue leaves it to the kernel when its writes reach the disk, so that nothing that slows one process's \
+         writes slows them, and there is no device mapper to delay the disk itself",
+    ),
+    nowhere(
+        "clock-jump",
+        "the clock of Tempo jumps",
+        "Go programs read the clock from a page of the kernel's without a call that could be answered for them, and a \
+         time namespace moves the monotonic clocks only; the host's own clock is left alone",
+    ),
+    nowhere(
+        "dns-gone",
+        "the names of Services can't be resolved",
+        "the local backend replaces names by addresses before programs start, and this command runs in no cluster",
+    ),
 ];
 
 const MIB: u64 = 1 << 20;
+
+/// Tempo refuses traces of more than 200 kB.
+pub(super) const SMALL_TRACES: &str = "{tempo-stack: {tempo: {limits: {maxBytesPerTrace: 200000}}}}";
 
 /// Blocks go to the store after three seconds, and are read from there only.
 const SHORT_BLOCKS: &str = "
@@ -270,6 +317,7 @@ tempo-stack:
     config:
       ingester: {max_block_duration: 3s, complete_block_timeout: 5s}
       storage: {trace: {blocklist_poll: 2s}}
+      query_frontend: {search: {query_backend_after: 1s}}
 ";
 
 /// A disk of their own for the queues.

@@ -1,9 +1,9 @@
 //! Reads back beside a load what was acknowledged, so that it is known how late it is found, and so that a long load
 //! needs no more memory than a short one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kit::step::Cancel;
@@ -14,15 +14,18 @@ use tokio::task::JoinHandle;
 
 use super::report::Late;
 use crate::client::load::{Load, lock};
-use crate::client::readback::{Readback, read_back, search_windows};
+use crate::client::readback::{Readback, read_back, read_by_id, search_windows};
 use crate::client::tempo::Client;
-use crate::model::id::TraceId;
+use crate::model::id::{SpanId, TraceId};
 use crate::model::ledger::{Ledger, Summary};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Traces that are kept of a long load, to be looked for again.
-const SAMPLE: usize = 2_000;
+const SAMPLE: usize = 1_000;
+/// What no search has found after this time is asked for by id, so many traces in a round.
+const GIVE_UP: Duration = Duration::from_secs(180);
+const READS: usize = 100;
 /// The width of a bucket of [`Tracked::late`], in milliseconds.
 const BUCKET: u32 = 100;
 
@@ -57,6 +60,8 @@ pub(super) struct Tracked {
     pending: Ledger,
     /// Found.
     kept: Ledger,
+    /// Asked for by id long after it was acknowledged, and not there.
+    given_up: Ledger,
     /// Of what is forgotten.
     forgotten: Summary,
     sample: Vec<TraceId>,
@@ -87,6 +92,7 @@ impl Tracker {
             found,
             loaded,
             pending: empty.clone(),
+            given_up: empty.clone(),
             kept: empty,
             forgotten: Summary::default(),
             sample: Vec::new(),
@@ -128,6 +134,32 @@ impl Tracked {
         let mut report = Readback::default();
         search_windows(&self.client, &mut self.pending, &missing, &mut report, &self.cancel).await?;
         self.settle();
+        if self.found == Found::Forgotten {
+            self.give_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks by id for what no search has found for long, so that what is lost isn't looked for in every round.
+    async fn give_up(&mut self) -> Result<()> {
+        let now = self.pending.now_ms();
+        let old: HashSet<TraceId> = self
+            .pending
+            .acknowledged()
+            .filter(|(_, sent_ms)| u128::from(now - sent_ms) > GIVE_UP.as_millis())
+            .map(|(trace, _)| trace)
+            .take(READS)
+            .collect();
+        let asked: Vec<(u64, TraceId)> = old.iter().map(|trace| (0, *trace)).collect();
+        let reads = read_by_id(&self.client, &asked, Instant::now() + GIVE_UP, &self.cancel).await?;
+        // Who wasn't answered is asked again.
+        let answered: HashMap<TraceId, Vec<SpanId>> = reads.into_iter().flatten().collect();
+        for (trace, spans) in &answered {
+            self.pending.find(*trace, spans);
+        }
+        self.settle();
+        let lost = self.pending.take_those(|trace| answered.contains_key(&trace));
+        self.given_up.absorb(lost);
         Ok(())
     }
 
@@ -164,6 +196,11 @@ impl Tracked {
             ledger.forget_found();
         }
         read_back(&self.client, &mut ledger, deadline, &self.cancel).await?;
+        // It may have come after all.
+        let missing = self.given_up.incomplete();
+        let mut report = Readback::default();
+        search_windows(&self.client, &mut self.given_up, &missing, &mut report, &self.cancel).await?;
+        ledger.absorb(self.given_up);
         let mut summary = self.forgotten;
         summary.add(&ledger.summary());
         Ok(Outcome {

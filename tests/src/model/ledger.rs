@@ -161,17 +161,25 @@ impl Ledger {
 
     /// Takes out the traces whose spans were all answered for: their requests are over.
     pub(crate) fn take_settled(&mut self) -> Ledger {
-        self.take(|entries| entries.iter().all(|entry| entry.state != State::Sent))
+        self.take(|_, entries| entries.iter().all(|entry| entry.state != State::Sent))
     }
 
     /// Takes out the traces of which nothing is missing: what was refused or never answered for isn't waited for.
     pub(crate) fn take_complete(&mut self) -> Ledger {
-        self.take(|entries| !entries.iter().any(Entry::is_lost))
+        self.take(|_, entries| !entries.iter().any(Entry::is_lost))
     }
 
-    fn take(&mut self, which: impl Fn(&[Entry]) -> bool) -> Ledger {
+    /// Takes out these traces.
+    pub(crate) fn take_those(&mut self, which: impl Fn(TraceId) -> bool) -> Ledger {
+        self.take(|trace, _| which(trace))
+    }
+
+    fn take(&mut self, which: impl Fn(TraceId, &[Entry]) -> bool) -> Ledger {
         let mut taken = self.empty();
-        taken.traces = self.traces.extract_if(|_, entries| which(entries)).collect();
+        taken.traces = self
+            .traces
+            .extract_if(|trace, entries| which(*trace, entries))
+            .collect();
         // What comes back of a trace that was taken out before isn't unexpected.
         self.unexpected.clear();
         taken

@@ -11,11 +11,12 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::Deserialize;
 
+use super::network::error_of;
 use super::process::send;
 use super::{Injection, QUEUE, Site, new_log};
 use crate::backend::{Component, Fault};
 use crate::client::metrics::Scrape;
-use crate::client::tempo::Search;
+use crate::client::tempo::{Found, Search};
 use crate::model::corpus::now_unix_nano;
 use crate::wait::{Look, wait_for};
 
@@ -90,6 +91,7 @@ impl Injection for QueueFile {
     }
 
     async fn heal(&mut self, site: &mut Site<'_>) -> Result<()> {
+        fs_err::rename(&self.file, site.stack.folder().join("taken-away"))?;
         site.stack.recover(&self.tempo).await
     }
 
@@ -98,7 +100,8 @@ impl Injection for QueueFile {
     }
 }
 
-/// A file of Tempo's write-ahead log: Tempo is killed, and when it starts again random bytes stand in the file.
+/// A file of Tempo's write-ahead log: Tempo is killed, and when it starts again random bytes stand in the file, until
+/// somebody takes it away and starts Tempo again.
 #[derive(Default)]
 pub(in super::super) struct Log {
     file: PathBuf,
@@ -114,22 +117,41 @@ impl Injection for Log {
         self.logged = site.stack.logs(Component::Tempo).await?.len();
         let (_, pid) = site.one_of(Component::Tempo).await?;
         send(pid, Signal::SIGKILL)?;
+        // Each cut of idle traces is a file with a number for its name.
         self.file = largest(folder, |name| name.starts_with("00"))?;
         scramble(&self.file, &mut site.random)
     }
 
     async fn proof(&mut self, site: &Site<'_>) -> Result<Option<String>> {
-        let log = new_log(site, Component::Tempo, self.logged).await?;
-        let words = ["level=warn", "level=error"];
-        let said = log
-            .lines()
-            .find(|line| words.iter().any(|word| line.contains(word)) && line.contains("replay"));
-        Ok(said.map(|line| format!("{} was overwritten; Tempo says {line:?}", self.file.display())))
+        damage(site, self.logged).await
     }
 
-    fn ends_at_once(&self) -> bool {
-        true
+    async fn heal(&mut self, site: &mut Site<'_>) -> Result<()> {
+        // Not there any more once Tempo has given the whole block up.
+        if self.file.exists() {
+            fs_err::rename(&self.file, site.stack.folder().join("taken-away"))?;
+        }
+        site.stack.restart_container(Component::Tempo).await?;
+        Ok(())
     }
+}
+
+/// What Tempo says of data that it can't read.
+async fn damage(site: &Site<'_>, logged: usize) -> Result<Option<String>> {
+    let log = new_log(site, Component::Tempo, logged).await?;
+    let words = [
+        "corrupted",
+        "checksum",
+        "varint",
+        "unexpected EOF",
+        "decoding",
+        "parquet",
+    ];
+    let mut bad = log
+        .lines()
+        .filter(|line| line.contains("level=error") || line.contains("level=warn"));
+    let said = bad.find(|line| words.iter().any(|word| line.contains(word)));
+    Ok(said.map(|line| format!("Tempo says {:?}", error_of(line))))
 }
 
 /// A block that was shipped: random bytes stand in its data, until somebody takes it away.
@@ -138,6 +160,7 @@ pub(in super::super) struct Block {
     folder: PathBuf,
     traces: u64,
     away: PathBuf,
+    logged: usize,
 }
 
 /// What the proof needs of a block's meta.json (grafana/tempo, tempodb/backend/block_meta.go).
@@ -165,20 +188,15 @@ impl Injection for Block {
             serde_json::from_slice(&fs_err::read(self.folder.join("meta.json"))?).context("reading meta.json")?;
         self.traces = meta.traces;
         self.away = site.stack.folder().join("taken-away");
+        self.logged = site.stack.logs(Component::Tempo).await?.len();
         scramble(&data, &mut site.random)
     }
 
     async fn proof(&mut self, site: &Site<'_>) -> Result<Option<String>> {
-        let now = now_unix_nano()? / 1_000_000_000;
-        let search = Search::new("{ span.url.path = \"/load\" }")
-            .between(now - 600, now)
-            .limit(100_000);
-        Ok(site.access.tempo.search(&search).await.err().map(|error| {
-            format!(
-                "a block of {} traces is overwritten; a search says {error:#}",
-                self.traces
-            )
-        }))
+        // Reading it is what shows it.
+        let _ = search(site).await;
+        let damage = damage(site, self.logged).await?;
+        Ok(damage.map(|said| format!("a block of {} traces is overwritten; {said}", self.traces)))
     }
 
     async fn heal(&mut self, _site: &mut Site<'_>) -> Result<()> {
@@ -187,16 +205,21 @@ impl Injection for Block {
 
     /// Searches are answered again.
     async fn well(&self, site: &Site<'_>) -> Result<bool> {
-        let now = now_unix_nano()? / 1_000_000_000;
-        let search = Search::new("{ span.url.path = \"/load\" }")
-            .between(now - 600, now)
-            .limit(100_000);
-        Ok(site.access.tempo.search(&search).await.is_ok())
+        Ok(search(site).await.is_ok())
     }
 
     fn destroyed(&self) -> u64 {
         self.traces * SPANS_PER_TRACE
     }
+}
+
+/// Searches all that the load has sent.
+async fn search(site: &Site<'_>) -> Result<Vec<Found>> {
+    let now = now_unix_nano()? / 1_000_000_000;
+    let search = Search::new("{ span.url.path = \"/load\" }")
+        .between(now - 600, now)
+        .limit(100_000);
+    site.access.tempo.search(&search).await
 }
 
 /// The largest file below a folder whose name is as wanted.

@@ -17,7 +17,7 @@ pub(super) use self::data::{Block, Log, QueueFile};
 pub(super) use self::disk::{QueueDisk, TempoFull, Wrong};
 pub(super) use self::network::{Disturb, DisturbStore};
 pub(super) use self::pressure::{Both, Burst, Poison};
-pub(super) use self::process::{Kill, Stop};
+pub(super) use self::process::{Kill, Replaced, Stop};
 use crate::backend::{Component, ObjectStore, Stack};
 use crate::env::Env;
 use crate::model::ledger::Ledger;

@@ -125,7 +125,7 @@ async fn flushed(site: &Site<'_>) -> Result<f64> {
 }
 
 /// What a line of a log says went wrong: the last two parts of its error.
-fn error_of(line: &str) -> String {
+pub(super) fn error_of(line: &str) -> String {
     let error = line
         .split_once("err=")
         .map_or(line, |(_, error)| error)

@@ -1,6 +1,8 @@
 //! Programs that are killed, stopped, or stand still.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
@@ -8,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Injection, Site};
-use crate::backend::Component;
+use crate::backend::{Component, Fault};
+use crate::scenario::queue_bytes;
 
 /// SIGKILL to one program of each of these components.
 pub(in super::super) struct Kill {
@@ -85,6 +88,44 @@ impl Injection for Stop {
 
     fn ends_at_once(&self) -> bool {
         true
+    }
+}
+
+/// The pods of the Collectors are stopped and started anew while Tempo is cut off.
+#[derive(Default)]
+pub(in super::super) struct Replaced {
+    tempo: String,
+    before: BTreeMap<String, i32>,
+}
+
+/// So long spans gather in the queues before.
+const GATHER: Duration = Duration::from_secs(3);
+
+#[async_trait]
+impl Injection for Replaced {
+    async fn inject(&mut self, site: &mut Site<'_>) -> Result<()> {
+        (self.tempo, _) = site.one_of(Component::Tempo).await?;
+        site.stack.disturb(&self.tempo, Fault::CutOff).await?;
+        tokio::time::sleep(GATHER).await;
+        self.before = site.stack.pids(Component::OtelCollector).await?;
+        site.stack.stop_pod(Component::OtelCollector).await?;
+        site.stack.start_pod(Component::OtelCollector).await
+    }
+
+    async fn proof(&mut self, site: &Site<'_>) -> Result<Option<String>> {
+        let waiting = queue_bytes(site.stack.as_ref()).await?;
+        let now = site.stack.pids(Component::OtelCollector).await?;
+        let replaced = now.len() == self.before.len() && now.iter().all(|(pod, pid)| self.before.get(pod) != Some(pid));
+        Ok((replaced && waiting > 0.0).then(|| {
+            format!(
+                "{} Collectors are new, {waiting} bytes wait in their queues for Tempo",
+                now.len()
+            )
+        }))
+    }
+
+    async fn heal(&mut self, site: &mut Site<'_>) -> Result<()> {
+        site.stack.recover(&self.tempo).await
     }
 }
 
