@@ -40,6 +40,10 @@ fn command(sample: &Sample, program: &str) -> Command {
         .env("GIT_CEILING_DIRECTORIES", sample.path("..").canonicalize().unwrap())
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env_remove(EPOCH);
+    // A hook that runs the tests names its own repository.
+    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -70,7 +74,7 @@ fn git(sample: &Sample, args: &[&str]) {
 fn committed() -> Sample {
     let sample = workspace();
     git(&sample, &["init", "-q"]);
-    git(&sample, &["add", "charts"]);
+    git(&sample, &["add", "-A"]);
     git(&sample, &["commit", "-qm", "charts"]);
     sample
 }
@@ -221,11 +225,58 @@ fn archives_are_dated_by_the_last_commit_unless_the_environment_says_otherwise()
 }
 
 #[test]
-fn uncommitted_changes_are_packaged_with_a_warning() {
+fn uncommitted_changes_are_left_out_with_a_warning() {
     let sample = committed();
+    let before = json(&xtask(&sample, &["--format", "json", "package"]));
     assert!(!expect(&xtask(&sample, &["package"]), 0).contains("warning: charts/"));
     sample.edit("charts/leaf/values.yaml", "hello", "bye");
     assert!(expect(&xtask(&sample, &["package"]), 0).contains("warning: charts/ has changes"));
+    assert_eq!(json(&xtask(&sample, &["--format", "json", "package"])), before);
+}
+
+#[test]
+fn a_schema_takes_dependencies_that_values_do_not_mention_and_values_as_helm_reads_them() {
+    let sample = workspace();
+    sample.write("charts/tree/values.yaml", "global:\n  # -- Site.\n  site: here\n");
+    sample.edit(
+        "charts/tree/Chart.yaml",
+        "    condition: leaf.enabled\n",
+        "    alias: left\n",
+    );
+    sample.write("charts/tree/ci/off-values.yaml", "{}\n");
+    let more = "# -- Switch.\nswitch: on\n# -- Answer.\nanswer: n\n# -- Mode of files.\nfiles: 0644\n\
+                # -- Bytes.\nbytes: 1_000\n# -- A text.\nword: \"on\"\n";
+    let values = std::fs::read_to_string(sample.path("charts/leaf/values.yaml")).unwrap();
+    sample.write("charts/leaf/values.yaml", &(values + more));
+    expect(&xtask(&sample, &["docs"]), 0);
+    let schema = |chart: &str| -> serde_json::Value {
+        let file = sample.path(&format!("charts/{chart}/values.schema.json"));
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    };
+    let types =
+        ["switch", "answer", "files", "bytes", "word"].map(|key| schema("leaf")["properties"][key]["type"].clone());
+    assert_eq!(types, ["boolean", "boolean", "integer", "integer", "string"]);
+    assert_eq!(schema("tree")["properties"]["left"]["type"], "object");
+    // helm holds both charts to what was written.
+    expect(&xtask(&sample, &["template"]), 0);
+    expect(&dated(&sample, &["package"]), 0);
+
+    // What only helm would find.
+    sample.edit(
+        "charts/tree/values.yaml",
+        "  site: here\n",
+        "  site: here\nleft:\n  size: 99\n",
+    );
+    sample.edit("charts/tree/values.yaml", "left:", "# -- The other chart.\nleft:");
+    let shown = expect(&xtask(&sample, &["docs"]), 1);
+    assert!(
+        shown.contains("helm refuses tree with its own defaults") && shown.contains("size"),
+        "{shown}"
+    );
+    let key = "# -- A key that helm reads as true.\non: 1\n";
+    sample.write("charts/leaf/values.yaml", key);
+    let shown = expect(&xtask(&sample, &["docs"]), 1);
+    assert!(shown.contains("is a key that is not a text"), "{shown}");
 }
 
 #[test]

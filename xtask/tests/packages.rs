@@ -11,8 +11,9 @@ mod repo;
 mod sample;
 
 use std::path::Path;
+use std::process::Output;
 
-use keys::{Recipe, USUAL};
+use keys::{Home, Recipe, USUAL};
 use repo::{Repo, clone, expect, text, verify};
 
 const WORD: &str = "correct horse";
@@ -67,7 +68,9 @@ fn the_sums_cover_every_file_and_the_statement_names_commit_helm_and_digest() {
     assert_eq!(bill["components"][0]["purl"], "pkg:helm/leaf@0.1.0");
     // What is not in a commit can't be rebuilt from one: the statement says so.
     repo.sample.edit("charts/leaf/values.yaml", "hello", "bye");
-    repo.json(&["package"]);
+    let report = repo.json(&["package", "--uncommitted"]);
+    assert_eq!(report["uncommitted"], true);
+    assert!(repo.archived("leaf", "values.yaml").contains("bye"));
     let dirty = read("leaf-0.1.0.tgz.intoto.json");
     let parameters = &dirty["predicate"]["buildDefinition"]["internalParameters"];
     assert_eq!(parameters["uncommittedChanges"], true);
@@ -254,6 +257,7 @@ fn maintainers_and_the_signing_key_come_from_the_settings_and_another_key_is_ref
         key.fingerprint
     );
     repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    repo.commit("chore: settings");
     let shown = expect(&repo.xtask(&["package", "--sign", "--key-file", "other.asc"]), 2);
     assert!(shown.contains("which sign-key in Cargo.toml names"), "{shown}");
     repo.json(&["package", "--sign", "--key-file", "key.asc"]);
@@ -271,6 +275,7 @@ fn maintainers_and_the_signing_key_come_from_the_settings_and_another_key_is_ref
         "charts/leaf/Chart.yaml",
         "apiVersion: v2\nname: leaf\nversion: 0.1.0\nannotations: {artifacthub.io/prerelease: \"true\"}\n",
     );
+    repo.commit("fix: prerelease");
     repo.json(&["package"]);
     assert!(
         repo.archived("leaf", "Chart.yaml")
@@ -287,6 +292,7 @@ fn what_a_plan_shows_is_what_runs() {
         key.fingerprint
     );
     repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    repo.commit("chore: settings");
     let plan = repo.planned_is_run(&["package", "--sign", "--key-file", "key.asc"], &[]);
     for part in [
         "helm package",
@@ -348,4 +354,270 @@ fn a_dependency_that_cannot_be_resolved_is_named() {
     let shown = expect(&repo.xtask(&["package"]), 1);
     assert!(shown.contains("gone"), "{shown}");
     assert!(!Path::new(&repo.dir.join("dist")).exists());
+}
+
+#[test]
+fn an_umbrella_takes_charts_at_any_depth_along_and_those_that_stand_in_it() {
+    let repo = Repo::unreleased();
+    let twig = "apiVersion: v2\nname: twig\nversion: 0.1.0\n";
+    let values = "# -- A.\na: 1\n";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\n";
+    // Beside charts/, and one that is committed inside of the leaf.
+    repo.sample.write("shared/twig/Chart.yaml", twig);
+    repo.sample.write("shared/twig/values.yaml", values);
+    repo.sample
+        .write("shared/twig/templates/map.yaml", &map.replace("NAME", "twig"));
+    let bud = "charts/leaf/charts/bud";
+    repo.sample
+        .write(&format!("{bud}/Chart.yaml"), &twig.replace("twig", "bud"));
+    repo.sample
+        .write(&format!("{bud}/templates/map.yaml"), &map.replace("NAME", "bud"));
+    let dependency = "dependencies:\n  - {name: twig, version: 0.1.0, repository: 'file://../../shared/twig'}\n  \
+                      - {name: bud, version: 0.1.0}\n";
+    let chart = repo.read("charts/leaf/Chart.yaml") + dependency;
+    repo.sample.write("charts/leaf/Chart.yaml", &chart);
+    repo.commit("feat: twig");
+    let report = |repo: &Repo| {
+        let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        command.env("XTASK_PUBLISHED_CHARTS", "oci://127.0.0.1:9/charts");
+        expect(&command.args(["--format", "json", "package"]).output().unwrap(), 0)
+    };
+    let temporary = || {
+        std::fs::read_dir(std::env::temp_dir())
+            .unwrap()
+            .flatten()
+            .any(|f| f.file_name() == "shared")
+    };
+    let before = temporary();
+    report(&repo);
+    assert_eq!(temporary(), before);
+    for (chart, inside) in [("leaf", ""), ("tree", "charts/leaf/")] {
+        for part in ["twig", "bud"] {
+            let text = repo.archived(chart, &format!("{inside}charts/{part}/Chart.yaml"));
+            assert!(text.contains(&format!("name: {part}\n")), "{chart}: {text}");
+        }
+        let text = repo.archived(chart, &format!("{inside}Chart.yaml"));
+        assert!(
+            text.contains("oci://127.0.0.1:9/charts") && !text.contains("file://"),
+            "{chart}: {text}"
+        );
+    }
+    let bill: serde_json::Value = serde_json::from_str(&repo.read("dist/tree-0.1.0.tgz.cdx.json")).unwrap();
+    let names: Vec<_> = bill["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["bud", "leaf", "twig"]);
+    // Renders, schemas and checks see them too.
+    let rendered = expect(&repo.xtask(&["template", "--chart", "tree"]), 0);
+    assert!(!rendered.is_empty());
+    for part in ["twig", "bud"] {
+        let golden = repo.read(&format!("tests/golden/tree/default/configmap-{part}.yaml"));
+        assert!(golden.contains(&format!("name: {part}")), "{golden}");
+    }
+    // A change of one of them is a change of both charts.
+    for tag in ["leaf-0.1.0", "tree-0.1.0"] {
+        repo.git(&["tag", tag]);
+    }
+    repo.change("shared/twig/values.yaml", "feat: more of the twig");
+    let changed = repo.json(&["changed"]);
+    let changed: Vec<_> = changed["charts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["next_version"].clone())
+        .collect();
+    assert_eq!(changed, ["0.2.0", "0.2.0"]);
+}
+
+#[test]
+fn only_what_is_committed_is_packaged() {
+    let repo = Repo::unreleased();
+    let archived = |chart: &str| {
+        let archive = format!("dist/{chart}-0.1.0.tgz");
+        expect(&repo.command("tar").args(["tf", &archive]).output().unwrap(), 0)
+    };
+    expect(&repo.xtask(&["package"]), 0);
+    let before = archived("tree");
+    let digest = repo.json(&["package"])["archives"].clone();
+    // Ignored in three ways, unknown, changed, removed, and what helm and an editor leave.
+    std::fs::write(repo.dir.join(".git/info/exclude"), "local.env\n").unwrap();
+    repo.sample.write(".git/info/attributes", "values.yaml export-ignore\n");
+    repo.sample.write("charts/tree/local.env", "PASSWORD=x\n");
+    repo.sample.write("charts/tree/unknown.txt", "x\n");
+    repo.sample
+        .write("charts/tree/templates/broken.yaml", "{{ fail \"x\" }}\n");
+    repo.sample.write("charts/tree/charts/leaf-9.0.0.tgz", "x\n");
+    repo.sample.edit("charts/leaf/values.yaml", "hello", "bye");
+    std::fs::remove_file(repo.dir.join("charts/leaf/templates/NOTES.txt")).unwrap();
+    for (key, value) in [
+        ("core.autocrlf", "true"),
+        ("core.sparseCheckout", "true"),
+        ("core.symlinks", "false"),
+    ] {
+        repo.git(&["config", key, value]);
+    }
+    let shown = expect(&repo.xtask(&["package"]), 0);
+    assert!(shown.contains("they are not in the archives"), "{shown}");
+    assert_eq!(archived("tree"), before);
+    let report = repo.json(&["package"]);
+    assert_eq!((&report["archives"], &report["uncommitted"]), (&digest, &false.into()));
+    let statement = repo.read("dist/leaf-0.1.0.tgz.intoto.json");
+    assert!(statement.contains("\"uncommittedChanges\": false"), "{statement}");
+}
+
+#[test]
+fn a_dependency_outside_of_the_repository_is_refused_by_every_command() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(
+        outside.path().join("Chart.yaml"),
+        "apiVersion: v2\nname: leaf\nversion: 0.1.0\n",
+    )
+    .unwrap();
+    let repo = Repo::unreleased();
+    let name = outside.path().file_name().unwrap().to_string_lossy().into_owned();
+    for (address, reason) in [
+        (format!("file://../../../{name}"), "which is outside of this repository"),
+        (
+            format!("file://{}", outside.path().display()),
+            "which is on this machine only",
+        ),
+    ] {
+        let before = repo.read("charts/tree/Chart.yaml");
+        repo.sample.edit("charts/tree/Chart.yaml", "file://../leaf", &address);
+        repo.commit("feat: elsewhere");
+        for args in [
+            &["package"][..],
+            &["changed"],
+            &["bump"],
+            &["release", "notes"],
+            &["package", "--uncommitted"],
+        ] {
+            let shown = expect(&repo.xtask(args), 1);
+            // In the copy of a commit the way leads to no chart at all.
+            let there = shown.contains(reason) || args == ["package"] && shown.contains("and there is no chart");
+            assert!(there, "{args:?}: {shown}");
+        }
+        assert!(!repo.dir.join("dist").exists());
+        repo.sample.write("charts/tree/Chart.yaml", &before);
+    }
+}
+
+#[test]
+fn files_that_helmignore_leaves_out_are_not_missed_and_links_are_named() {
+    let repo = Repo::unreleased();
+    repo.sample.write("charts/leaf/.helmignore", "ci/\n*~\n*.bak\n[#]*\n");
+    for file in [
+        "templates/.gitkeep",
+        "templates/config.yaml~",
+        "templates/deep/a.bak",
+        "templates/#config.yaml#",
+    ] {
+        repo.sample
+            .write(&format!("charts/leaf/{file}"), "{{ fail \"left over\" }}\n");
+    }
+    repo.commit("chore: leave files");
+    expect(&repo.xtask(&["package"]), 0);
+    let archived = expect(
+        &repo
+            .command("tar")
+            .args(["tf", "dist/leaf-0.1.0.tgz"])
+            .output()
+            .unwrap(),
+        0,
+    );
+    assert!(!archived.contains("gitkeep") && !archived.contains('~') && archived.contains("leaf/templates/extra.yaml"));
+
+    for (target, link) in [
+        ("../leaf/values.yaml", "charts/tree/shared.yaml"),
+        ("/etc", "charts/leaf/files"),
+    ] {
+        std::os::unix::fs::symlink(target, repo.dir.join(link)).unwrap();
+        repo.commit("feat: link");
+        let shown = expect(&repo.xtask(&["package"]), 1);
+        let name = link.rsplit('/').next().unwrap();
+        assert!(shown.contains("is a symbolic link") && shown.contains(name), "{shown}");
+        std::fs::remove_file(repo.dir.join(link)).unwrap();
+        repo.commit("fix: no link");
+    }
+}
+
+#[test]
+fn a_chart_that_is_too_large_to_be_installed_is_warned_of() {
+    let repo = Repo::unreleased();
+    assert!(!expect(&repo.xtask(&["package"]), 0).contains("Secret"));
+    let mut head = repo.command("head");
+    let noise = head.args(["-c", "900000", "/dev/urandom"]).output().unwrap().stdout;
+    std::fs::write(repo.dir.join("charts/leaf/noise.bin"), noise).unwrap();
+    repo.commit("feat: large");
+    let shown = expect(&repo.xtask(&["package"]), 0);
+    assert!(
+        shown.contains("warning: leaf-0.1.0.tgz has") && shown.contains(".helmignore"),
+        "{shown}"
+    );
+    assert!(shown.contains("warning: tree-0.1.0.tgz has"), "{shown}");
+}
+
+#[test]
+fn the_key_that_is_named_signs_and_without_a_name_the_only_usable_one() {
+    let repo = Repo::unreleased();
+    let temp = tempfile::tempdir().unwrap();
+    let home = Home::new(temp.path().join("g"));
+    let dir = temp.path().join("g").display().to_string();
+    // First one that has expired, as the README's rotation leaves it.
+    let past = ["--faked-system-time", "1600000000!"];
+    let make = |name: &str, life: &str, past: &[&str]| {
+        home.gpg(
+            "",
+            &[past, &["--quick-generate-key", name, "ed25519", "sign", life]].concat(),
+        );
+        let list = home.gpg("", &["--with-colons", "--list-secret-keys", name]);
+        let line = list.lines().find(|line| line.starts_with("fpr:")).unwrap();
+        line.split(':').nth(9).unwrap().to_owned()
+    };
+    let expired = make("Old Key <old@example.com>", "1d", &past);
+    let sign = |more: &[&str]| repo.xtask(&[&["--format", "json", "package", "--sign"], more].concat());
+    let with_home = ["--gnupg-home", dir.as_str()];
+    assert!(expect(&sign(&with_home), 2).contains("expired at 2020-09-14"));
+    let first = make("First Key <first@example.com>", "never", &[]);
+    let signed_by = |output: &Output| {
+        expect(output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["signed_by"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(signed_by(&sign(&with_home)), first);
+    let second = make("Second Key <second@example.com>", "never", &[]);
+    let export = repo.dir.join("all.asc").display().to_string();
+    home.gpg("", &["--armor", "--output", &export, "--export-secret-keys"]);
+    let with_file = ["--key-file", "all.asc"];
+    for with in [with_home, with_file] {
+        let shown = expect(&sign(&with), 2);
+        assert!(
+            shown.contains("several keys") && shown.contains(&first) && shown.contains(&second),
+            "{shown}"
+        );
+    }
+    for (named, result) in [
+        (&second, Ok(&second)),
+        (&first, Ok(&first)),
+        (&expired, Err("expired at 2020-09-14")),
+    ] {
+        // As people copy it.
+        let spaced = format!("0x{} {}", named[..20].to_lowercase(), &named[20..]);
+        let settings = format!(
+            "[workspace]\nmembers = []\nresolver = \"3\"\n\n[workspace.metadata.xtask]\nkube-version = \"1.34.4\"\n\
+             sign-key = {{ fingerprint = \"{spaced}\", url = \"https://example.com/key.asc\" }}\n"
+        );
+        repo.sample.write("Cargo.toml", &settings);
+        repo.git(&["commit", "-qam", "chore: key"]);
+        for with in [with_home, with_file] {
+            let output = sign(&with);
+            match result {
+                Ok(key) => assert_eq!(signed_by(&output), *key),
+                Err(why) => assert!(expect(&output, 2).contains(why)),
+            }
+        }
+    }
 }

@@ -109,7 +109,7 @@ fn a_published_chart_is_pulled_and_verified_by_helm_and_publishing_twice_changes
     ]);
     assert_eq!(
         verdicts(&checks[0]["checks"]),
-        "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild+"
+        "identity+ digest+ signature+ cosign? provenance+ sbom+ lint+ render+ rebuild+"
     );
     let all = repo.json(&["release", "verify", "--all", "--to", &address, "--keyring", &ring]);
     assert_eq!(all.as_array().unwrap().len(), 2);
@@ -216,6 +216,83 @@ fn clones_that_push_at_the_same_time_lose_no_entry_and_a_commit_of_others_is_not
     assert!(expect(&index(2), 2).contains("not a git checkout whose branch has an upstream"));
 }
 
+/// A history with its own remote, packaged; the remote of a site is beside it, and a clone of that in `site`.
+fn with_site() -> Repo {
+    let repo = packaged();
+    std::fs::write(
+        repo.dir.join(".git/info/exclude"),
+        "/*.git\n/s*\n/begin\n/d*\n/theirs\n",
+    )
+    .unwrap();
+    repo.git(&["init", "-q", "--bare", "-b", "main", "source.git"]);
+    repo.git(&["remote", "add", "origin", "source.git"]);
+    repo.git(&["push", "-q", "-u", "origin", "main"]);
+    repo.git(&["init", "-q", "--bare", "-b", "gh-pages", "origin.git"]);
+    repo.git(&["clone", "-q", "origin.git", "begin"]);
+    repo.git(&["-C", "begin", "commit", "-q", "--allow-empty", "-m", "begin"]);
+    repo.git(&["-C", "begin", "push", "-q", "origin", "HEAD:gh-pages"]);
+    clone_site(&repo, "site");
+    repo
+}
+
+#[test]
+fn a_push_from_a_hook_touches_the_site_only() {
+    let repo = with_site();
+    let refs =
+        || repo.git(&["-C", "source.git", "for-each-ref"]) + &repo.git(&["for-each-ref"]) + &repo.git(&["status"]);
+    let before = refs();
+    let mut push = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    let git = repo.dir.join(".git");
+    push.args([&INDEX[..], &["--push"]].concat())
+        .env("GIT_DIR", &git)
+        .env("GIT_INDEX_FILE", git.join("index"))
+        .env("GIT_WORK_TREE", &repo.dir)
+        .env("GIT_PREFIX", "");
+    expect(&push.output().unwrap(), 0);
+    assert_eq!(refs(), before);
+    clone_site(&repo, "seen");
+    assert_eq!(entries(&repo.dir.join("seen")), ["leaf 0.1.0", "tree 0.1.0"]);
+}
+
+#[test]
+fn a_push_that_a_hook_refused_is_completed_after_somebody_else_has_pushed() {
+    // In the order of a run: before the commit, and before the push.
+    for hook in ["pre-commit", "pre-push"] {
+        let repo = with_site();
+        clone_site(&repo, "theirs");
+        let file = format!("site/.git/hooks/{hook}");
+        repo.sample.write(&file, "#!/bin/sh\nexit 1\n");
+        expect(&repo.command("chmod").args(["+x", &file]).output().unwrap(), 0);
+        let push = [&INDEX[..], &["--push"]].concat();
+        let failed = repo.xtask(&push);
+        assert!(!failed.status.success(), "{hook}: {}", repo::text(&failed));
+        // The other one pushes an index too, and one of the archives.
+        let theirs = ["release", "index", "theirs", "--url", URL, "--push"];
+        expect(&repo.xtask(&theirs), 0);
+        std::fs::remove_file(repo.dir.join(&file)).unwrap();
+        expect(&repo.xtask(&push), 0);
+        clone_site(&repo, "seen");
+        assert_eq!(entries(&repo.dir.join("seen")), ["leaf 0.1.0", "tree 0.1.0"]);
+        assert_eq!(repo.git(&["-C", "site", "status", "--porcelain"]), "", "{hook}");
+    }
+}
+
+#[test]
+fn changes_in_the_site_that_no_push_of_ours_made_are_kept() {
+    let repo = with_site();
+    clone_site(&repo, "theirs");
+    // As a run without --push leaves it, after somebody else has pushed.
+    repo.sample.write("site/index.yaml", "apiVersion: v1\nentries: {}\n");
+    repo.git(&["-C", "site", "add", "index.yaml"]);
+    expect(&repo.xtask(&["release", "index", "theirs", "--url", URL, "--push"]), 0);
+    let shown = expect(&repo.xtask(&[&INDEX[..], &["--push"]].concat()), 2);
+    assert!(
+        shown.contains("has a change that is not committed: index.yaml"),
+        "{shown}"
+    );
+    assert_eq!(repo.read("site/index.yaml"), "apiVersion: v1\nentries: {}\n");
+}
+
 #[test]
 fn the_same_files_packaged_at_a_later_commit_are_published_already() {
     let repo = published();
@@ -263,6 +340,55 @@ fn only_prune_drops_entries_and_only_those_without_an_archive() {
     );
 }
 
+#[test]
+fn entries_of_others_stay_byte_for_byte_and_are_never_pruned() {
+    let repo = packaged();
+    let foreign = "apiVersion: v1\n# ours since 2019\nentries:\n  asset:\n  - appVersion: 1.10\n    name: asset\n    \
+                   urls:\n    - https://github.com/o/r/releases/download/asset-1.0.0/asset-1.0.0.tgz\n    version: 1.0.0\n  \
+                   canary:\n  - {name: canary, version: canary, urls: [canary.tgz]}\n  leaf:\n  - name: leaf\n    \
+                   version: v0.0.9\n    urls:   [ 'https://elsewhere.example.com/leaf-0.0.9.tgz' ]\n  - name: leaf\n    \
+                   urls: [old/leaf-0.0.8.tgz]\n    version: 0.0.8\n";
+    let text = format!("{foreign}generated: \"2019-01-01T00:00:00Z\"\n");
+    std::fs::create_dir(repo.dir.join("site")).unwrap();
+    write_index(&repo, &text);
+    expect(&repo.xtask(&INDEX), 0);
+    // Without what was added, it is the old text.
+    let added = repo.read("site/index.yaml");
+    let dated = |line: &&str| !line.starts_with("generated:");
+    let mut old = text.lines().filter(dated).peekable();
+    for line in added.lines() {
+        if old.peek() == Some(&line) {
+            old.next();
+        }
+    }
+    assert_eq!(old.next(), None, "{added}");
+    assert!(added.contains("version: v0.0.9\n    urls:   [ 'https://e"), "{added}");
+    for chart in ["leaf", "tree"] {
+        let mut pull = repo.command(&sample::helm().program.to_string_lossy());
+        pull.args([
+            "show",
+            "chart",
+            chart,
+            "--repo",
+            &server::serve(&repo.dir.join("site")),
+            "--version",
+            "0.1.0",
+        ]);
+        pull.env("HELM_CACHE_HOME", repo.dir.join("cache"))
+            .env("HELM_CONFIG_HOME", repo.dir.join("config"));
+        // The archive is elsewhere; that the index is one, and has it, is all that is asked here.
+        assert!(!repo::text(&pull.output().unwrap()).contains("not found in"), "{chart}");
+    }
+    // Only what the index has in this folder, and what isn't there, goes.
+    let shown = expect(&repo.xtask(&[&INDEX[..], &["--prune"]].concat()), 0);
+    assert!(
+        shown.contains("pruned     leaf-0.0.8") && shown.matches("pruned").count() == 1,
+        "{shown}"
+    );
+    let gone = "  - name: leaf\n    urls: [old/leaf-0.0.8.tgz]\n    version: 0.0.8\n";
+    assert_eq!(repo.read("site/index.yaml"), added.replace(gone, ""));
+}
+
 /// A name, what is done to a repository with 0.1.0 published, the exit code and what the error says.
 type BadInput = (&'static str, fn(&Repo), i32, &'static str);
 
@@ -288,9 +414,9 @@ const BAD_INPUTS: &[BadInput] = &[
     (
         "dirty tree",
         |r| {
-            repackage(r, |r| {
-                r.sample.edit(LEAF, "hello", "bye");
-            });
+            r.raise("0.1.0", "0.2.0");
+            r.sample.edit(LEAF, "hello", "bye");
+            expect(&r.xtask(&["package", "--uncommitted"]), 0);
         },
         1,
         "leaf-0.2.0.tgz was made from a dirty tree",
@@ -439,8 +565,8 @@ const PLANS: &[Plan] = &[
         1,
         &[
             "published  leaf 0.1.0",
-            "BLOCKED    tree 0.2.0",
-            "charts/ has changes that are not committed",
+            "BLOCKED    tree 0.1.0",
+            "there are changes that are not committed",
         ],
     ),
     (
@@ -534,6 +660,11 @@ const NOTES: &[Case] = &[
         "### Added\n\n- a (ID)\n\n### Fixed\n\n- b (ID)\n\n### Dependencies\n\n- leaf 0.1.0\n",
     ),
     (
+        "words that begin a comment in HTML",
+        |r| r.change(LEAF, "feat: take <!-- as `<!--`"),
+        "### Added\n\n- take &lt;!-- as `<!--` (ID)\n\n### Dependencies\n\n- leaf 0.1.0\n",
+    ),
+    (
         "chores are not news",
         |r| r.change(LEAF, "chore: a"),
         "### Dependencies\n\n- leaf 0.1.0\n",
@@ -615,24 +746,46 @@ fn verify_finds_what_was_tampered_with() {
         (
             "nothing",
             |_| {},
-            "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance+ sbom+ lint+ render+ rebuild+",
         ),
         (
             "another archive",
             |r| {
                 std::fs::copy(r.dir.join("other/tree-0.1.0.tgz"), r.dir.join("site/tree-0.1.0.tgz")).unwrap();
             },
-            "identity+ digest- signature- cosign? provenance- lint+ render+ rebuild-",
+            "identity+ digest- signature- cosign? provenance- sbom- lint+ render+ rebuild-",
         ),
         (
             "no statement",
             |r| std::fs::remove_file(r.dir.join("site/tree-0.1.0.tgz.intoto.json")).unwrap(),
-            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild-",
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild-",
+        ),
+        (
+            "another word in the SBOM",
+            |r| {
+                r.sample.edit(
+                    "site/tree-0.1.0.tgz.cdx.json",
+                    "\"name\": \"helm\"",
+                    "\"name\": \"elm\"",
+                )
+            },
+            "identity+ digest+ signature+ cosign? provenance+ sbom- lint+ render+ rebuild+",
+        ),
+        (
+            "a statement of another kind",
+            |r| {
+                r.sample.edit(
+                    "site/tree-0.1.0.tgz.intoto.json",
+                    "slsa.dev/provenance/v1",
+                    "slsa.dev/provenance/v0",
+                )
+            },
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild-",
         ),
         (
             "no signature",
             |r| std::fs::remove_file(r.dir.join("site/tree-0.1.0.tgz.prov")).unwrap(),
-            "identity+ digest+ signature- cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature- cosign? provenance- sbom- lint+ render+ rebuild+",
         ),
         (
             "another commit in the statement, and no tag to tell",
@@ -643,7 +796,7 @@ fn verify_finds_what_was_tampered_with() {
                 r.sample
                     .edit("site/tree-0.1.0.tgz.intoto.json", &from, &r.git(&["rev-parse", "HEAD"]));
             },
-            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild+",
         ),
         (
             "the tag moved",
@@ -651,7 +804,7 @@ fn verify_finds_what_was_tampered_with() {
                 r.commit("chore: on");
                 r.git(&["tag", "-f", "tree-0.1.0"]);
             },
-            "identity+ digest+ signature+ cosign? provenance- lint+ render+ rebuild+",
+            "identity+ digest+ signature+ cosign? provenance- sbom+ lint+ render+ rebuild+",
         ),
         (
             "an archive that the commit does not make",
@@ -664,7 +817,7 @@ fn verify_finds_what_was_tampered_with() {
                 let text = std::fs::read_to_string(&index).unwrap();
                 std::fs::write(&index, text.replace(&digest("dist"), &digest("other"))).unwrap();
             },
-            "identity+ digest+ signature+ cosign? provenance+ lint+ render+ rebuild-",
+            "identity+ digest+ signature+ cosign? provenance+ sbom+ lint+ render+ rebuild-",
         ),
     ];
     let prepared = Repo::publishable(URL);
@@ -675,11 +828,12 @@ fn verify_finds_what_was_tampered_with() {
     expect(&prepared.xtask(&INDEX), 0);
     prepared.git(&["tag", "tree-0.1.0"]);
     // As somebody would who holds the key and packages what no commit has, unseen by git.
-    prepared.git(&["update-index", "--assume-unchanged", LEAF]);
-    prepared.sample.edit(LEAF, "hello", "bye");
+    prepared.git(&["config", "filter.bye.smudge", "sed s/hello/bye/"]);
+    prepared
+        .sample
+        .write(".git/info/attributes", "values.yaml filter=bye\n");
     expect(&prepared.xtask(&[&sign[..], &["--out", "other"]].concat()), 0);
-    prepared.git(&["update-index", "--no-assume-unchanged", LEAF]);
-    prepared.git(&["checkout", "-q", "charts"]);
+    std::fs::remove_file(prepared.dir.join(".git/info/attributes")).unwrap();
     for (name, happens, wanted) in cases {
         let repo = prepared.copy();
         happens(&repo);
@@ -712,9 +866,122 @@ fn an_older_release_under_a_newer_name_does_not_verify() {
     let checks: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         verdicts(&checks[0]["checks"]),
-        "identity- digest? signature? cosign? provenance+ lint+ render+ rebuild+"
+        "identity- digest? signature? cosign? provenance+ sbom? lint+ render+ rebuild+"
     );
     assert!(expect(&verify("site/tree.tgz"), 2).contains("names no version of a chart"));
+}
+
+/// Two charts as another project has them: deep, without ci/ and .helmignore, tagged in its own manner.
+fn stranger(tag: &str) -> Repo {
+    let repo = Repo::unreleased();
+    repo.git(&["rm", "-rqf", "charts"]);
+    let settings = format!("kube-version = \"1.34.4\"\nrelease-tag = \"{tag}\"\npublished-charts = \"{URL}\"\n");
+    repo.sample.edit("Cargo.toml", "kube-version = \"1.34.4\"\n", &settings);
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-{{ .Chart.Name }}\n";
+    for (dir, name, more) in [
+        ("charts/platform/lib/common", "common", "type: application\n"),
+        (
+            "charts/platform/api/chart",
+            "api",
+            "appVersion: \"7\"\ndependencies:\n- name: common\n  repository: file://../../lib/common\n  version: ~1.4.0\n",
+        ),
+    ] {
+        let chart = format!("apiVersion: v2\nname: {name}\nversion: 1.4.2\n{more}");
+        repo.sample.write(&format!("{dir}/Chart.yaml"), &chart);
+        repo.sample.write(&format!("{dir}/templates/map.yaml"), map);
+    }
+    repo.sample.write("charts/README.md", "# Charts\n");
+    repo.commit("add charts");
+    repo
+}
+
+#[test]
+fn charts_of_another_project_go_through_every_step() {
+    for form in [
+        "{chart}/v{version}",
+        "helm-{chart}-{version}-release",
+        "{version}+{chart}",
+    ] {
+        let repo = stranger(form);
+        let tag = |chart: &str, version: &str| form.replace("{chart}", chart).replace("{version}", version);
+        for chart in ["common", "api"] {
+            repo.git(&["tag", &tag(chart, "1.4.2")]);
+        }
+        assert!(expect(&repo.xtask(&["changed"]), 0).contains("no chart changed"));
+        repo.change("charts/platform/lib/common/templates/map.yaml", "feat: more");
+        expect(&repo.xtask(&["changed", "--check"]), 1);
+        let raised = repo.json(&["bump"]);
+        assert_eq!(raised[0]["to"], "1.5.0");
+        assert!(
+            repo.read("charts/platform/api/chart/Chart.yaml")
+                .contains("version: ~1.5.0\n")
+        );
+        repo.sample
+            .write("charts/platform/api/chart/UPGRADING.md", "## 1.0.0\n\nNothing.\n");
+        repo.sample
+            .write("charts/platform/lib/common/UPGRADING.md", "## 1.0.0\n\nNothing.\n");
+        repo.commit("chore: release");
+        expect(&repo.xtask(&["changed", "--check"]), 0);
+        let notes = repo.json(&["release", "notes", "--chart", "api"]);
+        assert_eq!(notes[0]["previous"], "1.4.2");
+        expect(&repo.xtask(&["package"]), 0);
+        expect(&repo.xtask(&INDEX), 0);
+        assert_eq!(entries(&repo.dir.join("site")), ["common 1.5.0", "api 1.5.0"]);
+        let verify = ["release", "verify", "site/api-1.5.0.tgz"];
+        assert!(expect(&repo.xtask(&verify), 0).contains("passed   rebuild"));
+        repo.git(&["tag", &tag("api", "1.5.0"), "HEAD~1"]);
+        assert!(expect(&repo.xtask(&verify), 1).contains("but the tag is at"));
+    }
+}
+
+/// A name, what another project does otherwise, and the reason that is given.
+type Otherwise = (&'static str, fn(&Repo), &'static str);
+
+const OTHERWISE: &[Otherwise] = &[
+    (
+        "tags that tell no chart",
+        |r| r.sample.edit("Cargo.toml", "{chart}/v{version}", "v{version}"),
+        "does not tell the releases of the charts apart",
+    ),
+    (
+        "dependencies in requirements.yaml",
+        |r| {
+            r.sample
+                .write("charts/platform/lib/common/requirements.yaml", "dependencies: []\n")
+        },
+        "common has its dependencies in requirements.yaml",
+    ),
+    (
+        "a version of two parts",
+        |r| r.sample.edit("charts/platform/lib/common/Chart.yaml", "1.4.2", "'1.4'"),
+        "charts/platform/lib/common/Chart.yaml: version: unexpected end",
+    ),
+    (
+        "one name twice",
+        |r| {
+            r.sample
+                .edit("charts/platform/lib/common/Chart.yaml", "name: common", "name: api")
+        },
+        "are both charts of the name api",
+    ),
+];
+
+#[test]
+fn what_another_project_does_otherwise_is_refused_with_the_reason() {
+    for (name, happens, wanted) in OTHERWISE {
+        let repo = stranger("{chart}/v{version}");
+        happens(&repo);
+        repo.commit("feat: otherwise");
+        for args in [&["changed"][..], &["bump"], &["package"]] {
+            let output = repo.xtask(args);
+            let shown = repo::text(&output);
+            assert!(
+                !output.status.success() && shown.contains(wanted),
+                "{name}, {args:?}: {shown}"
+            );
+        }
+        assert!(!repo.dir.join("dist").exists(), "{name}");
+    }
 }
 
 #[test]
@@ -766,7 +1033,7 @@ fn a_dry_run_shows_commands_and_writes_nothing() {
             &["release", "push", "--to", "oci://127.0.0.1:9/charts", "--tag"],
             "git tag leaf-0.1.0",
         ),
-        (&["release", "verify", "dist/leaf-0.1.0.tgz"], "git archive"),
+        (&["release", "verify", "dist/leaf-0.1.0.tgz"], "helm lint leaf"),
         (&["release", "notes", "--write"], "### Added"),
     ] {
         let shown = expect(&repo.xtask(&[&["--dry-run"], args].concat()), 0);

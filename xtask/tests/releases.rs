@@ -287,6 +287,87 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
 }
 
 #[test]
+fn credentials_that_a_program_keeps_are_found_and_artifact_hubs_file_is_pushed_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &SECURE);
+    let to = format!("oci://{}/x", registry.host);
+    let repo = Repo::publishable(&to);
+    cosign_keys(&repo);
+    repo.sample.write("ci/artifacthub-repo.yml", "owners: []\n");
+    repo.commit("chore: settings");
+    expect(&repo.xtask(&["package"]), 0);
+    // A helper as docker's: asked with `get`, it answers in JSON (github.com/docker/docker-credential-helpers).
+    let helper = temp.path().join("docker-credential-throwaway");
+    let answer = format!(
+        "{{\"ServerURL\":\"{}\",\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}",
+        registry.host
+    );
+    std::fs::write(
+        &helper,
+        format!("#!/bin/sh\n[ \"$1\" = get ] || exit 1\ncat >/dev/null\necho '{answer}'\n"),
+    )
+    .unwrap();
+    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let path = format!("{}:{}", temp.path().display(), std::env::var("PATH").unwrap());
+    let config = temp.path().join("registry.json");
+    let stored = [
+        format!("{{\"credHelpers\": {{\"{}\": \"throwaway\"}}}}", registry.host),
+        format!(
+            "{{\"auths\": {{\"{}\": {{}}}}, \"credsStore\": \"throwaway\"}}",
+            registry.host
+        ),
+    ];
+    let ca = registry.dir.join("ca.pem").display().to_string();
+    let push = || {
+        let mut push = repo.command(env!("CARGO_BIN_EXE_xtask"));
+        push.args([
+            "release",
+            "push",
+            "--to",
+            &to,
+            "--ca-file",
+            &ca,
+            "--cosign-key",
+            "cosign.key",
+        ]);
+        push.env("HELM_REGISTRY_CONFIG", &config)
+            .env("PATH", &path)
+            .env("COSIGN_PASSWORD", PASSWORD);
+        push.env("DOCKER_CONFIG", temp.path().join("none")).output().unwrap()
+    };
+    for (n, stored) in stored.iter().enumerate() {
+        std::fs::write(&config, stored).unwrap();
+        let shown = expect(&push(), 0);
+        let done = if n == 0 {
+            "pushed artifacthub-repo.yml"
+        } else {
+            "nothing to do"
+        };
+        assert_eq!(shown.matches(done).count(), 2, "{shown}");
+    }
+    assert!(registry.tags("x/leaf").contains(&"artifacthub.io".to_owned()));
+    // As Artifact Hub reads it.
+    let url = format!("https://{}/v2/x/leaf/manifests/artifacthub.io", registry.host);
+    let login = format!("{USER}:{PASSWORD}");
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    let mut curl = Command::new("curl");
+    let output = curl
+        .args(["-sf", "--cacert", &ca, "-u", &login, "-H", accept, &url])
+        .output()
+        .unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        manifest["config"]["mediaType"],
+        "application/vnd.cncf.artifacthub.config.v1+yaml"
+    );
+    let layer = "application/vnd.cncf.artifacthub.repository-metadata.layer.v1.yaml";
+    assert_eq!(manifest["layers"][0]["mediaType"], layer);
+    repo.sample
+        .write("ci/artifacthub-repo.yml", "owners: []\nrepositoryID: x\n");
+    assert_eq!(expect(&push(), 0).matches("pushed artifacthub-repo.yml").count(), 2);
+}
+
+#[test]
 fn what_a_planned_push_shows_is_what_runs() {
     let temp = tempfile::tempdir().unwrap();
     let registry = Registry::start(temp.path(), &OPEN);
@@ -612,7 +693,7 @@ fn what_must_not_be_published_is_refused_before_anything_is_pushed() {
     assert!(expect(&repo.xtask(&push), 1).contains("the tag tree-0.2.0 is at"));
     repo.git(&["tag", "-d", "tree-0.2.0"]);
     repo.sample.edit("charts/leaf/values.yaml", "hello", "bye");
-    expect(&repo.xtask(&["package"]), 0);
+    expect(&repo.xtask(&["package", "--uncommitted"]), 0);
     assert!(expect(&repo.xtask(&push), 1).contains("leaf-0.2.0.tgz was made from a dirty tree"));
     assert_eq!(registry.tags("x/leaf"), tags);
     repo.commit("fix: b");

@@ -70,7 +70,7 @@ pub fn check(file: &Path, earlier: &Report, plan: &Plan, versions: &BTreeMap<Str
             };
             return Err(Failure::usage(
                 format!(
-                    "the profile {} of {file} is another load: {old:?} then, {new:?} now",
+                    "the profile {} of {file} is another load: {old} then; {new} now",
                     new.name
                 ),
                 remedy,

@@ -1,6 +1,7 @@
 //! How the load of a bench looks.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use anyhow::Result;
 use kit::failure::Failure;
@@ -42,6 +43,9 @@ pub const PROFILES: &[Profile] = &[
 /// Those that are measured unless others are named: what applications flush depends on their traffic, and a request
 /// has its price.
 pub const USUAL: &[&str] = &["10-spans", "100-spans", "500-spans"];
+
+/// What settings are tuned with, unless others are named: there are many of them.
+pub const TUNED: &[&str] = &["100-spans"];
 
 /// At a rate, more requests than that are unanswered only if the stack doesn't keep up.
 const UNANSWERED_AT_A_RATE: usize = 1_000;
@@ -86,6 +90,28 @@ pub struct Changes {
     pub connections: Option<u32>,
     /// Spans a second of all connections.
     pub spans_per_second: Option<u32>,
+}
+
+/// What is sent, without the profile's name.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Profile {
+            spans_per_request,
+            spans_per_trace,
+            connections,
+            unanswered,
+            ..
+        } = self;
+        write!(
+            f,
+            "requests of {spans_per_request}, {spans_per_trace} spans a trace, {connections} connections, "
+        )?;
+        match self.spans_per_second {
+            Some(rate) => write!(f, "{rate} spans a second, each request when it is due")?,
+            None => write!(f, "as fast as answered, {unanswered} requests unanswered on each")?,
+        }
+        write!(f, ", {} spans", self.spans)
+    }
 }
 
 impl Profile {
@@ -151,7 +177,7 @@ mod tests {
         for profile in PROFILES {
             assert_eq!(&profile.with(&Changes::default()).unwrap(), profile);
         }
-        assert!(USUAL.iter().all(|name| Profile::named(name).is_ok()));
+        assert!(USUAL.iter().chain(TUNED).all(|name| Profile::named(name).is_ok()));
     }
 
     #[test]

@@ -27,6 +27,8 @@ struct Metadata {
     maintainers: Vec<Maintainer>,
     #[serde(default)]
     sign_key: Option<SignKey>,
+    #[serde(default)]
+    release_tag: Option<String>,
 }
 
 /// Someone to ask about a chart, as Artifact Hub shows it.
@@ -58,6 +60,8 @@ pub struct Publication {
     pub maintainers: Vec<Maintainer>,
     /// What signs.
     pub sign_key: Option<SignKey>,
+    /// How releases are tagged: a text with `{chart}` and `{version}`; `{chart}-{version}` if not set.
+    pub tag: Option<String>,
 }
 
 /// How a command works, as far as libraries must know.
@@ -93,15 +97,15 @@ pub struct Project {
 impl Project {
     /// Reads the workspace. Precedence of settings: flag, `XTASK_*` variable, `[workspace.metadata.xtask]`.
     pub fn find(options: Options, cancel: Cancel) -> Result<Project> {
-        Project::at(Workspace::find()?, options, cancel)
-    }
-
-    fn at(workspace: Workspace, options: Options, cancel: Cancel) -> Result<Project> {
-        let metadata = read_metadata(&workspace)?;
         let mut runner = Runner::new(cancel, options.verbose);
         if options.plan {
             runner = runner.planning();
         }
+        Project::at(Workspace::find()?, options, runner)
+    }
+
+    fn at(workspace: Workspace, options: Options, runner: Runner) -> Result<Project> {
+        let metadata = read_metadata(&workspace)?;
         let toolbox = Toolbox::read(
             workspace.root(),
             Toolbox::default_cache()?,
@@ -118,6 +122,7 @@ impl Project {
                 .filter(|url| !url.is_empty()),
             maintainers: metadata.maintainers,
             sign_key: metadata.sign_key,
+            tag: metadata.release_tag,
         };
         Ok(Project {
             workspace,
@@ -131,7 +136,7 @@ impl Project {
 
     /// The same run in another checkout, with that one's settings and pins.
     pub fn in_checkout(&self, root: &Path) -> Result<Project> {
-        Project::at(Workspace::at(root), self.options.clone(), self.runner.cancel().clone())
+        Project::at(Workspace::at(root), self.options.clone(), self.runner.clone())
     }
 
     /// A helm from PATH or the pinned one.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kit::failure::Failure;
 use kit::run_dir::RunDir;
 use kit::step::{Runner, Step};
 use semver::Version;
@@ -141,24 +142,40 @@ impl Helm {
         Ok(notes.to_owned())
     }
 
-    /// Copies a chart to a temporary folder and builds its dependencies there, never in charts/.
+    /// Copies a chart, and those that it takes from folders, to a temporary folder and builds their dependencies
+    /// there, never in charts/.
     pub fn prepare(&self, chart: &Chart) -> Result<Prepared> {
+        self.prepare_with(chart, |_| Ok(()))
+    }
+
+    /// As [`Helm::prepare`]; `built` may change each copy once it has its dependencies, before another chart
+    /// takes it.
+    pub fn prepare_with(&self, chart: &Chart, built: impl Fn(&Path) -> Result<()>) -> Result<Prepared> {
         let temp = RunDir::temporary("chart")?;
-        // `file://../tempo-stack` must resolve beside the copy, as it does in charts/.
-        let charts = chart.dir.parent().context("a chart has a parent folder")?;
-        copy_chart(&chart.dir, &temp.path().join(chart.name()))?;
-        for dependency in &chart.metadata.dependencies {
-            if let Some(path) = dependency.repository.strip_prefix("file://../") {
-                copy_chart(&charts.join(path), &temp.path().join(path))?;
-            }
+        let family = chart.family()?;
+        // The copies stand to each other as the folders do, so that `file://../tempo-stack` leads to one.
+        let parent = chart.dir.parent().context("a chart has a parent folder")?;
+        let above = |dir: &Path| family.iter().all(|member| member.dir.starts_with(dir));
+        let top = parent.ancestors().find(|dir| above(dir));
+        let top = top.context("folders of one machine have a common one")?;
+        let copy = |dir: &Path| -> Result<PathBuf> {
+            Ok(temp
+                .path()
+                .join(dir.strip_prefix(top).context("every chart is below it")?))
+        };
+        for member in &family {
+            copy_chart(member, &copy(&member.dir)?)?;
         }
-        let dir = temp.path().join(chart.name());
-        if !chart.metadata.dependencies.is_empty() {
-            self.runner.run(&self.dependency_build_step(chart.name(), &dir))?;
+        for member in &family {
+            let dir = copy(&member.dir)?;
+            if !member.metadata.dependencies.is_empty() {
+                self.runner.run(&self.dependency_build_step(member.name(), &dir))?;
+            }
+            built(&dir)?;
         }
         Ok(Prepared {
             name: chart.name().to_owned(),
-            dir,
+            dir: copy(&chart.dir)?,
             _temp: Some(std::sync::Arc::new(temp)),
         })
     }
@@ -255,13 +272,34 @@ pub fn merge(base: &mut Value, over: Value) {
     }
 }
 
-/// Copies a chart's files, leaving out what a developer may have built inside it.
-fn copy_chart(from: &Path, to: &Path) -> Result<()> {
-    let built = |path: &Path| path.starts_with("charts") || path.extension().is_some_and(|e| e == "tgz");
-    copy_files(from, to, |path| !built(path))
+/// Copies a chart's files, leaving out what helm may have built there: archives of the chart, and the
+/// dependencies that it fetches anew. Subcharts that stand in charts/ for themselves belong to the chart.
+fn copy_chart(chart: &Chart, to: &Path) -> Result<()> {
+    let archive_of = |file: &str, name: &str| {
+        let version = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+        version.is_some_and(|rest| rest.ends_with(".tgz") && rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let fetched: Vec<&str> = chart
+        .metadata
+        .dependencies
+        .iter()
+        .filter(|dependency| !dependency.repository.is_empty())
+        .map(|dependency| dependency.name.as_str())
+        .collect();
+    copy_files(&chart.dir, to, |path| {
+        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        match parts.as_slice() {
+            ["charts", "tmpcharts", ..] => false,
+            ["charts", first, ..] => !fetched.iter().any(|name| first == name || archive_of(first, name)),
+            [file] => !archive_of(file, chart.name()),
+            _ => true,
+        }
+    })
 }
 
-/// Copies the files of a folder whose path inside it is wanted.
+/// Copies the files of a folder whose path inside it is wanted. A symbolic link is refused: helm would follow
+/// it, to whatever it leads to on this machine.
 fn copy_files(from: &Path, to: &Path, wanted: impl Fn(&Path) -> bool) -> Result<()> {
     for entry in walkdir::WalkDir::new(from).sort_by_file_name() {
         let entry = entry.with_context(|| format!("reading {}", from.display()))?;
@@ -272,6 +310,14 @@ fn copy_files(from: &Path, to: &Path, wanted: impl Fn(&Path) -> bool) -> Result<
         let target = to.join(relative);
         if entry.file_type().is_dir() {
             fs_err::create_dir_all(&target)?;
+        } else if entry.file_type().is_symlink() {
+            return Err(Failure::findings(
+                format!(
+                    "{} is a symbolic link, which has no place in a chart",
+                    entry.path().display()
+                ),
+                "put the file itself there, or remove the link",
+            ));
         } else {
             fs_err::copy(entry.path(), &target)?;
         }

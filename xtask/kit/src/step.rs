@@ -73,6 +73,8 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
     /// Names in `env` whose values are never printed.
     pub secrets: Vec<String>,
+    /// Variables of this process that the program doesn't get.
+    pub unset: Vec<String>,
     /// Standard input; none if not set.
     pub stdin: Option<String>,
     /// After this long the program and its children are killed.
@@ -108,6 +110,7 @@ impl Step {
             cwd: None,
             env: BTreeMap::new(),
             secrets: Vec::new(),
+            unset: Vec::new(),
             stdin: None,
             timeout: Duration::from_secs(120),
             hint: None,
@@ -158,6 +161,14 @@ impl Step {
         self.env(key, value)
     }
 
+    /// Keeps those variables of this process whose name is `unwanted` from the program.
+    pub fn without_env(mut self, unwanted: impl Fn(&str) -> bool) -> Step {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        self.unset.extend(names.filter(|name| unwanted(name)));
+        self.unset.sort();
+        self
+    }
+
     /// Sets standard input.
     pub fn stdin(mut self, text: impl Into<String>) -> Step {
         self.stdin = Some(text.into());
@@ -189,6 +200,12 @@ impl Step {
         if let Some(cwd) = &self.cwd {
             line.push_str(&format!("cd {} && ", quote(&cwd.to_string_lossy())));
         }
+        if !self.unset.is_empty() {
+            line.push_str("env ");
+        }
+        for name in &self.unset {
+            line.push_str(&format!("-u {} ", quote(name)));
+        }
         for (key, shown) in self.shown_env() {
             line.push_str(&format!("{key}={} ", quote(shown)));
         }
@@ -205,7 +222,11 @@ impl Step {
         if let Some(cwd) = &self.cwd {
             shell.change_dir(cwd);
         }
-        Ok(Command::from(shell.cmd(&self.program).args(&self.args).envs(&self.env)))
+        let mut command = Command::from(shell.cmd(&self.program).args(&self.args).envs(&self.env));
+        for name in self.unset.iter().filter(|name| !self.env.contains_key(*name)) {
+            command.env_remove(name);
+        }
+        Ok(command)
     }
 }
 
@@ -561,6 +582,21 @@ mod tests {
         assert_eq!(step.command_line(), "TOKEN='***' prog 'two words'");
         let json = serde_json::to_value(step.timeout(Duration::from_secs(7))).unwrap();
         assert_eq!((&json["env"]["TOKEN"], &json["timeout"]), (&"***".into(), &7.into()));
+    }
+
+    #[test]
+    fn a_variable_that_is_kept_from_a_program_is_kept_from_the_shown_line_too() {
+        let step = Step::new("s", "sh").args(["-c", "echo ${PATH-none} ${HOME-none}"]);
+        let step = step.without_env(|name| name == "HOME");
+        assert!(
+            step.command_line().starts_with("env -u HOME sh "),
+            "{}",
+            step.command_line()
+        );
+        let shown = runner().run(&step).unwrap().stdout;
+        assert!(shown.ends_with(" none\n") && !shown.starts_with("none"), "{shown}");
+        let again = runner().run(&step.env("HOME", "/h")).unwrap().stdout;
+        assert!(again.ends_with(" /h\n"), "{again}");
     }
 
     #[test]

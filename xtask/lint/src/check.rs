@@ -25,7 +25,7 @@ use crate::config_check::verify::Programs;
 use crate::config_check::{self, Judgement};
 use crate::rules::{self, Finding, Subject, Variation};
 use crate::schema_check::Target;
-use crate::{artifact_hub, kube_score, pod_security, promtool, readme, schema_check};
+use crate::{artifact_hub, kube_score, pod_security, promtool, readme, schema_check, workflows};
 
 const ALLOWANCE: &str = "# lint-allow ";
 
@@ -428,7 +428,8 @@ pub fn rule_list() -> Vec<(String, String)> {
         ),
     ];
     let rest = rest.map(|(name, summary)| (name.to_owned(), summary.to_owned()));
-    own.chain(pod).chain(rest).collect()
+    let workflows = workflows::RULES.map(|(name, summary)| (name.to_owned(), summary.to_owned()));
+    own.chain(pod).chain(rest).chain(workflows).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! [`check`] holds one case of a chart to everything: our [`rules`], the [`config_check`] of Tempo's and
 //! the Collector's configuration, the API schemas ([`schema_check`]), [`pod_security`], [`kube_score`],
-//! [`promtool`] and the [`artifact_hub`] annotations. [`readme`] is about the workspace. [`values`] reads values.yaml with its comments, from which
+//! [`promtool`] and the [`artifact_hub`] annotations. [`readme`] and [`workflows`] are about the workspace. [`values`] reads values.yaml with its comments, from which
 //! schema and tables are written.
 
 pub mod artifact_hub;
@@ -15,3 +15,4 @@ pub mod readme;
 pub mod rules;
 pub mod schema_check;
 pub mod values;
+pub mod workflows;

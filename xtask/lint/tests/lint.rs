@@ -16,6 +16,7 @@ use lint::check::{self, LintChart, Report, Tools};
 use lint::kube_score;
 use lint::rules::{Finding, Subject, Variation};
 use lint::schema_check::{self, Target};
+use lint::workflows;
 
 use change::{Change, remove, set};
 use common::{KUBE_VERSION, helm, toolbox, workspace};
@@ -298,4 +299,23 @@ fn there_are_schemas_of_all_versions_from_the_oldest_that_charts_allow() {
     }
     let error = schema_check::step(&tools().kubeconform, root.root(), "1.0.0").unwrap_err();
     assert!(kit::failure::remedy_of(&error).unwrap().contains("cargo xtask schemas"));
+}
+
+#[test]
+fn actionlint_finds_what_github_would_refuse_and_has_nothing_against_our_workflows() {
+    let actionlint = toolbox().get("actionlint").unwrap();
+    let runner = &helm().runner;
+    assert_eq!(workflows::judge(&workspace(), &actionlint, runner).unwrap(), []);
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = charts::workspace::Workspace::at(folder.path());
+    assert_eq!(workflows::judge(&elsewhere, &actionlint, runner).unwrap(), []);
+    let dir = folder.path().join(".github/workflows");
+    std::fs::create_dir_all(&dir).unwrap();
+    let workflow = "on: push\npermissions: {contents: read}\njobs:\n  j:\n    runs-on: ubuntu-24.04\n    steps:\n      \
+                    - run: echo ${{ github.evnt.ref }}\n";
+    std::fs::write(dir.join("w.yaml"), workflow).unwrap();
+    let found = workflows::judge(&elsewhere, &actionlint, runner).unwrap();
+    let found = only(&found, "actionlint/expression");
+    assert_eq!((found.file.as_str(), found.line), (".github/workflows/w.yaml", Some(7)));
+    assert!(found.message.contains("evnt"), "{found:?}");
 }

@@ -91,12 +91,18 @@ impl Access {
         self.reach(step, "--plain-http", "--ca-file")
     }
 
-    /// A cosign step with the credentials that [`Access::write_login`] wrote.
-    pub fn cosign(&self, mut step: Step, dir: &Path) -> Step {
+    /// A cosign step with the credentials that [`Access::write_login`] wrote, else with those that
+    /// `helm registry login` left for the host.
+    pub fn cosign(&self, mut step: Step, host: &str, dir: &Path) -> Result<Step> {
         if self.username.is_some() {
             step = step.env(DOCKER_CONFIG, dir.to_string_lossy());
+        } else if let Some(file) = helm_login(host) {
+            // It reads a file of this name only.
+            let copy = dir.join(LOGIN);
+            whole_file::write(&copy, fs_err::read(file)?, Mode::Owner)?;
+            step = step.env(DOCKER_CONFIG, dir.to_string_lossy());
         }
-        self.reach(step, "--allow-http-registry", "--registry-cacert")
+        Ok(self.reach(step, "--allow-http-registry", "--registry-cacert"))
     }
 
     /// An oras step with the credentials that [`Access::write_login`] wrote, else with those that
@@ -135,7 +141,8 @@ impl Access {
     }
 }
 
-/// The file of `helm registry login`, if it has credentials for a host.
+/// The file of `helm registry login`, if it has credentials for a host, or names the program that has them: with
+/// `credsStore` helm leaves the host's entry in `auths` empty.
 fn helm_login(host: &str) -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let file = var(HELM_CONFIG).or_else(|| {
@@ -145,5 +152,6 @@ fn helm_login(host: &str) -> Option<PathBuf> {
         Some(helm.join("registry/config.json"))
     })?;
     let config: Value = serde_json::from_str(&std::fs::read_to_string(&file).ok()?).ok()?;
-    config["auths"].get(host).map(|_| file)
+    let stored = |key: &str| config[key].get(host).is_some();
+    (stored("auths") || stored("credHelpers")).then_some(file)
 }

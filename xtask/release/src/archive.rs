@@ -9,9 +9,12 @@ use charts::workspace::Chart;
 use flate2::read::GzDecoder;
 use kit::key::hexadecimal;
 use semver::Version;
+use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 use walkdir::{DirEntry, WalkDir};
+
+use crate::helmignore::Ignore;
 
 /// The mode that helm gives every file, whatever it is on disk: a umask must not show in an archive.
 const MODE: u32 = 0o644;
@@ -109,8 +112,11 @@ pub fn content(file: &Path) -> Result<String> {
 }
 
 /// What is wrong with the archive of a chart whose files are all to be dated `epoch` (seconds since 1970).
-pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Vec<String> {
+pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Result<Vec<String>> {
     let mut problems = Vec::new();
+    let family = chart.family()?;
+    let places = places(chart, &family, "");
+    let tests: Vec<_> = places.iter().map(|(place, _)| format!("{place}/ci/")).collect();
     let mut seen = BTreeSet::new();
     let root = format!("{}/", chart.name());
     for entry in entries {
@@ -124,36 +130,85 @@ pub fn problems(chart: &Chart, entries: &[Entry], epoch: u64) -> Vec<String> {
         if entry.modified != epoch {
             problems.push(format!("{path} is dated {}, not {epoch}", entry.modified));
         }
-        if path.split('/').any(|part| part == "ci") {
+        if tests.iter().any(|tests| path.starts_with(tests.as_str())) {
             problems.push(format!("{path} is for tests only: put `ci/` into .helmignore"));
         }
         if !seen.insert(path.as_str()) {
             problems.push(format!("{path} is there twice"));
         }
     }
-    let missing = expected(chart).into_iter().filter(|path| !seen.contains(path.as_str()));
+    let expected = places.iter().flat_map(|(place, chart)| expected(place, chart));
+    let missing = expected.filter(|path| !seen.contains(path.as_str()));
     problems.extend(missing.map(|path| format!("{path} is missing")));
-    problems
+    Ok(problems)
 }
 
-/// What users need: the files of the chart's folder that helm or a person reads, and its dependencies.
-fn expected(chart: &Chart) -> Vec<String> {
-    let files = ["Chart.yaml", "values.yaml", "values.schema.json", "README.md"];
-    let files = files
-        .into_iter()
-        .map(|file| chart.dir.join(file))
-        .filter(|file| file.is_file());
+/// Where the chart and the local charts below it are in its archive.
+fn places<'a>(chart: &'a Chart, family: &'a [Chart], above: &str) -> Vec<(String, &'a Chart)> {
+    let place = format!("{above}{}", chart.name());
+    let mut places = Vec::new();
+    for dependency in &chart.metadata.dependencies {
+        let folder = dependency.folder(&chart.dir);
+        let member = family.iter().find(|member| Some(&member.dir) == folder.as_ref());
+        places.extend(
+            member
+                .into_iter()
+                .flat_map(|m| self::places(m, family, &format!("{place}/charts/"))),
+        );
+    }
+    places.insert(0, (place, chart));
+    places
+}
+
+/// What users need of a chart at its place: the files that helm or a person reads, and its dependencies, those
+/// that stand in charts/ for themselves, too.
+fn expected(place: &str, chart: &Chart) -> Vec<String> {
+    let ignore = Ignore::of_chart(&chart.dir);
+    let files = ["Chart.yaml", "values.yaml", "values.schema.json", "README.md"].map(|file| chart.dir.join(file));
     let templates = WalkDir::new(chart.dir.join("templates")).into_iter().flatten();
     let templates = templates
         .filter(|entry| entry.file_type().is_file())
         .map(DirEntry::into_path);
-    let inside = files.chain(templates).filter_map(|file| {
-        let relative = file.strip_prefix(&chart.dir).ok()?;
-        Some(format!("{}/{}", chart.name(), relative.display()))
+    let subcharts = std::fs::read_dir(chart.dir.join("charts"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let subcharts = subcharts.map(|entry| entry.path().join("Chart.yaml"));
+    let wanted = files
+        .into_iter()
+        .chain(subcharts)
+        .filter(|file| file.is_file())
+        .chain(templates);
+    let inside = wanted.filter_map(|file| {
+        let relative = file.strip_prefix(&chart.dir).ok()?.to_string_lossy().into_owned();
+        (!ignore.leaves_out(&relative)).then(|| format!("{place}/{relative}"))
     });
     let dependencies = chart.metadata.dependencies.iter();
-    let dependencies = dependencies.map(|d| format!("{}/charts/{}/Chart.yaml", chart.name(), d.name));
+    let dependencies = dependencies.map(|d| format!("{place}/charts/{}/Chart.yaml", d.name));
     inside.chain(dependencies).collect()
+}
+
+/// The names and versions of the charts inside a packaged chart, at any depth, in its order.
+pub fn subcharts(file: &Path) -> Result<Vec<(String, String)>> {
+    let paths = list(file)?.into_iter().map(|entry| entry.path);
+    let paths = paths.filter(|path| {
+        let parts: Vec<&str> = path.split('/').collect();
+        parts.len() > 3
+            && parts.len() % 2 == 0
+            && parts.last() == Some(&"Chart.yaml")
+            && parts[1..]
+                .iter()
+                .step_by(2)
+                .take(parts.len() / 2 - 1)
+                .all(|part| *part == "charts")
+    });
+    let mut found = Vec::new();
+    for path in paths {
+        let chart: Value = serde_yaml::from_str(&text(file, &path)?).with_context(|| format!("parsing {path}"))?;
+        let field = |key: &str| chart.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        found.push((field("name"), field("version")));
+    }
+    Ok(found)
 }
 
 /// Size in bytes and SHA-256 in hexadecimal digits.
@@ -186,7 +241,7 @@ mod tests {
     fn a_complete_archive_has_no_problem() {
         let dir = tempfile::tempdir().unwrap();
         let entries = [entry("c/Chart.yaml"), entry("c/templates/deep/a.yaml")];
-        assert_eq!(problems(&chart(dir.path()), &entries, 7), [""; 0]);
+        assert_eq!(problems(&chart(dir.path()), &entries, 7).unwrap(), [""; 0]);
     }
 
     #[test]
@@ -194,11 +249,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let chart = chart(dir.path());
         let whole = [entry("c/Chart.yaml"), entry("c/templates/deep/a.yaml")];
-        let with = |extra: Entry| problems(&chart, &[whole.as_slice(), &[extra]].concat(), 7).join("\n");
+        let with = |extra: Entry| {
+            problems(&chart, &[whole.as_slice(), &[extra]].concat(), 7)
+                .unwrap()
+                .join("\n")
+        };
         assert!(with(entry("d/x")).contains("outside"));
         assert!(with(entry("c/../x")).contains("outside"));
         assert!(with(entry("c/ci/x-values.yaml")).contains(".helmignore"));
-        assert!(with(entry("c/charts/d/ci/x-values.yaml")).contains(".helmignore"));
+        // Of somebody else's chart, and of one's own templates, nothing is known.
+        assert_eq!(with(entry("c/charts/d/ci/x-values.yaml")), "");
+        assert_eq!(with(entry("c/templates/ci/x.yaml")), "");
         assert!(with(entry("c/Chart.yaml")).contains("twice"));
         assert!(
             with(Entry {
@@ -221,6 +282,9 @@ mod tests {
             })
             .contains("not a plain file")
         );
-        assert_eq!(problems(&chart, &whole[..1], 7), ["c/templates/deep/a.yaml is missing"]);
+        assert_eq!(
+            problems(&chart, &whole[..1], 7).unwrap(),
+            ["c/templates/deep/a.yaml is missing"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Which charts changed, through what, and how far their versions must move.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use charts::workspace::{Chart, Workspace};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::commits::{Change, changes};
 use super::git::Git;
 use super::helmignore::Ignore;
-use super::version::{Level, damped, moved, next};
+use super::version::{Level, damped, finished, next, past};
 
 /// Where the comparison begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,10 @@ pub struct Changed {
     pub bump: Option<Level>,
     /// The version that it must have at least.
     pub next_version: Option<Version>,
-    /// Whether `version` is still too low.
+    /// Whether `version` is still too low, or stands for something else already.
     pub needs_bump: bool,
+    /// The versions above `base_version` that stand for other files, each with where.
+    pub taken: Vec<String>,
     /// What the commits say, oldest first.
     #[serde(skip)]
     pub changes: Vec<Change>,
@@ -57,52 +60,34 @@ pub struct History<'a> {
     charts: Vec<Chart>,
     /// The checkout.
     pub git: Git,
+    /// The charts at commits that were asked for already.
+    known: RefCell<BTreeMap<String, Vec<(String, Identity)>>>,
 }
 
 impl<'a> History<'a> {
-    /// Reads the charts as they are in the working tree.
+    /// Reads the charts as they are in the working tree. Errors of [`kit::failure::Kind::Findings`]: a local
+    /// dependency that is not in the workspace, or that depends on its dependent.
     pub fn read(workspace: &'a Workspace, git: Git) -> Result<History<'a>> {
         let history = History {
             workspace,
             charts: workspace.charts()?,
             git,
+            known: RefCell::default(),
         };
-        let mut path = Vec::new();
         history
             .charts
             .iter()
-            .try_for_each(|chart| history.no_circle(chart, &mut path))?;
+            .try_for_each(|chart| workspace.family(chart).map(drop))?;
         Ok(history)
-    }
-
-    /// Fails if a chart depends on itself through the charts in `path`.
-    fn no_circle<'b>(&'b self, chart: &'b Chart, path: &mut Vec<&'b str>) -> Result<()> {
-        if let Some(at) = path.iter().position(|name| *name == chart.name()) {
-            return Err(Failure::findings(
-                format!(
-                    "charts depend on each other: {} -> {}",
-                    path[at..].join(" -> "),
-                    chart.name()
-                ),
-                "remove one of these dependencies from its Chart.yaml",
-            ));
-        }
-        path.push(chart.name());
-        for dependency in local_dependencies(chart) {
-            let other = self.charts.iter().find(|c| folder(c) == dependency);
-            other.map_or(Ok(()), |other| self.no_circle(other, path))?;
-        }
-        path.pop();
-        Ok(())
     }
 
     /// The charts, dependencies before those that need them.
     pub fn in_order(&self) -> Vec<&Chart> {
         let mut order: Vec<&Chart> = Vec::new();
         for chart in &self.charts {
-            for name in self.family(chart).iter().rev() {
-                let found = self.charts.iter().find(|c| c.name() == name);
-                if let Some(found) = found.filter(|f| order.iter().all(|c| c.name() != f.name())) {
+            for member in self.members(chart) {
+                let found = self.charts.iter().find(|c| c.dir == member.dir);
+                if let Some(found) = found.filter(|f| order.iter().all(|c| c.dir != f.dir)) {
                     order.push(found);
                 }
             }
@@ -110,29 +95,15 @@ impl<'a> History<'a> {
         order
     }
 
-    /// The chart and the charts of this workspace that it depends on, itself first.
-    pub fn family(&self, chart: &Chart) -> Vec<String> {
-        let mut family = vec![chart.name().to_owned()];
-        for dependency in local_dependencies(chart) {
-            let Some(other) = self.charts.iter().find(|c| folder(c) == dependency) else {
-                continue;
-            };
-            for name in self.family(other) {
-                if !family.contains(&name) {
-                    family.push(name);
-                }
-            }
-        }
-        family
+    /// The chart and the local charts that it depends on, itself last.
+    fn members(&self, chart: &Chart) -> Vec<Chart> {
+        // It was read when this was made.
+        chart.family().unwrap_or_else(|_| vec![chart.clone()])
     }
 
-    /// The charts that depend on this one directly.
-    pub fn dependents(&self, name: &str) -> Vec<&Chart> {
-        let Some(wanted) = self.charts.iter().find(|c| c.name() == name).map(folder) else {
-            return Vec::new();
-        };
-        let depends = |chart: &&Chart| local_dependencies(chart).contains(&wanted);
-        self.charts.iter().filter(depends).collect()
+    /// The names of the chart and of the local charts that it depends on.
+    pub fn family(&self, chart: &Chart) -> Vec<String> {
+        self.members(chart).iter().map(|c| c.name().to_owned()).collect()
     }
 
     /// Where the comparison of a chart begins: where HEAD left `since` or the default branch; on the
@@ -157,97 +128,166 @@ impl<'a> History<'a> {
                 return Ok(Base::Commit(base, branch));
             }
         }
-        match self.git.releases(chart)?.pop() {
+        match self.git.releases(chart, Some("HEAD"))?.pop() {
             Some((_, tag)) => Ok(Base::Commit(self.git.resolve(&tag)?.unwrap_or_default(), tag)),
             None if self.git.shallow => Err(self
                 .git
-                .undecided(&format!("no tag {chart}-<version> is in this shallow clone"))),
-            None => Ok(Base::Nothing),
+                .undecided(&format!("no tag of {chart} is in this shallow clone"))),
+            None => self.git.never_tagged(chart).map(|()| Base::Nothing),
         }
     }
 
     /// How a chart changed since the base; none if it did not.
     pub fn changed(&self, chart: &Chart, base: &Base) -> Result<Option<Changed>> {
-        let members = self.members(chart);
-        let dirs: Vec<String> = members.iter().map(|c| self.path(c)).collect();
         let (commit, shown) = match base {
             Base::Commit(commit, shown) => (Some(commit.as_str()), shown.clone()),
             Base::Nothing => (None, "never released".to_owned()),
         };
-        let files = match commit {
-            Some(commit) => self.git.changed_files(commit, &dirs)?,
-            None => self.git.files(&dirs)?,
-        };
+        let places = self.places(chart, commit)?;
+        let files = self.differing(commit, &places)?;
         if files.is_empty() {
             return Ok(None);
         }
-        let packaged = self.packaged(&members);
-        let through = members
+        let through = places
             .iter()
-            .filter(|c| files.iter().any(|f| f.starts_with(&format!("{}/", self.path(c)))))
-            .map(|c| c.name().to_owned())
+            .filter(|place| files.iter().any(|file| place.holds(file)))
+            .map(|place| place.chart.clone())
             .collect();
-        let changes = self.changes(chart, commit, "HEAD")?;
         let base_version = match commit {
             Some(commit) => self.version_at(commit, chart)?,
             None => None,
         };
-        let any_packaged = files.iter().any(|file| packaged(file));
-        let level = changes.iter().map(|c| c.level).max().unwrap_or(Level::Patch);
-        let bump = base_version
-            .as_ref()
-            .filter(|_| any_packaged)
-            .map(|from| damped(from, level));
-        let next_version = base_version.as_ref().zip(bump).map(|(from, level)| next(from, level));
+        let changes = self.changes(chart, commit, "HEAD")?;
+        let any_packaged = files.iter().any(|file| packaged(&places, file));
+        let mut demand = None;
+        if let (Some(from), Some(commit), true) = (&base_version, commit, any_packaged) {
+            demand = Some(self.demand(chart, from, commit, base, &changes)?);
+        }
         let version = chart.metadata.version.clone();
-        let far_enough = |from: &Version, level: Level| moved(from, &version) >= Some(level);
-        let needs_bump = match (&base_version, bump) {
-            (Some(from), Some(level)) => !far_enough(from, level) && next_version.as_ref() != Some(&version),
-            _ => false,
-        };
+        let low = |demand: &Demand| demand.refuses(&version);
         Ok(Some(Changed {
             chart: chart.name().to_owned(),
             path: self.path(chart),
+            needs_bump: demand.as_ref().is_some_and(low),
+            bump: demand.as_ref().map(|demand| demand.level),
+            next_version: demand.as_ref().map(Demand::next),
+            taken: demand.map(|demand| demand.places()).unwrap_or_default(),
             version,
             base_version,
             base: shown,
             through,
             files,
-            bump,
-            next_version,
-            needs_bump,
             changes,
         }))
+    }
+
+    /// What the version of a chart must be after changes that began at version `from`.
+    fn demand(&self, chart: &Chart, from: &Version, commit: &str, base: &Base, changes: &[Change]) -> Result<Demand> {
+        let highest = |changes: &[Change]| changes.iter().map(|c| c.level).max().unwrap_or(Level::Patch);
+        let releases = self.git.releases(chart.name(), Some(commit))?;
+        let last_final = releases.iter().rev().find(|(version, _)| version.pre.is_empty());
+        let (mut since, mut level) = (Some(from.clone()), highest(changes));
+        if !from.pre.is_empty() {
+            // A candidate is on its way from the last final version, with all that has changed since.
+            let tag = last_final.map(|(_, tag)| tag.as_str());
+            level = level.max(highest(&self.changes(chart, tag, "HEAD")?));
+            since = last_final.map(|(version, _)| version.clone());
+        }
+        let mut taken = Vec::new();
+        if let Base::Commit(_, branch) = base
+            && let Some(tip) = self.git.resolve(branch)?.filter(|tip| tip != commit)
+            && let Some(version) = self.version_at(&tip, chart)?
+            && version.cmp_precedence(from).is_gt()
+            && self.differs(chart, &tip)?
+        {
+            taken.push(Taken {
+                version,
+                place: branch.clone(),
+                tip: true,
+            });
+        }
+        for (version, tag) in self.git.releases(chart.name(), None)? {
+            if version.cmp_precedence(from).is_gt() && self.differs(chart, &tag)? {
+                taken.push(Taken {
+                    version,
+                    place: format!("tag {tag}"),
+                    tip: false,
+                });
+            }
+        }
+        Ok(Demand {
+            from: from.clone(),
+            level: since.as_ref().map_or(level, |since| damped(since, level)),
+            since,
+            taken,
+        })
+    }
+
+    /// Whether what is packaged of a chart is not what a commit has.
+    fn differs(&self, chart: &Chart, commit: &str) -> Result<bool> {
+        let places = self.places(chart, Some(commit))?;
+        let files = self.differing(Some(commit), &places)?;
+        Ok(files.iter().any(|file| packaged(&places, file)))
+    }
+
+    /// What the version of a chart may not be, because it stands for something else already.
+    pub fn taken(&self, chart: &Chart) -> Result<Vec<Version>> {
+        let mut taken = Vec::new();
+        for (version, tag) in self.git.releases(chart.name(), None)? {
+            if self.differs(chart, &tag)? {
+                taken.push(version);
+            }
+        }
+        Ok(taken)
     }
 
     /// What the commits between two points (from the beginning, if none) say about what is packaged of a
     /// chart and of its local dependencies, oldest first.
     pub fn changes(&self, chart: &Chart, from: Option<&str>, until: &str) -> Result<Vec<Change>> {
-        let members = self.members(chart);
-        let packaged = self.packaged(&members);
-        let dirs: Vec<String> = members.iter().map(|c| self.path(c)).collect();
+        let places = self.places(chart, from)?;
+        let dirs: Vec<String> = places.iter().flat_map(|place| place.dirs.clone()).collect();
         let mut commits = self.git.commits(from, until, &dirs)?;
-        commits.retain(|commit| commit.files.iter().any(|file| packaged(file)));
+        commits.retain(|commit| commit.files.iter().any(|file| packaged(&places, file)));
         Ok(changes(&commits))
     }
 
-    fn members(&self, chart: &Chart) -> Vec<&Chart> {
-        let family = self.family(chart);
-        let member = |name: &String| self.charts.iter().find(|c| c.name() == name);
-        family.iter().filter_map(member).collect()
+    /// The files in the places of a chart that differ from a commit, or all if none is given. Those that were
+    /// moved with a chart's folder, and not changed, are not among them.
+    fn differing(&self, commit: Option<&str>, places: &[Place]) -> Result<Vec<String>> {
+        let dirs: Vec<String> = places.iter().flat_map(|place| place.dirs.clone()).collect();
+        let Some(commit) = commit else {
+            return self.git.files(&dirs);
+        };
+        if places.iter().all(|place| place.dirs.len() == 1) {
+            return self.git.changed_files(commit, &dirs);
+        }
+        let moved = self.git.moved_files(commit, &dirs)?;
+        let inside = |file: &str| places.iter().find_map(|place| place.inside(file).map(str::to_owned));
+        let mut files: Vec<String> = self.git.changed_files(commit, &dirs)?;
+        files.retain(|file| {
+            let same = |(old, new): &(String, String)| (file == old || file == new) && inside(old) == inside(new);
+            !moved.iter().any(same)
+        });
+        Ok(files)
     }
 
-    /// Whether a file, relative to the workspace, goes into an archive of these charts.
-    fn packaged(&self, members: &[&Chart]) -> impl Fn(&str) -> bool + use<> {
-        let ignores: Vec<_> = members
-            .iter()
-            .map(|c| (format!("{}/", self.path(c)), Ignore::of_chart(&c.dir)))
-            .collect();
-        move |file| {
-            let inside =
-                |(dir, ignore): &(String, Ignore)| file.strip_prefix(dir).is_some_and(|f| !ignore.leaves_out(f));
-            ignores.iter().any(inside)
-        }
+    /// Where a chart and its local dependencies are, and where they were at a commit.
+    fn places(&self, chart: &Chart, commit: Option<&str>) -> Result<Vec<Place>> {
+        let before = match commit {
+            Some(commit) => self.charts_at(commit)?,
+            None => Vec::new(),
+        };
+        let place = |member: &Chart| {
+            let path = self.path(member);
+            let old = before.iter().find(|(_, identity)| identity.name == member.name());
+            let old = old.map(|(dir, _)| dir.clone()).filter(|dir| *dir != path);
+            Place {
+                chart: member.name().to_owned(),
+                ignore: Ignore::of_chart(&member.dir),
+                dirs: [path].into_iter().chain(old).collect(),
+            }
+        };
+        Ok(self.members(chart).iter().map(place).collect())
     }
 
     /// The charts that were there at a commit and are there no more under that name.
@@ -255,21 +295,51 @@ impl<'a> History<'a> {
         let Base::Commit(commit, _) = base else {
             return Ok(Vec::new());
         };
-        let files = self.git.changed_files(commit, &["charts".to_owned()])?;
-        let mut names = BTreeSet::new();
-        for file in files.iter().filter(|file| file.ends_with("/Chart.yaml")) {
-            let before = self.git.show(commit, file)?.and_then(|text| identity(&text));
-            names.extend(before.map(|identity| identity.name));
-        }
-        names.retain(|name| self.charts.iter().all(|c| c.name() != name));
+        let names = self.charts_at(commit)?.into_iter().map(|(_, identity)| identity.name);
+        let names: BTreeSet<_> = names
+            .filter(|name| self.charts.iter().all(|c| c.name() != name))
+            .collect();
         Ok(names.into_iter().collect())
     }
 
-    /// The chart's version at a commit; none if its folder held no such chart there.
+    /// The chart's version at a commit, wherever its folder was; none if it wasn't there under this name.
     fn version_at(&self, commit: &str, chart: &Chart) -> Result<Option<Version>> {
-        let text = self.git.show(commit, &format!("{}/Chart.yaml", self.path(chart)))?;
-        let identity = text.as_deref().and_then(identity);
-        Ok(identity.filter(|i| i.name == chart.name()).map(|i| i.version))
+        let charts = self.charts_at(commit)?;
+        let found = charts.into_iter().find(|(_, identity)| identity.name == chart.name());
+        Ok(found.map(|(_, identity)| identity.version))
+    }
+
+    /// The folders and names of the charts at a commit; those inside of a chart belong to that.
+    fn charts_at(&self, commit: &str) -> Result<Vec<(String, Identity)>> {
+        if let Some(known) = self.known.borrow().get(commit) {
+            return Ok(known.clone());
+        }
+        let files = self.git.files_at(commit, "charts")?;
+        let dirs: Vec<&str> = files
+            .iter()
+            .filter_map(|file| file.strip_suffix("/Chart.yaml"))
+            .collect();
+        let inside = |dir: &str| {
+            dirs.iter()
+                .any(|other| dir.strip_prefix(other).is_some_and(|rest| rest.starts_with('/')))
+        };
+        let mut charts = Vec::new();
+        for dir in dirs.iter().filter(|dir| !inside(dir)) {
+            let text = self.git.show(commit, &format!("{dir}/Chart.yaml"))?;
+            charts.extend(
+                text.as_deref()
+                    .and_then(identity)
+                    .map(|identity| ((*dir).to_owned(), identity)),
+            );
+        }
+        self.known.borrow_mut().insert(commit.to_owned(), charts.clone());
+        Ok(charts)
+    }
+
+    /// Whether files of a chart or of its local dependencies differ from the last commit, or are unknown to git.
+    pub fn dirty(&self, chart: &Chart) -> Result<bool> {
+        let dirs: Vec<String> = self.members(chart).iter().map(|member| self.path(member)).collect();
+        self.git.dirty(&dirs.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The chart's folder, relative to the workspace.
@@ -278,8 +348,99 @@ impl<'a> History<'a> {
     }
 }
 
+/// Where a chart is and, if its folder was renamed, where it was; relative to the workspace.
+struct Place {
+    chart: String,
+    ignore: Ignore,
+    dirs: Vec<String>,
+}
+
+impl Place {
+    /// The path of a file inside the chart.
+    fn inside<'a>(&self, file: &'a str) -> Option<&'a str> {
+        let inside = |dir: &String| file.strip_prefix(dir.as_str())?.strip_prefix('/');
+        self.dirs.iter().find_map(inside)
+    }
+
+    fn holds(&self, file: &str) -> bool {
+        self.inside(file).is_some()
+    }
+}
+
+/// Whether a file, relative to the workspace, goes into an archive of these charts.
+fn packaged(places: &[Place], file: &str) -> bool {
+    let inside = |place: &Place| {
+        place
+            .inside(file)
+            .is_some_and(|inside| !place.ignore.leaves_out(inside))
+    };
+    places.iter().any(inside)
+}
+
+/// A version that stands for other files.
+struct Taken {
+    version: Version,
+    place: String,
+    /// Whether it is that of the branch that this one goes to: then no lower one will do.
+    tip: bool,
+}
+
+/// What a version must be.
+struct Demand {
+    /// The version at the base.
+    from: Version,
+    /// The last final version at or below it; none if there was none.
+    since: Option<Version>,
+    level: Level,
+    taken: Vec<Taken>,
+}
+
+impl Demand {
+    /// The lowest version that is far enough from the last final one.
+    fn needed(&self) -> Version {
+        match &self.since {
+            Some(since) => next(since, self.level),
+            None => finished(&self.from),
+        }
+    }
+
+    fn collides(&self, version: &Version) -> bool {
+        self.taken.iter().any(|taken| {
+            let order = version.cmp_precedence(&taken.version);
+            order.is_eq() || taken.tip && order.is_lt()
+        })
+    }
+
+    fn refuses(&self, version: &Version) -> bool {
+        let higher = version.cmp_precedence(&self.from).is_gt();
+        let far_enough = finished(version) >= self.needed();
+        !(higher && far_enough) || self.collides(version)
+    }
+
+    /// The version that is far enough and stands for nothing else.
+    fn next(&self) -> Version {
+        let mut version = self.needed().max(finished(&self.from));
+        let tips = self
+            .taken
+            .iter()
+            .filter(|taken| taken.tip)
+            .map(|taken| next(&taken.version, self.level));
+        version = tips.fold(version, Version::max);
+        past(
+            version,
+            &self.taken.iter().map(|taken| taken.version.clone()).collect::<Vec<_>>(),
+        )
+    }
+
+    /// Where versions above the base's are taken.
+    fn places(&self) -> Vec<String> {
+        let place = |taken: &Taken| format!("{} ({})", taken.version, taken.place);
+        self.taken.iter().map(place).collect()
+    }
+}
+
 /// What tells a chart in an old Chart.yaml.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Identity {
     name: String,
     version: Version,
@@ -287,21 +448,4 @@ struct Identity {
 
 fn identity(text: &str) -> Option<Identity> {
     serde_yaml::from_str(text).ok()
-}
-
-fn folder(chart: &Chart) -> String {
-    chart
-        .dir
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
-
-/// The folders, beside the chart's own, that its dependencies come from.
-fn local_dependencies(chart: &Chart) -> Vec<String> {
-    let folders = chart.metadata.dependencies.iter();
-    folders
-        .filter_map(|d| d.repository.strip_prefix("file://../"))
-        .map(|folder| folder.trim_end_matches('/').to_owned())
-        .collect()
 }

@@ -41,8 +41,8 @@ impl Candidate {
         format!("{}-{}.tgz", self.name, self.version)
     }
 
-    /// The tag that marks its release.
-    pub fn tag(&self) -> String {
+    /// What it is called in a list of releases.
+    pub fn id(&self) -> String {
         format!("{}-{}", self.name, self.version)
     }
 
@@ -129,13 +129,13 @@ impl Candidate {
             Some(at) if Some(&at) != self.claim.commit.as_ref() => Err(findings(
                 format!(
                     "the tag {} is at {at}, and {} was made from {}",
-                    self.tag(),
+                    git.tag(&self.name, &self.version),
                     self.file_name(),
                     self.claim.commit.as_deref().unwrap_or("no commit")
                 ),
                 format!(
                     "raise the version (`cargo xtask bump`), or, if nothing was published, remove the tag: `git tag -d {}`",
-                    self.tag()
+                    git.tag(&self.name, &self.version)
                 ),
             )),
             _ => Ok(()),

@@ -14,8 +14,8 @@ use serde_yaml::Value;
 pub enum At<'a> {
     /// A key of a mapping.
     Key(&'a str),
-    /// The element of a list whose key `name` has this value.
-    Named(&'a str),
+    /// An element of a list, from 0.
+    Index(usize),
 }
 
 /// Sets the text value at `path`. An error, with the reason, if the text is not one plain YAML document
@@ -129,13 +129,29 @@ fn put(value: &mut Value, path: &[At], new: &str) -> Result<()> {
                 .or_insert_with(|| Value::Mapping(Default::default()));
             put(inner, rest, new)
         }
-        (At::Named(name), Value::Sequence(list)) => {
-            let found = list
-                .iter_mut()
-                .find(|item| item.get("name").and_then(Value::as_str) == Some(name));
-            put(found.with_context(|| format!("no {name}"))?, rest, new)
-        }
+        (At::Index(at), Value::Sequence(list)) => put(
+            list.get_mut(*at).with_context(|| format!("no element {at}"))?,
+            rest,
+            new,
+        ),
         _ => bail!("{} is not there", shown(path)),
+    }
+}
+
+/// The text with the value at `path` replaced by one in quotes; where `path` is not there, the text as it is.
+/// For a text that need not be plain: the caller proves that nothing else has changed.
+pub(crate) fn requote(text: &str, path: &[At], new: &str) -> Result<String> {
+    let tree = Node::parse_loosely(text)?;
+    match tree.find(path) {
+        Some(Node {
+            kind: Kind::Scalar(..),
+            bytes,
+            ..
+        }) => {
+            let written = serde_json::to_string(new).context("quoting")?;
+            Ok(splice(text, bytes.clone(), &written))
+        }
+        _ => Ok(text.to_owned()),
     }
 }
 
@@ -146,11 +162,11 @@ fn plain(text: &str) -> bool {
     !special && matches!(serde_yaml::from_str(text), Ok(Value::String(read)) if read == text)
 }
 
-fn splice(text: &str, range: Range<usize>, new: &str) -> String {
+pub(crate) fn splice(text: &str, range: Range<usize>, new: &str) -> String {
     format!("{}{new}{}", &text[..range.start], &text[range.end..])
 }
 
-fn line_start(text: &str, at: usize) -> usize {
+pub(crate) fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
@@ -180,30 +196,40 @@ fn lines(text: &str, start: usize, value: &Node) -> Range<usize> {
 fn shown(path: &[At]) -> String {
     let part = |at: &At| match at {
         At::Key(key) => (*key).to_owned(),
-        At::Named(name) => format!("[name={name}]"),
+        At::Index(at) => format!("[{at}]"),
     };
     path.iter().map(part).collect::<Vec<_>>().join(".")
 }
 
 /// A value and where it stands.
 #[derive(Debug)]
-struct Node {
-    kind: Kind,
-    bytes: Range<usize>,
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) bytes: Range<usize>,
     /// The column of its first character, from 0.
-    column: usize,
+    pub(crate) column: usize,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Scalar(String, ScalarStyle),
     /// Keys, where they stand, and their values.
     Mapping(Vec<(String, Range<usize>, Node)>, StructureStyle),
-    Sequence(Vec<Node>),
+    Sequence(Vec<Node>, StructureStyle),
 }
 
 impl Node {
+    /// Reads a text whose values are to be changed.
     fn parse(text: &str) -> Result<Node> {
+        Node::read(text, true)
+    }
+
+    /// Reads a text to which something is to be added. Anchors are no hindrance; an alias is an empty text.
+    pub(crate) fn parse_loosely(text: &str) -> Result<Node> {
+        Node::read(text, false)
+    }
+
+    fn read(text: &str, strict: bool) -> Result<Node> {
         if text.starts_with('\u{feff}') {
             bail!("it begins with a byte order mark");
         }
@@ -212,8 +238,10 @@ impl Node {
             let (event, span) = event.map_err(|error| anyhow::anyhow!("not valid YAML: {error}"))?;
             let line = span.start.line();
             match &event {
-                Event::Alias(_) => bail!("line {line}: an alias stands for a value that is elsewhere"),
-                Event::Scalar(_, _, 1.., _) | Event::SequenceStart(_, 1.., _) | Event::MappingStart(_, 1.., _) => {
+                Event::Alias(_) if strict => bail!("line {line}: an alias stands for a value that is elsewhere"),
+                Event::Scalar(_, _, 1.., _) | Event::SequenceStart(_, 1.., _) | Event::MappingStart(_, 1.., _)
+                    if strict =>
+                {
                     bail!("line {line}: an anchor may have aliases that would change, too")
                 }
                 Event::DocumentStart(..) if events.iter().any(|(e, _, _)| !matches!(e, Event::StreamStart)) => {
@@ -232,47 +260,60 @@ impl Node {
             bail!("it is empty");
         }
         let mut events = events.into_iter();
-        let root = Node::next(&mut events)?.context("no value begins the text")?;
+        let root = Node::next(&mut events, &mut 0)?.context("no value begins the text")?;
         if events.next().is_some() {
             bail!("a second document begins");
         }
         Ok(root)
     }
 
-    /// The next value; none where a collection ends.
-    fn next<'a>(events: &mut impl Iterator<Item = (Event<'a>, Range<usize>, usize)>) -> Result<Option<Node>> {
+    /// The next value; none where a collection ends, whose last byte is then before `end`.
+    fn next<'a>(
+        events: &mut impl Iterator<Item = (Event<'a>, Range<usize>, usize)>,
+        end: &mut usize,
+    ) -> Result<Option<Node>> {
         let (event, mut bytes, column) = events.next().context("the text ends too early")?;
         let kind = match event {
             Event::Scalar(text, style, ..) => Kind::Scalar(text.into_owned(), style),
-            Event::SequenceStart(..) => {
+            Event::Alias(_) => Kind::Scalar(String::new(), ScalarStyle::Plain),
+            Event::SequenceStart(style, ..) => {
                 let mut items = Vec::new();
-                while let Some(item) = Node::next(events)? {
+                while let Some(item) = Node::next(events, end)? {
                     bytes.end = bytes.end.max(item.bytes.end);
                     items.push(item);
                 }
-                Kind::Sequence(items)
+                if style == StructureStyle::Flow {
+                    bytes.end = *end;
+                }
+                Kind::Sequence(items, style)
             }
             Event::MappingStart(style, ..) => {
                 let mut children: Vec<(String, Range<usize>, Node)> = Vec::new();
-                while let Some(key) = Node::next(events)? {
+                while let Some(key) = Node::next(events, end)? {
                     let Kind::Scalar(name, _) = key.kind else {
                         bail!("a key is not a text");
                     };
                     if children.iter().any(|(other, ..)| *other == name) {
                         bail!("the key {name:?} is there twice");
                     }
-                    let value = Node::next(events)?.context("a key has no value")?;
+                    let value = Node::next(events, end)?.context("a key has no value")?;
                     bytes.end = bytes.end.max(value.bytes.end);
                     children.push((name, key.bytes, value));
                 }
+                if style == StructureStyle::Flow {
+                    bytes.end = *end;
+                }
                 Kind::Mapping(children, style)
             }
-            _ => return Ok(None),
+            _ => {
+                *end = bytes.end;
+                return Ok(None);
+            }
         };
         Ok(Some(Node { kind, bytes, column }))
     }
 
-    fn find(&self, path: &[At]) -> Option<&Node> {
+    pub(crate) fn find(&self, path: &[At]) -> Option<&Node> {
         let Some((first, rest)) = path.split_first() else {
             return Some(self);
         };
@@ -281,13 +322,7 @@ impl Node {
                 let (_, _, value) = children.iter().find(|(name, ..)| name == key)?;
                 value.find(rest)
             }
-            (At::Named(wanted), Kind::Sequence(items)) => {
-                let named = |item: &&Node| match item.find(&[At::Key("name")]).map(|node| &node.kind) {
-                    Some(Kind::Scalar(name, _)) => name == wanted,
-                    _ => false,
-                };
-                items.iter().find(named)?.find(rest)
-            }
+            (At::Index(at), Kind::Sequence(items, _)) => items.get(*at)?.find(rest),
             _ => None,
         }
     }
@@ -308,7 +343,7 @@ mod tests {
     #[test]
     fn only_the_bytes_of_the_value_change() {
         assert_eq!(version(CHART).unwrap(), CHART.replace("  0.1.0 ", "  0.2.0 "));
-        let path = [At::Key("dependencies"), At::Named("d"), At::Key("version")];
+        let path = [At::Key("dependencies"), At::Index(0), At::Key("version")];
         let after = set_scalar(CHART, &path, "0.2.0").unwrap();
         assert_eq!(after, CHART.replace("'0.1.0'", "'0.2.0'"));
         let after = set_scalar(CHART, &[At::Key("appVersion")], "2.11").unwrap();

@@ -39,9 +39,10 @@ struct Key {
 }
 
 impl Signer {
-    /// The key of a file, armored or binary. Errors of [`kit::failure::Kind::Usage`]: no such file, no
-    /// secret key in it, a wrong or missing passphrase, a key that is expired, revoked, too new for helm,
-    /// or can't sign.
+    /// The key of a file, armored or binary, chosen as in [`Signer::of_home`]. Errors of
+    /// [`kit::failure::Kind::Usage`]: no such file, no secret key in it, another key than the wanted one, several
+    /// where none is wanted, a wrong or missing passphrase, a key that is expired, revoked, too new for helm, or
+    /// can't sign.
     pub fn of_file(runner: &Runner, file: &Path, passphrase: Option<String>, wanted: Option<&str>) -> Result<Signer> {
         fs_err::File::open(file).map_err(|error| {
             let what = format!("the key {} can't be read: {}", file.display(), error.kind());
@@ -67,7 +68,8 @@ impl Signer {
         Ok(signer)
     }
 
-    /// The key of a GnuPG home that has the fingerprint `wanted`, else its first. Errors as for a file.
+    /// The key of a GnuPG home that has the fingerprint `wanted`; without one, its only key that can sign.
+    /// Errors as for a file.
     pub fn of_home(runner: &Runner, home: &Path, passphrase: Option<String>, wanted: Option<&str>) -> Result<Signer> {
         let mut signer = Signer {
             runner: runner.clone(),
@@ -93,11 +95,42 @@ impl Signer {
             return self.unlock(from);
         }
         let keys = keys(&output.stdout);
-        let wanted = keys.iter().find(|key| Some(key.fingerprint.as_str()) == wanted);
-        let Some(key) = wanted.or(keys.first()) else {
+        let named = |keys: &[&Key]| {
+            keys.iter()
+                .map(|key| key.fingerprint.clone())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let (key, usable) = match wanted {
+            Some(wanted) => (keys.iter().find(|key| key.fingerprint == wanted), Vec::new()),
+            None => {
+                let usable: Vec<&Key> = keys.iter().filter(|key| key.usable(from).is_ok()).collect();
+                (usable.first().copied().or(keys.first()), usable)
+            }
+        };
+        if usable.len() > 1 {
+            return Err(Failure::usage(
+                format!(
+                    "{} holds several keys that can sign: {}",
+                    from.display(),
+                    named(&usable)
+                ),
+                "name the one that is meant with sign-key in Cargo.toml",
+            ));
+        }
+        let Some(key) = key else {
             let why = output.tail();
-            let why = if why.is_empty() { "only public keys" } else { &why };
-            return Err(unusable(from, why));
+            return Err(match (wanted, keys.is_empty()) {
+                (Some(wanted), false) => Failure::usage(
+                    format!(
+                        "the key {} is not {wanted}, which sign-key in Cargo.toml names",
+                        named(&keys.iter().collect::<Vec<_>>())
+                    ),
+                    "sign with that key, or name the new one in Cargo.toml",
+                ),
+                _ if why.is_empty() => unusable(from, "only public keys"),
+                _ => unusable(from, &why),
+            });
         };
         key.usable(from)?;
         self.fingerprint = key.fingerprint.clone();

@@ -17,6 +17,7 @@ pub mod notes;
 pub mod package;
 pub mod packer;
 pub mod provenance;
+pub mod range;
 pub mod registry;
 pub mod sbom;
 pub mod site;

@@ -58,11 +58,15 @@ fn dependencies(document: &Value) -> Vec<Dependency> {
     list.into_iter().flatten().map(read).collect()
 }
 
-/// The text of Chart.lock with one key of one dependency set, and the digest that belongs to `chart`,
-/// the text of Chart.yaml. All other bytes stay; `generated` too.
-pub fn set(lock: &str, chart: &str, name: &str, key: &str, value: &str) -> Result<String> {
-    let path = [At::Key("dependencies"), At::Named(name), At::Key(key)];
-    let lock = set_scalar(lock, &path, value)?;
+/// The text of Chart.lock with the version of every dependency of that name and repository set, and the digest
+/// that belongs to `chart`, the text of Chart.yaml. All other bytes stay; `generated` too.
+pub fn set_version(lock: &str, chart: &str, name: &str, repository: &str, version: &str) -> Result<String> {
+    let mut lock = lock.to_owned();
+    let locked = dependencies(&parse(&lock)?).into_iter().enumerate();
+    for (at, _) in locked.filter(|(_, locked)| locked.name == name && locked.repository == repository) {
+        let path = [At::Key("dependencies"), At::Index(at), At::Key("version")];
+        lock = set_scalar(&lock, &path, version)?;
+    }
     let digest = digest(&parse(chart)?, &parse(&lock)?)?;
     set_scalar(&lock, &[At::Key("digest")], &digest)
 }

@@ -10,6 +10,7 @@ use tera::{Context as Data, Tera};
 
 use super::changed::History;
 use super::commits::{Change, ChangeKind};
+use super::upgrading::version_of;
 
 /// The layout, relative to the workspace.
 pub const TEMPLATE: &str = "ci/templates/release-notes.md.tera";
@@ -59,20 +60,19 @@ const TITLES: [(ChangeKind, &str); 6] = [
 /// A shallow clone that lacks the previous tag is an error of [`kit::failure::Kind::Environment`].
 pub fn of(root: &Path, history: &History, chart: &Chart) -> Result<Notes> {
     let version = chart.metadata.version.clone();
-    let mut releases = history.git.releases(chart.name())?;
-    releases.retain(|(other, _)| *other < version);
+    let mut releases = history.git.releases(chart.name(), Some("HEAD"))?;
+    releases.retain(|(other, _)| other.cmp_precedence(&version).is_lt());
+    // What the candidates of a final version brought is news to whoever skipped them.
+    releases.retain(|(other, _)| !version.pre.is_empty() || other.pre.is_empty());
     let previous = releases.pop();
     match &previous {
         // It also checks that a shallow clone reaches back that far.
         Some((_, tag)) => drop(history.git.merge_base(tag)?),
         None if history.git.shallow => {
-            let why = format!(
-                "no tag {}-<version> below {version} is in this shallow clone",
-                chart.name()
-            );
+            let why = format!("no tag of {} below {version} is in this shallow clone", chart.name());
             return Err(history.git.undecided(&why));
         }
-        None => {}
+        None => history.git.never_tagged(chart.name())?,
     }
     let from = previous.as_ref().map(|(_, tag)| tag.as_str());
     let until = history.git.tagged(chart.name(), &version)?;
@@ -87,7 +87,7 @@ pub fn of(root: &Path, history: &History, chart: &Chart) -> Result<Notes> {
 
 fn render(root: &Path, chart: &Chart, changes: &[Change], follows: bool) -> Result<String> {
     let line = |change: &Change, text: &str| Line {
-        text: text.to_owned(),
+        text: escaped(text),
         commit: change.commit.clone(),
     };
     let breaking: Vec<Line> = changes
@@ -121,26 +121,57 @@ fn render(root: &Path, chart: &Chart, changes: &[Change], follows: bool) -> Resu
 }
 
 /// The text of CHANGELOG.md with the section of this version, newest first; what it said of the other
-/// versions stays, and so does what stands above the first.
+/// versions stays, and so does what stands above the first, a section of what isn't released among it. Its line
+/// ends stay what they are.
 pub fn changelog(old: &str, notes: &Notes) -> String {
-    let heading = format!("## {}", notes.version);
-    let old = if old.trim().is_empty() { TITLE } else { old };
-    let starts: Vec<usize> = old
-        .match_indices("## ")
-        .map(|(at, _)| at)
-        .filter(|at| *at == 0 || old[..*at].ends_with('\n'))
-        .collect();
-    let is_ours = |at: &usize| old[*at..].lines().next().is_some_and(|line| line.trim() == heading);
-    let (before, after) = match starts.iter().position(is_ours) {
-        Some(n) => (&old[..starts[n]], starts.get(n + 1).map_or("", |end| &old[*end..])),
-        None => old.split_at(starts.first().copied().unwrap_or(old.len())),
+    let windows = old.contains("\r\n");
+    let old = old.replace("\r\n", "\n");
+    let old = if old.trim().is_empty() { TITLE } else { &old };
+    // Where a section begins, and the version that it is of.
+    let mut sections: Vec<(usize, &str)> = Vec::new();
+    let (mut at, mut fenced) = (0, false);
+    for line in old.split_inclusive('\n') {
+        fenced ^= line.trim_start().starts_with("```");
+        if line.starts_with("## ") && !fenced {
+            sections.push((at, line.trim_end()));
+        }
+        at += line.len();
+    }
+    let is_ours = |(_, line): &(usize, &str)| version_of(line).as_ref() == Some(&notes.version);
+    let (heading, before, after) = match sections.iter().position(is_ours) {
+        Some(n) => {
+            let end = sections.get(n + 1).map_or("", |(end, _)| &old[*end..]);
+            (sections[n].1.to_owned(), &old[..sections[n].0], end)
+        }
+        None => {
+            let first = sections.iter().find(|(_, line)| version_of(line).is_some());
+            let (before, after) = old.split_at(first.map_or(old.len(), |(at, _)| *at));
+            (format!("## {}", notes.version), before, after)
+        }
     };
     let mut text = format!("{}\n\n{heading}\n\n{}", before.trim_end(), notes.text);
     if !after.is_empty() {
         text.push('\n');
         text.push_str(after);
     }
-    text.trim_start().to_owned()
+    let text = text.trim_start();
+    if windows {
+        text.replace('\n', "\r\n")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A commit's words as Markdown shows them: what begins like HTML, a comment most of all, would hide what
+/// follows. Code between backticks is shown as it is.
+fn escaped(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    let last = parts.len() - 1;
+    let part = |(n, part): (usize, &&str)| match n % 2 == 1 && n < last {
+        true => (*part).to_owned(),
+        false => part.replace('&', "&amp;").replace('<', "&lt;"),
+    };
+    parts.iter().enumerate().map(part).collect::<Vec<_>>().join("`")
 }
 
 #[cfg(test)]
@@ -168,5 +199,29 @@ mod tests {
         assert_eq!(changelog(&three, &notes("0.1.0", "- d\n")), three.replace("- a", "- d"));
         let kept = changelog("# Ours\n\nAll changes.\n", &notes("0.1.0", "- a\n"));
         assert_eq!(kept, "# Ours\n\nAll changes.\n\n## 0.1.0\n\n- a\n");
+    }
+
+    #[test]
+    fn what_is_not_released_stays_on_top_and_other_headings_and_line_ends_stay() {
+        let old = "# Changelog\r\n\r\n## [Unreleased]\r\n\r\n- c\r\n\r\n## [0.1.0] - 2024-01-02\r\n\r\n- a\r\n";
+        let new = changelog(old, &notes("0.2.0", "- b\n"));
+        assert_eq!(new, old.replace("## [0.1.0]", "## 0.2.0\r\n\r\n- b\r\n\r\n## [0.1.0]"));
+        let again = changelog(&new, &notes("0.1.0", "- d\n"));
+        assert_eq!(again, new.replace("- a", "- d"));
+        let only = changelog("# C\n\n## Unreleased\n\n- c\n", &notes("0.1.0", "- a\n"));
+        assert_eq!(only, "# C\n\n## Unreleased\n\n- c\n\n## 0.1.0\n\n- a\n");
+        let fenced = "# C\n\n## 0.2.0\n\n```sh\n## 0.1.0\n```\n\n- b\n";
+        assert_eq!(changelog(fenced, &notes("0.2.0", "- d\n")), "# C\n\n## 0.2.0\n\n- d\n");
+    }
+
+    #[test]
+    fn words_of_a_commit_hide_nothing() {
+        for (text, wanted) in [
+            ("a <!-- b", "a &lt;!-- b"),
+            ("take `<name>` & <x>", "take `<name>` &amp; &lt;x>"),
+            ("one ` and <b>", "one ` and &lt;b>"),
+        ] {
+            assert_eq!(escaped(text), wanted);
+        }
     }
 }

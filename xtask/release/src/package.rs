@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use charts::project::Project;
 use kit::failure::Failure;
+use kit::run_dir::RunDir;
 use kit::whole_file::{self, Mode};
 use serde::Serialize;
 
@@ -26,6 +27,14 @@ pub fn packer(project: &Project, epoch: u64, commit: Option<String>, uncommitted
         published: project.publication.charts.clone(),
     };
     Packer::new(project, tool.path, source)
+}
+
+/// The project as it is in a commit, in a temporary folder that goes with the second value: what is packed from
+/// it is what was committed, whatever lies in the working tree.
+pub fn committed(project: &Project, git: &Git, commit: &str) -> Result<(Project, RunDir)> {
+    let temp = RunDir::temporary("commit")?;
+    let root = git.export(commit, temp.path())?;
+    Ok((project.in_checkout(&root)?, temp))
 }
 
 /// A cosign that signs with a key.

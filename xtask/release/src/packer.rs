@@ -34,6 +34,10 @@ pub const STATEMENT_BUNDLE: &str = ".intoto.json.sigstore.json";
 /// The digests of all that is the same at every build, as `sha256sum` writes them.
 pub(crate) const SUMS: &str = "SHA256SUMS";
 
+/// From how many bytes on an archive may not be installable: helm keeps a release, with the chart in it, in a
+/// Secret, which Kubernetes limits to 1 MiB; in there the bytes are written in base64.
+const LARGE: u64 = 700 * 1024;
+
 /// What signs the archives.
 #[derive(Default)]
 pub struct Signing {
@@ -68,6 +72,8 @@ struct Written {
     bytes: u64,
     sha256: String,
     chart: Value,
+    /// The names and versions of the charts inside.
+    subcharts: Vec<(String, String)>,
 }
 
 /// Packs and tries charts in a temporary folder.
@@ -96,20 +102,38 @@ impl<'a> Packer<'a> {
 
     /// Packs a chart, tries the archive and signs it.
     pub fn pack(&self, chart: &Chart, signing: &Signing) -> Result<Packed> {
-        upgrading::check_major(chart)?;
-        let folder = self.helm.prepare(chart)?;
+        self.project.workspace.family(chart)?;
+        upgrading::check_major(chart, &self.project.workspace)?;
+        // At every depth: what is inside of an archive is read by whoever unpacks it.
+        let publication = &self.project.publication;
+        let publish = |dir: &Path| annotate::publish_dependencies(dir, publication);
+        let folder = self.helm.prepare_with(chart, publish)?;
         let rendered = self.helm.template(&folder, &RenderOptions::documented(chart.name()))?;
         let images = sbom::images(&rendered.manifests);
-        annotate::publish_dependencies(&folder.dir, &self.project.publication)?;
-        annotate::artifact_hub(&folder.dir, chart, &images, &self.project.publication)?;
+        annotate::artifact_hub(&folder.dir, chart, &images, publication)?;
         let step = package_step(&self.helm, chart, &folder.dir, self.temp.path(), self.source.epoch);
         self.project.runner.run(&self.offline(step))?;
         let archive = self.temp.path().join(file_name(chart));
         let written = self.examine(chart, &archive)?;
+        if written.bytes > LARGE {
+            self.project.say(format!(
+                "warning: {} has {} bytes: helm keeps a release in a Secret of at most 1 MiB, so it may not be installable; \
+                 leave out with .helmignore what a release doesn't need",
+                file_name(chart),
+                written.bytes
+            ));
+        }
         self.lint(chart, &archive)?;
         self.render(chart, &archive)?;
         let name = file_name(chart);
-        let bill = sbom::document(chart, &images, &written.sha256, self.source.epoch, &self.source.helm)?;
+        let bill = sbom::document(
+            chart,
+            &written.subcharts,
+            &images,
+            &written.sha256,
+            self.source.epoch,
+            &self.source.helm,
+        )?;
         let statement = provenance::statement(chart.name(), &name, &written.sha256, &self.source)?;
         let attachments = vec![
             self.write(&name, SBOM, &bill)?,
@@ -158,11 +182,16 @@ impl<'a> Packer<'a> {
         if self.project.runner.plans() {
             return Ok(Written::default());
         }
-        let problems = archive::problems(chart, &archive::list(file)?, self.source.epoch);
+        let problems = archive::problems(chart, &archive::list(file)?, self.source.epoch)?;
         if problems.is_empty() {
             let (bytes, sha256) = archive::fingerprint(file)?;
             let chart = archive::chart(file)?;
-            return Ok(Written { bytes, sha256, chart });
+            return Ok(Written {
+                bytes,
+                sha256,
+                chart,
+                subcharts: archive::subcharts(file)?,
+            });
         }
         Err(Failure::findings(
             format!(

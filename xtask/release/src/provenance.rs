@@ -1,7 +1,11 @@
 //! Who made an archive from what, as an in-toto statement with SLSA provenance (slsa.dev/spec/v1.0/provenance).
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+
+const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+const BUILD_TYPE: &str = "urn:tempo-stack:xtask:package:v1";
 
 /// What an archive was made from.
 #[derive(Debug, Clone)]
@@ -28,12 +32,12 @@ pub fn statement(chart: &str, archive: &str, sha256: &str, source: &Source) -> R
         materials.push(json!({"name": "source", "digest": {"gitCommit": commit}}));
     }
     let statement = json!({
-        "_type": "https://in-toto.io/Statement/v1",
+        "_type": STATEMENT_TYPE,
         "subject": [{"name": archive, "digest": {"sha256": sha256}}],
-        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicateType": PREDICATE_TYPE,
         "predicate": {
             "buildDefinition": {
-                "buildType": "urn:tempo-stack:xtask:package:v1",
+                "buildType": BUILD_TYPE,
                 "externalParameters": {"chart": chart, "publishedCharts": source.published},
                 "internalParameters": {
                     "SOURCE_DATE_EPOCH": source.epoch.to_string(),
@@ -62,9 +66,22 @@ pub struct Claim {
     pub published: Option<String>,
 }
 
-/// Reads a statement about the archive of this file name.
+/// Reads a statement about the archive of this file name. One of another kind would say something else by the
+/// same words.
 pub fn read(text: &str, archive: &str) -> Result<Claim> {
     let statement: Value = serde_json::from_str(text).context("not valid JSON")?;
+    let kinds = [
+        ("_type", &statement["_type"], STATEMENT_TYPE),
+        ("predicateType", &statement["predicateType"], PREDICATE_TYPE),
+        (
+            "buildType",
+            &statement["predicate"]["buildDefinition"]["buildType"],
+            BUILD_TYPE,
+        ),
+    ];
+    for (name, kind, wanted) in kinds {
+        ensure!(kind == wanted, "its {name} is {kind}, not {wanted}");
+    }
     let subjects = statement["subject"].as_array();
     let subject = subjects.and_then(|list| list.iter().find(|s| s["name"] == archive));
     let sha256 = subject.and_then(|s| s["digest"]["sha256"].as_str());

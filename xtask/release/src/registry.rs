@@ -22,6 +22,10 @@ use crate::archive;
 const CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// The layer that holds its `.prov`.
 const PROV: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+/// Where Artifact Hub looks for its file about a repository, and as what.
+const METADATA_TAG: &str = "artifacthub.io";
+const METADATA_CONFIG: &str = "application/vnd.cncf.artifacthub.config.v1+yaml";
+const METADATA_LAYER: &str = "application/vnd.cncf.artifacthub.repository-metadata.layer.v1.yaml";
 /// The digest of whatever a plan can't know.
 const UNKNOWN: &str = "sha256:DIGEST";
 
@@ -135,8 +139,8 @@ impl Registry {
     }
 
     /// A cosign step with the credentials and the certificates of this registry.
-    pub fn cosign(&self, step: Step) -> Step {
-        self.access.cosign(step, self.temp.path())
+    pub fn cosign(&self, step: Step) -> Result<Step> {
+        self.access.cosign(step, &self.host, self.temp.path())
     }
 
     fn oras(&self, command: &str, reference: &str) -> Step {
@@ -284,6 +288,29 @@ impl Registry {
             return Ok(UNKNOWN.to_owned());
         }
         Ok(read::<Referrer>(&text, &reference)?.digest)
+    }
+}
+
+impl Registry {
+    /// Pushes Artifact Hub's file about a repository as the tag under which it is looked for
+    /// (artifacthub.io/docs/topics/repositories/helm-charts, OCI support). False if it is there as it is.
+    pub fn push_metadata(&self, chart: &str, file: &Path) -> Result<bool> {
+        let reference = format!("{}:{METADATA_TAG}", self.repository(chart));
+        let wanted = format!("sha256:{}", archive::fingerprint(file)?.1);
+        if let Some(text) = self
+            .ask(&self.oras("manifest fetch", &reference))?
+            .filter(|text| !text.is_empty())
+        {
+            let manifest: Manifest = read(&text, &reference)?;
+            if manifest.layers.iter().any(|layer| layer.digest == wanted) {
+                return Ok(false);
+            }
+        }
+        let (dir, name) = file.parent().zip(file.file_name()).context("a file is in a folder")?;
+        let push = self.oras("push", &reference).cwd(dir);
+        let push = push.args(["--config", &format!("/dev/null:{METADATA_CONFIG}")]);
+        self.demand(&push.arg(format!("{}:{METADATA_LAYER}", name.to_string_lossy())))?;
+        Ok(true)
     }
 }
 

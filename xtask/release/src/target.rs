@@ -74,7 +74,7 @@ impl Target {
             Target::Folder(_, index) | Target::Web(_, index, _) => index,
         };
         let mut versions: Vec<_> = index
-            .entries()?
+            .entries()
             .into_iter()
             .filter(|e| e.chart == chart)
             .map(|e| e.version)
@@ -87,21 +87,23 @@ impl Target {
     fn sha256(&self, chart: &str, version: &Version) -> Result<Option<String>> {
         match self {
             Target::Registry(registry) => Ok(registry.published(chart, version)?.map(|p| p.sha256().to_owned())),
-            Target::Folder(_, index) | Target::Web(_, index, _) => Ok(index.find(chart, version)?.map(|e| e.sha256)),
+            Target::Folder(_, index) | Target::Web(_, index, _) => Ok(index.find(chart, version).map(|e| e.sha256)),
         }
     }
 
     fn fetch(&self, chart: &str, version: &Version, to: &Path) -> Result<()> {
         let lost = || format!("{chart} {version} is listed, but its archive is not there");
-        let entry = |index: &Index| index.find(chart, version)?.with_context(lost);
+        let entry = |index: &Index| index.find(chart, version).with_context(lost);
         match self {
             Target::Registry(registry) => {
                 let published = registry.published(chart, version)?.with_context(lost)?;
                 registry.fetch_archive(chart, &published, to)
             }
             Target::Folder(dir, index) => {
-                let copied = fs_err::copy(dir.join(entry(index)?.file_name()), to);
-                copied.map(drop).with_context(lost)
+                let entry = entry(index)?;
+                // The address that the folder is published under is not known here.
+                let file = entry.path("").unwrap_or_else(|| PathBuf::from(entry.file_name()));
+                fs_err::copy(dir.join(file), to).map(drop).with_context(lost)
             }
             Target::Web(base, index, web) => {
                 let url = entry(index)?.url;
@@ -136,7 +138,13 @@ impl Target {
 /// Whether a version that isn't published may be.
 pub fn judge(chart: &str, version: &Version, highest: Option<Version>, backport: bool) -> Result<State> {
     match &highest {
-        Some(other) if other > version && !backport => Err(Failure::findings(
+        Some(other) if other.cmp_precedence(version).is_eq() && other != version => Err(Failure::findings(
+            format!(
+                "{chart} {version} has the precedence of the published {other}: what follows a plus sign counts for nothing"
+            ),
+            "raise the version: `cargo xtask bump --level patch`",
+        )),
+        Some(other) if other.cmp_precedence(version).is_gt() && !backport => Err(Failure::findings(
             format!("{chart} {version} is lower than the published {other}"),
             "raise the version (`cargo xtask bump`), or allow it for an older line with --backport",
         )),

@@ -1,31 +1,34 @@
 //! UPGRADING.md: what users must do for each version that breaks something.
 
 use anyhow::{Context, Result};
-use charts::workspace::Chart;
+use charts::workspace::{Chart, Workspace};
 use kit::failure::Failure;
 use semver::Version;
 
 /// The versions that UPGRADING.md has an entry for: headings `## 1.0.0`, with or without more words.
 fn entries(text: &str) -> Vec<Version> {
-    let headings = text.lines().filter_map(|line| line.strip_prefix("## "));
-    let words = headings.filter_map(|heading| {
-        let mut words = heading.split(|c: char| c.is_whitespace() || "[](),:".contains(c));
-        words.find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
-    });
-    words.collect()
+    text.lines().filter_map(version_of).collect()
+}
+
+/// The version that a heading `## 1.0.0` names, with or without more words, brackets or a `v`; none for
+/// another line.
+pub(crate) fn version_of(line: &str) -> Option<Version> {
+    let heading = line.strip_prefix("## ")?;
+    let mut words = heading.split(|c: char| c.is_whitespace() || "[](),:".contains(c));
+    words.find_map(|word| Version::parse(word.trim_start_matches('v')).ok())
 }
 
 /// Fails if the chart's major version, from 1 on, has no entry for its first release (`## 1.0.0`).
-pub(crate) fn check_major(chart: &Chart) -> Result<()> {
+pub(crate) fn check_major(chart: &Chart, workspace: &Workspace) -> Result<()> {
     let version = &chart.metadata.version;
     if version.major == 0 {
         return Ok(());
     }
-    require(chart, &Version::new(version.major, 0, 0))
+    require(chart, workspace, &Version::new(version.major, 0, 0))
 }
 
 /// Fails if UPGRADING.md has no entry for a version that breaks something.
-pub fn require(chart: &Chart, version: &Version) -> Result<()> {
+fn require(chart: &Chart, workspace: &Workspace, version: &Version) -> Result<()> {
     let file = chart.dir.join("UPGRADING.md");
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
@@ -41,8 +44,8 @@ pub fn require(chart: &Chart, version: &Version) -> Result<()> {
             chart.name()
         ),
         format!(
-            "write in charts/{}/UPGRADING.md what users must do, below `## {version}`",
-            chart.name()
+            "write in {} what users must do, below `## {version}`",
+            workspace.shown(&file)
         ),
     ))
 }

@@ -1,7 +1,7 @@
 //! How far a version moves.
 
 use clap::ValueEnum;
-use semver::{Prerelease, Version};
+use semver::Version;
 use serde::Serialize;
 
 /// Which part of a version a change moves.
@@ -19,18 +19,35 @@ pub enum Level {
 /// The version after a change. Below 1.0.0 a breaking change moves the minor part (semver.org §4), as
 /// Helm's `^0.1.0` and `~0.1.0` expect; 1.0.0 is reached by an explicit `--level major` only.
 pub fn next(from: &Version, level: Level) -> Version {
-    let mut version = from.clone();
-    version.build = semver::BuildMetadata::EMPTY;
-    version.pre = Prerelease::EMPTY;
-    if !from.pre.is_empty() && moved(&Version::new(0, 0, 0), &version).is_some_and(|l| l >= level) {
+    let last = finished(from);
+    let reached = match level {
+        Level::Major => last.minor == 0 && last.patch == 0,
+        Level::Minor => last.patch == 0,
+        Level::Patch => true,
+    };
+    if !from.pre.is_empty() && reached {
         // 1.0.0-rc.1 was on the way to 1.0.0 already.
-        return version;
+        return last;
     }
     match level {
         Level::Major => Version::new(from.major + 1, 0, 0),
         Level::Minor => Version::new(from.major, from.minor + 1, 0),
         Level::Patch => Version::new(from.major, from.minor, from.patch + 1),
     }
+}
+
+/// The final version that a candidate is for, without build metadata.
+pub fn finished(version: &Version) -> Version {
+    Version::new(version.major, version.minor, version.patch)
+}
+
+/// The lowest version from `version` on, by its last part, whose precedence none of `taken` has: what follows
+/// a plus sign counts for nothing (semver.org §10).
+pub fn past(mut version: Version, taken: &[Version]) -> Version {
+    while taken.iter().any(|other| other.cmp_precedence(&version).is_eq()) {
+        version = next(&version, Level::Patch);
+    }
+    version
 }
 
 /// Below 1.0.0 a breaking change is a minor one.
@@ -40,20 +57,6 @@ pub(crate) fn damped(from: &Version, level: Level) -> Level {
     } else {
         level
     }
-}
-
-/// Which part differs from one version to a higher one; none if it isn't higher.
-pub fn moved(from: &Version, to: &Version) -> Option<Level> {
-    if to <= from {
-        return None;
-    }
-    Some(if to.major != from.major {
-        Level::Major
-    } else if to.minor != from.minor {
-        Level::Minor
-    } else {
-        Level::Patch
-    })
 }
 
 #[cfg(test)]
@@ -69,11 +72,15 @@ mod tests {
             ("1.2.3", Level::Major, "2.0.0"),
             ("1.0.0-rc.1", Level::Major, "1.0.0"),
             ("1.2.0-rc.1", Level::Minor, "1.2.0"),
+            ("1.2.0-rc.1", Level::Major, "2.0.0"),
+            ("1.2.1-rc.1", Level::Minor, "1.3.0"),
+            ("1.2.1-rc.1", Level::Patch, "1.2.1"),
             ("1.2.3+build", Level::Patch, "1.2.4"),
         ] {
             assert_eq!(next(&from.parse().unwrap(), level).to_string(), to, "{from} {level:?}");
         }
         assert_eq!(damped(&Version::new(0, 3, 0), Level::Major), Level::Minor);
-        assert_eq!(moved(&Version::new(1, 0, 0), &Version::new(1, 0, 0)), None);
+        let taken = ["1.0.1+b", "1.0.2"].map(|version| version.parse().unwrap());
+        assert_eq!(past(Version::new(1, 0, 1), &taken), Version::new(1, 0, 3));
     }
 }

@@ -13,7 +13,7 @@ use page::document::{Document, Kind};
 use stack_tests::backend::Backend;
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::bench::plan::{Amount, Beside, Plan};
-use stack_tests::bench::profile::{Changes, PROFILES, Profile, USUAL};
+use stack_tests::bench::profile::{Changes, PROFILES, Profile, TUNED, USUAL};
 use stack_tests::bench::variant::{Group, VARIANTS, Variant};
 use stack_tests::bench::{self, bounds, compare, report::Report};
 
@@ -35,7 +35,7 @@ use crate::outputs::{Outputs, this_run};
 #[command(
     after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --profile 10-spans --rounds 5 --spans 500000\n  \
                   cargo xtask bench --profile 100-spans --rate 2000 --connections 64\n  \
-                  cargo xtask bench --tuning --profile 100-spans --report target/tuning.json\n  \
+                  cargo xtask bench --tuning --report target/tuning.json\n  \
                   cargo xtask bench --variant default --variant mine.yaml --report target/bench.json\n  \
                   cargo xtask bench --variant default --compare target/bench.json\n\n\
                   `cargo xtask bench --list` says what each profile and each variant is."
@@ -52,7 +52,8 @@ pub struct BenchArgs {
     /// List the profiles and the variants that have a name.
     #[arg(long)]
     list: bool,
-    /// Send like this profile; may be given more than once [default: 10-spans, 100-spans and 500-spans].
+    /// Send like this profile; may be given more than once [default: 10-spans, 100-spans and
+    /// 500-spans, with --tuning 100-spans].
     #[arg(long = "profile", value_name = "NAME", value_parser = profile_names())]
     profiles: Vec<String>,
     /// Send traces of so many spans, whatever the profiles say.
@@ -127,7 +128,11 @@ impl BenchArgs {
             spans_per_second: self.rate,
         };
         let named: Vec<&str> = self.profiles.iter().map(String::as_str).collect();
-        let names = if named.is_empty() { USUAL } else { &named };
+        let names = match (named.is_empty(), self.tuning) {
+            (false, _) => &named,
+            (true, true) => TUNED,
+            (true, false) => USUAL,
+        };
         names.iter().map(|name| Profile::named(name)?.with(&changes)).collect()
     }
 
@@ -229,23 +234,9 @@ const KILL_SECONDS: usize = 30;
 
 /// Prints what there is.
 fn list(ctx: &Ctx) -> Result<()> {
-    let pace = |profile: &Profile| match profile.spans_per_second {
-        Some(rate) => format!("{rate} spans a second, each request at its time"),
-        None => format!(
-            "as fast as answered, {} requests unanswered on each",
-            profile.unanswered
-        ),
-    };
     let mut text = String::from("Profiles:\n");
     for profile in PROFILES {
-        text += &format!(
-            "  {:<18} requests of {}, {} spans a trace, {} connections, {}\n",
-            profile.name,
-            profile.spans_per_request,
-            profile.spans_per_trace,
-            profile.connections,
-            pace(profile)
-        );
+        text += &format!("  {:<18} {profile}\n", profile.name);
     }
     for (group, title) in [(Group::Usual, "Variants:"), (Group::Tuning, "With --tuning:")] {
         text += &format!("{title}\n");
@@ -317,8 +308,8 @@ mod tests {
 
     #[test]
     fn tuning_compares_with_the_default_and_kills() {
-        let plan = plan(&["--tuning", "--profile", "100-spans"]).unwrap();
-        assert_eq!(names(&plan)[0], DEFAULT);
+        let plan = plan(&["--tuning"]).unwrap();
+        assert_eq!((names(&plan)[0], plan.profiles.len()), (DEFAULT, 1));
         assert!(plan.variants.len() > 3 && plan.beside.kill && plan.beside.found);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use charts::workspace::Chart;
 use clap::{Args, ValueEnum};
 use kit::failure::Failure;
@@ -13,7 +13,8 @@ use release::commits::{Change, ChangeKind};
 use release::edit::{At, set_annotation, set_scalar};
 use release::git::Git;
 use release::lock;
-use release::version::{Level, next};
+use release::range::raised;
+use release::version::{Level, next, past};
 use semver::Version;
 use serde::Serialize;
 
@@ -83,13 +84,13 @@ pub fn run(ctx: &Ctx, args: &BumpArgs) -> Result<()> {
     for name in &args.chart {
         ctx.workspace.chart(name)?;
     }
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let history = History::read(&ctx.workspace, git)?;
     let plan = plan(&history, args)?;
     let mut texts = Texts::default();
     let mut raised = Vec::new();
     for item in &plan {
-        raised.push(edit(ctx, &history, item, &plan, args, &mut texts)?);
+        raised.push(edit(ctx, item, &plan, args, &mut texts)?);
     }
     let text = if ctx.args.dry_run {
         texts.diff(ctx)
@@ -126,7 +127,11 @@ fn plan<'a>(history: &'a History, args: &BumpArgs) -> Result<Vec<Item<'a>>> {
             Some(base) => history.changed(chart, base)?,
             None => None,
         };
-        let to = target(chart, changed.as_ref(), args);
+        let taken = match args.level.level().is_some() || args.app_version.is_some() {
+            true => history.taken(chart)?,
+            false => Vec::new(),
+        };
+        let to = target(chart, changed.as_ref(), &taken, args);
         let changes = changed.map(|c| c.changes).unwrap_or_default();
         plan.extend(to.map(|to| Item { chart, to, changes }));
     }
@@ -134,29 +139,23 @@ fn plan<'a>(history: &'a History, args: &BumpArgs) -> Result<Vec<Item<'a>>> {
 }
 
 /// The version that a chart is to get; none if it stays.
-fn target(chart: &Chart, changed: Option<&Changed>, args: &BumpArgs) -> Option<Version> {
+fn target(chart: &Chart, changed: Option<&Changed>, taken: &[Version], args: &BumpArgs) -> Option<Version> {
     let version = &chart.metadata.version;
+    let next = |level| past(next(version, level), taken);
     if let Some(level) = args.level.level() {
-        return Some(next(version, level));
+        return Some(next(level));
     }
     match changed {
         Some(changed) if changed.needs_bump => changed.next_version.clone(),
         // Raised already, since the base: the new appVersion goes out with that.
         Some(changed) if args.app_version.is_some() && changed.bump.is_some() => Some(version.clone()),
-        _ if args.app_version.is_some() => Some(next(version, Level::Patch)),
+        _ if args.app_version.is_some() => Some(next(Level::Patch)),
         _ => None,
     }
 }
 
 /// Changes a chart's files in memory.
-fn edit(
-    ctx: &Ctx,
-    history: &History,
-    item: &Item,
-    plan: &[Item],
-    args: &BumpArgs,
-    texts: &mut Texts,
-) -> Result<Raised> {
+fn edit(ctx: &Ctx, item: &Item, plan: &[Item], args: &BumpArgs, texts: &mut Texts) -> Result<Raised> {
     let file = item.chart.dir.join("Chart.yaml");
     let refused = |error: anyhow::Error| {
         Failure::findings(
@@ -170,28 +169,39 @@ fn edit(
         text = set_scalar(&text, &[At::Key("appVersion")], app).map_err(refused)?;
     }
     let mut dependencies = Vec::new();
-    for other in plan {
-        if history
-            .dependents(other.chart.name())
-            .iter()
-            .any(|c| c.name() == item.chart.name())
-        {
-            let name = other.chart.name();
-            let path = [At::Key("dependencies"), At::Named(name), At::Key("version")];
-            text = set_scalar(&text, &path, &other.to.to_string()).map_err(refused)?;
-            dependencies.push((name, other.to.to_string()));
+    let mut locked = Vec::new();
+    // One chart may be there several times, under other names.
+    for (at, dependency) in item.chart.metadata.dependencies.iter().enumerate() {
+        let folder = dependency.folder(&item.chart.dir);
+        let Some(other) = plan.iter().find(|other| Some(&other.chart.dir) == folder.as_ref()) else {
+            continue;
+        };
+        let range = raised(&dependency.version, &other.to).ok_or_else(|| {
+            refused(anyhow!(
+                "it takes {} in version {:?}, which {} is not in",
+                dependency.name,
+                dependency.version,
+                other.to
+            ))
+        })?;
+        let path = [At::Key("dependencies"), At::Index(at), At::Key("version")];
+        text = set_scalar(&text, &path, &range).map_err(refused)?;
+        let update = (dependency.name.as_str(), other.to.to_string());
+        if !dependencies.contains(&update) {
+            dependencies.push(update);
         }
+        locked.push((dependency, other.to.to_string()));
     }
     let notes = annotation(&item.changes, &dependencies);
     text = set_annotation(&text, "artifacthub.io/changes", &notes).map_err(refused)?;
     let lock_file = item.chart.dir.join("Chart.lock");
-    if lock_file.is_file() && !dependencies.is_empty() {
-        let mut locked = texts.get(&lock_file)?;
-        for (name, version) in &dependencies {
-            locked = lock::set(&locked, &text, name, "version", version)
+    if lock_file.is_file() && !locked.is_empty() {
+        let mut lock = texts.get(&lock_file)?;
+        for (dependency, version) in &locked {
+            lock = lock::set_version(&lock, &text, &dependency.name, &dependency.repository, version)
                 .with_context(|| format!("{} is not touched", ctx.workspace.shown(&lock_file)))?;
         }
-        texts.set(&lock_file, locked);
+        texts.set(&lock_file, lock);
     }
     texts.set(&file, text);
     let files = [file, lock_file];

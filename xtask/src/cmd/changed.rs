@@ -18,8 +18,10 @@ use crate::ctx::Ctx;
 /// .helmignore leaves out need no bump. Changes that are not committed count as a patch.
 ///
 /// The comparison begins at the merge base with the remote's default branch, else with a local main or
-/// master; on that branch itself, at the chart's last tag `<chart>-<version>`. Where a shallow clone
-/// doesn't hold what the answer needs, it says so and exits with 4.
+/// master; on that branch itself, at the chart's last tag, `<chart>-<version>` or as release-tag in
+/// Cargo.toml says. A version must also be above
+/// that of the branch, and must be no other files' tag. Where a shallow clone, or one without tags, doesn't
+/// hold what the answer needs, it says so and exits with 4.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   cargo xtask changed
@@ -49,7 +51,7 @@ struct Matrix {
 }
 
 pub fn run(ctx: &Ctx, args: &ChangedArgs) -> Result<()> {
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let history = History::read(&ctx.workspace, git)?;
     let (charts, removed) = all(&history, args.since.as_deref())?;
     let low: Vec<_> = charts
@@ -67,7 +69,10 @@ pub fn run(ctx: &Ctx, args: &ChangedArgs) -> Result<()> {
     ctx.print(&report, text(&report))?;
     if args.check && !low.is_empty() {
         return Err(Failure::findings(
-            format!("the version of {} is too low for what changed", low.join(", ")),
+            format!(
+                "the version of {} is too low for what changed, see above",
+                low.join(", ")
+            ),
             "run `cargo xtask bump` and commit what it writes",
         ));
     }
@@ -98,11 +103,23 @@ fn text(report: &Report) -> String {
     lines.join("\n")
 }
 
+/// Which higher versions stand for something else, and where.
+fn taken(chart: &Changed) -> Option<String> {
+    (!chart.taken.is_empty()).then(|| format!("taken elsewhere: {}", chart.taken.join(", ")))
+}
+
 fn line(chart: &Changed) -> String {
     let verdict = match (&chart.base_version, &chart.next_version) {
         (None, _) => format!("new, {}", chart.version),
         (Some(_), None) => format!("{}, nothing that is packaged: no bump", chart.version),
-        (Some(from), Some(next)) if chart.needs_bump => format!("{}, needs {next} ({from} before)", chart.version),
+        (Some(from), Some(next)) if chart.needs_bump => {
+            let before = [format!("{from} before")].into_iter().chain(taken(chart));
+            format!(
+                "{}, needs {next} ({})",
+                chart.version,
+                before.collect::<Vec<_>>().join(", ")
+            )
+        }
         (Some(from), Some(_)) => format!("{}, bumped from {from}", chart.version),
     };
     let others: Vec<_> = chart

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use charts::generated::{self, Generated};
+use charts::render::RenderOptions;
 use charts::workspace::{Chart, Workspace};
 use clap::Args;
 use kit::failure::Failure;
@@ -65,7 +66,12 @@ pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
         all.findings.extend(docs.findings);
     }
     if all.findings.is_empty() {
-        return conclude(ctx, &all.files, &[], args.check, COMMAND);
+        conclude(ctx, &all.files, &[], args.check, COMMAND)?;
+        // `lint` renders what is checked in.
+        return match args.check || ctx.args.dry_run {
+            true => Ok(()),
+            false => accepted(ctx),
+        };
     }
     if !args.check && !ctx.args.dry_run {
         generated::write(&all.files, &[])?;
@@ -81,6 +87,28 @@ pub fn run(ctx: &Ctx, args: &DocsArgs) -> Result<()> {
         ),
         "fix the lines above: `cargo xtask docs --help` describes the comments",
     ))
+}
+
+/// Fails if helm refuses a chart with its own defaults, which it holds to the schemas that were written.
+fn accepted(ctx: &Ctx) -> Result<()> {
+    let helm = ctx.helm()?;
+    for chart in ctx.workspace.charts()? {
+        let prepared = helm.prepare(&chart)?;
+        let output = ctx
+            .runner
+            .try_run(&helm.template_step(&prepared, &RenderOptions::documented(chart.name())))?;
+        if !output.success() && output.stderr.contains("schema") {
+            return Err(Failure::findings(
+                format!(
+                    "helm refuses {} with its own defaults:\n{}",
+                    chart.name(),
+                    output.tail()
+                ),
+                "correct the default in values.yaml, or its @schema: the message says which key",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What can be written for a chart, and why the rest can't.

@@ -10,8 +10,8 @@ use clap::Args;
 use kit::failure::Failure;
 use kit::progress::Progress;
 use lint::check::{self, LintChart, Report, Tools};
-use lint::readme;
 use lint::rules::Finding;
+use lint::{readme, workflows};
 
 use crate::ctx::{Ctx, print_line};
 
@@ -21,7 +21,9 @@ use crate::ctx::{Ctx, print_line};
 /// with its values against values.schema.json, rendered, and judged by: rules of our own, Pod Security
 /// Standards restricted (Kubernetes' own evaluator), the configuration keys that each version of Tempo and the
 /// Collector knows, the real programs (`tempo -config.verify=true`, `otelcol validate`) where they are
-/// available, the Kubernetes API schemas (kubeconform, offline) and kube-score.
+/// available, the Kubernetes API schemas (kubeconform, offline) and kube-score. The workflows in
+/// .github/workflows are judged too: by actionlint, and for actions that are not pinned by a commit and
+/// rights that no job needs.
 ///
 /// Each finding names a file, a line where it is known, the rule, what is wrong and what to do.
 /// With --format json the findings are an array. Exit code 1 when there are findings.
@@ -61,10 +63,12 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
     let done = |name: &str| progress.lock().unwrap_or_else(PoisonError::into_inner).advance(name);
     let reports = check::cases(&tools, &ctx.workspace, &jobs, &done)?;
     drop(progress);
+    let mut front = workflows::judge(&ctx.workspace, &ctx.toolbox.get("actionlint")?, &ctx.runner)?;
     if ctx.runner.plans() {
         return ctx.print_planned();
     }
-    print_reports(ctx, &reports, readme::judge(&ctx.workspace)?.as_ref())
+    front.extend(readme::judge(&ctx.workspace)?);
+    print_reports(ctx, &reports, &front)
 }
 
 fn list_rules(ctx: &Ctx) -> Result<()> {
@@ -100,9 +104,9 @@ struct Row<'r> {
     cases: Vec<String>,
 }
 
-/// `front` is the finding about the workspace, which is in no case.
-fn print_reports(ctx: &Ctx, reports: &[Report], front: Option<&Finding>) -> Result<()> {
-    let mut rows: BTreeMap<&Finding, Vec<String>> = front.map(|finding| (finding, Vec::new())).into_iter().collect();
+/// `front` are the findings about the workspace, which are in no case.
+fn print_reports(ctx: &Ctx, reports: &[Report], front: &[Finding]) -> Result<()> {
+    let mut rows: BTreeMap<&Finding, Vec<String>> = front.iter().map(|finding| (finding, Vec::new())).collect();
     for report in reports {
         for finding in &report.findings {
             rows.entry(finding)

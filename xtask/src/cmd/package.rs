@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use charts::project::Project;
 use charts::workspace::Chart;
 use clap::Args;
 use kit::failure::Failure;
@@ -10,13 +11,17 @@ use kit::progress::Progress;
 use release::annotate::is_local;
 use release::git::Git;
 use release::gpg::Signer;
-use release::package::{Archive, cosign, epoch, keep, packer, secret};
+use release::package::{Archive, committed, cosign, epoch, keep, packer, secret};
 use release::packer::Signing;
 use serde::Serialize;
 
 use crate::ctx::Ctx;
 
 /// Packages every chart into DIR/<chart>-<version>.tgz, the same bytes each time.
+///
+/// What is packed is what the last commit holds: neither a change that is not committed nor a file that
+/// git doesn't know gets into an archive. --uncommitted packs the folder as it is, to try it; such an
+/// archive says so in its provenance statement, and is refused by `release push` and `release index`.
 ///
 /// Always runs the pinned helm, because only helm 4 dates the files by SOURCE_DATE_EPOCH, which is the
 /// time of the last commit unless it is set. Dependencies are built in a temporary copy, so that an
@@ -46,6 +51,9 @@ pub struct PackageArgs {
     /// Where the archives go; made if it isn't there [default: dist in the workspace].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Pack the files of the folder instead of those of the last commit.
+    #[arg(long)]
+    uncommitted: bool,
     /// Sign each archive for `helm verify`.
     #[arg(long)]
     sign: bool,
@@ -72,16 +80,15 @@ struct Report {
     helm: String,
     /// Seconds since 1970.
     source_date_epoch: u64,
-    /// Whether charts/ holds changes that no commit has; none where git can't tell.
-    uncommitted: Option<bool>,
+    /// Whether the archives hold the files of the folder instead of a commit's.
+    uncommitted: bool,
     /// The fingerprint of the key that signed.
     signed_by: Option<String>,
     archives: Vec<Archive>,
 }
 
 pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
-    let charts = ctx.workspace.charts()?;
-    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    let git = Git::of(ctx);
     ctx.runner.cancel().check()?;
     let epoch = epoch(&git)?;
     let git = git.ok();
@@ -89,11 +96,18 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
         Some(dir) => std::path::absolute(dir).with_context(|| format!("{} can't be a folder", dir.display()))?,
         None => ctx.workspace.root().join("dist"),
     };
-    let uncommitted = git.as_ref().map(|git| git.dirty(&["charts"])).transpose()?;
-    let commit = git.and_then(|git| git.head().ok());
-    warn(ctx, &charts, uncommitted);
-    let signing = signing(ctx, args)?;
-    let packer = packer(ctx, epoch, commit, uncommitted != Some(false))?;
+    let dirty = git.as_ref().map(|git| git.dirty(&["charts"])).transpose()?;
+    let commit = git.as_ref().and_then(|git| git.head().ok());
+    let from_commit = match (&git, &commit) {
+        (Some(git), Some(commit)) if !args.uncommitted => Some(committed(ctx, git, commit)?),
+        _ => None,
+    };
+    let uncommitted = from_commit.is_none();
+    let project: &Project = from_commit.as_ref().map_or(ctx, |(project, _)| project);
+    let charts = project.workspace.charts()?;
+    warn(ctx, project, &charts, uncommitted, dirty == Some(true));
+    let signing = signing(project, args)?;
+    let packer = packer(project, epoch, commit, uncommitted)?;
     let mut progress = Progress::start("packaging", charts.len() as u64, ctx.args.quiet);
     let mut packed = Vec::new();
     for chart in &charts {
@@ -123,14 +137,19 @@ pub fn run(ctx: &Ctx, args: &PackageArgs) -> Result<()> {
     ctx.print(&report, lines.join("\n"))
 }
 
-fn warn(ctx: &Ctx, charts: &[Chart], uncommitted: Option<bool>) {
-    if uncommitted == Some(true) {
+fn warn(ctx: &Ctx, project: &Project, charts: &[Chart], uncommitted: bool, dirty: bool) {
+    if uncommitted {
         ctx.say(
-            "warning: charts/ has changes that are not committed; the archives hold them under the last commit's date",
+            "warning: the archives hold the files of this folder and not those of a commit: they can't be released",
+        );
+    } else if dirty {
+        ctx.say(
+            "warning: charts/ has changes that are not committed: they are not in the archives (--uncommitted packs the \
+             folder as it is)",
         );
     }
     let mut local = charts.iter().flat_map(|c| &c.metadata.dependencies);
-    if ctx.publication.charts.is_none() && local.any(|d| is_local(&d.repository)) {
+    if project.publication.charts.is_none() && local.any(|d| is_local(&d.repository)) {
         ctx.say(
             "warning: file:// dependencies stay as they are, with the subchart inside the archive: set \
              `published-charts` in [workspace.metadata.xtask]; `release push` and `release index` refuse such an archive",
@@ -139,34 +158,25 @@ fn warn(ctx: &Ctx, charts: &[Chart], uncommitted: Option<bool>) {
 }
 
 /// The keys, read before anything is packed.
-fn signing(ctx: &Ctx, args: &PackageArgs) -> Result<Signing> {
+fn signing(project: &Project, args: &PackageArgs) -> Result<Signing> {
     let mut signing = Signing::default();
     if args.sign {
-        let wanted = ctx.publication.sign_key.as_ref();
+        let wanted = project.publication.sign_key.as_ref();
         let wanted = wanted.map(|key| key.fingerprint.replace(' ', "").to_uppercase());
-        let signer = signer(ctx, args, wanted.as_deref())?;
-        if let Some(wanted) = wanted.filter(|wanted| wanted != signer.fingerprint()) {
-            return Err(Failure::usage(
-                format!(
-                    "the key {} is not {wanted}, which sign-key in Cargo.toml names",
-                    signer.fingerprint()
-                ),
-                "sign with that key, or name the new one in Cargo.toml",
-            ));
-        }
-        signing.openpgp = Some(signer);
+        let wanted = wanted.as_deref().map(|wanted| wanted.trim_start_matches("0X"));
+        signing.openpgp = Some(signer(project, args, wanted)?);
     }
     if let Some(key) = &args.cosign_key {
-        signing.cosign = Some(cosign(ctx, key, args.cosign_passphrase_file.as_deref())?);
+        signing.cosign = Some(cosign(project, key, args.cosign_passphrase_file.as_deref())?);
     }
     Ok(signing)
 }
 
-fn signer(ctx: &Ctx, args: &PackageArgs, wanted: Option<&str>) -> Result<Signer> {
+fn signer(project: &Project, args: &PackageArgs, wanted: Option<&str>) -> Result<Signer> {
     let passphrase = secret(args.passphrase_file.as_deref(), "XTASK_PASSPHRASE")?;
     match (&args.gnupg_home, &args.key_file) {
-        (Some(home), _) => Signer::of_home(&ctx.runner, home, passphrase, wanted),
-        (None, Some(file)) => Signer::of_file(&ctx.runner, file, passphrase, wanted),
+        (Some(home), _) => Signer::of_home(&project.runner, home, passphrase, wanted),
+        (None, Some(file)) => Signer::of_file(&project.runner, file, passphrase, wanted),
         (None, None) => Err(Failure::usage(
             "--sign needs a key",
             "give it with --key-file (or XTASK_KEY_FILE), or a GnuPG home with --gnupg-home",

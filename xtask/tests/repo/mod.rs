@@ -98,7 +98,10 @@ impl Repo {
         let settings = std::env::vars_os().map(|(name, _)| name);
         let ours = |name: &std::ffi::OsString| {
             let name = name.to_string_lossy();
-            name.starts_with("XTASK_") && name != "XTASK_CACHE" || name == "COSIGN_PASSWORD"
+            // A hook that runs the tests names its own repository.
+            let set_here = ["GIT_CEILING_DIRECTORIES", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM"];
+            let git = name.starts_with("GIT_") && !set_here.contains(&&*name);
+            name.starts_with("XTASK_") && name != "XTASK_CACHE" || name == "COSIGN_PASSWORD" || git
         };
         settings.filter(ours).for_each(|name| {
             command.env_remove(name);

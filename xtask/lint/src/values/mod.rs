@@ -15,6 +15,7 @@
 mod candidates;
 mod comments;
 mod description;
+mod helm_yaml;
 pub mod known;
 pub mod readme;
 pub mod schema;
@@ -119,7 +120,7 @@ impl ValuesFile {
     pub fn of_chart(workspace: &Workspace, chart: &Chart) -> Result<ValuesFile> {
         let path = chart.dir.join("values.yaml");
         let text = fs_err::read_to_string(&path)?;
-        let dependencies = chart.metadata.dependencies.iter().map(|d| d.name.clone()).collect();
+        let dependencies = chart.metadata.dependencies.iter().map(|d| d.key().to_owned()).collect();
         ValuesFile::parse(&text, workspace.shown(&path).to_string(), dependencies)
     }
 
@@ -132,7 +133,7 @@ impl ValuesFile {
                 "fix the file; it must hold one YAML mapping",
             )
         };
-        let root: Value = serde_yaml::from_str(text).map_err(|error| unreadable(error.into()))?;
+        let root = helm_yaml::parse(text).map_err(unreadable)?;
         let found = comments::read(text).map_err(unreadable)?;
         let places = found.keys.iter().map(|key| key.path.clone()).collect();
         same_keys(&root, &places).map_err(unreadable)?;

@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn each_described_key_has_a_row_with_its_type_and_default() {
         let file = parse(
-            "# -- Name.\nname: \"a|b\"\n# Section.\nt:\n  # Inner map.\n  m:\n    # -- Kind, `x|y`.\n    # @schema {enum: [x, y]}\n    k: x\n    n:\n      # -- Count.\n      # @schema {type: [integer, \"null\"]}\n      c: 3\n",
+            "# -- Name.\nname: \"a|b\"\n# Section.\nt:\n  # Inner map.\n  m:\n    # -- Kind, `x|y`.\n    # @schema {enum: [x, y]}\n    k: x\n    o:\n      # -- Count.\n      # @schema {type: [integer, \"null\"]}\n      c: 3\n",
         );
         let tables = tables(&file);
         let rows: Vec<_> = tables
@@ -118,7 +118,7 @@ mod tests {
                 ["`name`", "string", "`\"a\\|b\"`", "Name."],
                 ["`t.m`", "object", "", "Inner map."],
                 ["`t.m.k`", "`x`, `y`", "`\"x\"`", "Kind, `x\\|y`."],
-                ["`t.m.n.c`", "integer or null", "`3`", "Count."],
+                ["`t.m.o.c`", "integer or null", "`3`", "Count."],
             ]
         );
         assert_eq!(

@@ -88,6 +88,11 @@ pub fn of_chart(chart: &str, file: &ValuesFile, guarded: bool) -> Value {
     for (key, schema) in shared {
         properties.entry(key).or_insert(schema);
     }
+    // Helm puts a dependency's own defaults there before it asks the schema.
+    for name in &file.dependencies {
+        let values = json!({"description": format!("Values of the chart {name}."), "type": "object"});
+        properties.entry(name.as_str()).or_insert(values);
+    }
     let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": format!("Values of the chart {chart}"),

@@ -41,7 +41,7 @@ pub struct IndexArgs {
     /// The folder that `package` wrote to [default: dist in the workspace].
     #[arg(long, value_name = "FROM")]
     from: Option<PathBuf>,
-    /// Drop the entries whose archives are no longer in DIR.
+    /// Drop the entries whose archives are no longer in DIR, of those that the index has there.
     #[arg(long)]
     prune: bool,
     /// Commit DIR, a git checkout, and push it; where others pushed first, merge anew on what they pushed.
@@ -76,7 +76,7 @@ pub fn run(ctx: &Ctx, args: &IndexArgs) -> Result<()> {
         ));
     }
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let site = args.push.then(|| Site::open(&args.dir, &ctx.runner)).transpose()?;
     let entries = fresh(ctx, args, &candidates)?;
     let change = || -> Result<Report> {
@@ -139,7 +139,7 @@ fn fresh(ctx: &Ctx, args: &IndexArgs, candidates: &[Candidate]) -> Result<Vec<En
     }
     let file = temp.path().join(index::FILE);
     let text = fs_err::read_to_string(&file)?;
-    let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.tag(), c.claim.epoch)).collect();
+    let dates: BTreeMap<_, _> = candidates.iter().map(|c| (c.id(), c.claim.epoch)).collect();
     index::fresh(&text, |chart, version| {
         dates.get(&format!("{chart}-{version}")).copied()
     })
@@ -154,12 +154,12 @@ fn merge(
 ) -> Result<Report> {
     let mut report = Report::default();
     if args.prune {
-        let pruned = index.prune(|entry| !args.dir.join(entry.file_name()).is_file())?;
+        let file = |entry: &Entry| entry.path(&args.url);
+        let pruned = index.prune(|entry| file(entry).is_some_and(|file| !args.dir.join(file).is_file()))?;
         report.pruned = pruned.iter().map(|e| format!("{}-{}", e.chart, e.version)).collect();
-        let gone = pruned.iter().flat_map(|e| {
-            [""].iter()
-                .chain(&COMPANIONS)
-                .map(move |end| format!("{}{end}", e.file_name()))
+        let gone = pruned.iter().filter_map(file).flat_map(|file| {
+            let ends = [""].into_iter().chain(COMPANIONS);
+            ends.map(move |end| format!("{}{end}", file.display()))
         });
         report.files.extend(gone);
     }
@@ -173,10 +173,10 @@ fn merge(
     // All are judged before the first file is copied.
     let mut new = Vec::new();
     for candidate in candidates {
-        match index.find(&candidate.name, &candidate.version)? {
+        match index.find(&candidate.name, &candidate.version) {
             Some(old) => {
                 same(args, candidate, &old)?;
-                report.unchanged.push(candidate.tag());
+                report.unchanged.push(candidate.id());
             }
             None => {
                 candidate.fit_for_release()?;
@@ -184,7 +184,7 @@ fn merge(
                 judge(
                     &candidate.name,
                     &candidate.version,
-                    highest(index, &candidate.name)?,
+                    highest(index, &candidate.name),
                     args.backport,
                 )?;
                 leftover(args, candidate)?;
@@ -201,18 +201,14 @@ fn merge(
             .iter()
             .find(|e| e.chart == candidate.name && e.version == candidate.version);
         index.add(entry.context("helm indexed every archive")?)?;
-        report.added.push(candidate.tag());
+        report.added.push(candidate.id());
     }
     Ok(report)
 }
 
-fn highest(index: &Index, chart: &str) -> Result<Option<Version>> {
-    Ok(index
-        .entries()?
-        .into_iter()
-        .filter(|e| e.chart == chart)
-        .map(|e| e.version)
-        .max())
+fn highest(index: &Index, chart: &str) -> Option<Version> {
+    let entries = index.entries().into_iter().filter(|e| e.chart == chart);
+    entries.map(|e| e.version).max()
 }
 
 /// An entry of this version must be of the same files.
@@ -220,18 +216,16 @@ fn same(args: &IndexArgs, candidate: &Candidate, old: &Entry) -> Result<()> {
     if old.sha256 == candidate.sha256 {
         return Ok(());
     }
-    let file = args.dir.join(old.file_name());
-    if !file.is_file() {
+    let file = old.path(&args.url).map(|file| args.dir.join(file));
+    let Some(file) = file.filter(|file| file.is_file()) else {
         return Err(Failure::findings(
             format!(
                 "{} {} is in the index with another digest, and its archive {} is not here to be compared",
-                candidate.name,
-                candidate.version,
-                file.display()
+                candidate.name, candidate.version, old.url
             ),
             "raise the version (`cargo xtask bump`), or put the archive back",
         ));
-    }
+    };
     same_files(&candidate.name, &candidate.version, &candidate.archive, &file).map(|_| ())
 }
 

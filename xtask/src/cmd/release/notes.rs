@@ -41,7 +41,7 @@ pub fn run(ctx: &Ctx, args: &NotesArgs) -> Result<()> {
     for name in &args.chart {
         ctx.workspace.chart(name)?;
     }
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let history = History::read(&ctx.workspace, git)?;
     let mut reports = Vec::new();
     for chart in history.in_order() {

@@ -1,6 +1,7 @@
 //! `cargo xtask release plan`: what would be published, and why.
 
 use anyhow::Result;
+use charts::project::Project;
 use charts::workspace::Chart;
 use clap::Args;
 use kit::failure::{Failure, Kind};
@@ -8,7 +9,7 @@ use release::access::Access;
 use release::annotate::is_local;
 use release::changed::History;
 use release::git::Git;
-use release::package::{self, packer};
+use release::package::{self, committed, packer};
 use release::packer::{Packer, Signing};
 use release::target::{State, Target};
 use semver::Version;
@@ -19,7 +20,7 @@ use crate::ctx::Ctx;
 /// Shows what would be published, and why.
 ///
 /// The target is asked what it has; git is asked only whether the charts are committed and tagged. Each
-/// chart is packaged in a temporary folder: one whose version is published is compared with it, file by
+/// chart is packaged in a temporary folder, as the last commit has it: one whose version is published is compared with it, file by
 /// file. Exit code 1 if a chart can't be released as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -55,17 +56,17 @@ struct Row {
 }
 
 pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
-    let git = Git::open(ctx.workspace.root(), &ctx.runner);
+    let git = Git::of(ctx);
     let epoch = package::epoch(&git)?;
     let git = git?;
-    let dirty = git.dirty(&["charts"])?;
     let commit = git.head()?;
-    let history = History::read(&ctx.workspace, git)?;
+    let (project, _temp) = committed(ctx, &git, &commit)?;
+    let history = History::read(&project.workspace, git)?;
     let target = Target::open(&args.to, &args.access, ctx)?;
-    let packer = packer(ctx, epoch, Some(commit), dirty)?;
+    let packer = packer(&project, epoch, Some(commit), false)?;
     let mut rows = Vec::new();
     for chart in history.in_order() {
-        rows.push(row(ctx, &history, chart, &packer, &target, args, dirty)?);
+        rows.push(row(&project, &history, chart, &packer, &target, args)?);
     }
     if ctx.runner.plans() {
         return ctx.print_planned();
@@ -86,13 +87,12 @@ pub fn run(ctx: &Ctx, args: &PlanArgs) -> Result<()> {
 }
 
 fn row(
-    ctx: &Ctx,
+    project: &Project,
     history: &History,
     chart: &Chart,
     packer: &Packer,
     target: &Target,
     args: &PlanArgs,
-    dirty: bool,
 ) -> Result<Row> {
     let version = chart.metadata.version.clone();
     let packed = packer.pack(chart, &Signing::default())?;
@@ -112,12 +112,16 @@ fn row(
         }
         Err(error) => return Err(error),
     };
-    if action == Action::Release {
-        let obstacles = obstacles(ctx, history, chart, dirty)?;
-        if !obstacles.is_empty() {
-            action = Action::Blocked;
-            why.extend(obstacles);
-        }
+    let mut obstacles = match action {
+        Action::Release => obstacles(project, history, chart)?,
+        _ => Vec::new(),
+    };
+    if history.dirty(chart)? {
+        obstacles.insert(0, "there are changes that are not committed".to_owned());
+    }
+    if !obstacles.is_empty() {
+        action = Action::Blocked;
+        why.extend(obstacles);
     }
     Ok(Row {
         chart: chart.name().to_owned(),
@@ -127,13 +131,10 @@ fn row(
     })
 }
 
-fn obstacles(ctx: &Ctx, history: &History, chart: &Chart, dirty: bool) -> Result<Vec<String>> {
+fn obstacles(project: &Project, history: &History, chart: &Chart) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    if dirty {
-        found.push("charts/ has changes that are not committed".to_owned());
-    }
     let local = chart.metadata.dependencies.iter().find(|d| is_local(&d.repository));
-    if let Some(local) = local.filter(|_| ctx.publication.charts.is_none()) {
+    if let Some(local) = local.filter(|_| project.publication.charts.is_none()) {
         found.push(format!(
             "it depends on {} by a file:// address, and `published-charts` is not set",
             local.name
@@ -145,9 +146,8 @@ fn obstacles(ctx: &Ctx, history: &History, chart: &Chart, dirty: bool) -> Result
     );
     if let Some(tagged) = tagged.filter(|tagged| *tagged != head) {
         found.push(format!(
-            "the tag {}-{} is at {tagged}",
-            chart.name(),
-            chart.metadata.version
+            "the tag {} is at {tagged}",
+            history.git.tag(chart.name(), &chart.metadata.version)
         ));
     }
     Ok(found)

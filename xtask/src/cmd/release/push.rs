@@ -16,6 +16,7 @@ use release::git::Git;
 use release::package::cosign;
 use release::packer::{SBOM, STATEMENT};
 use release::registry::{Published, Registry};
+use release::site::METADATA;
 use release::target::{State, judge, same_files};
 use semver::Version;
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Pushes what `package` wrote to an OCI registry: the chart with its .prov by `helm push`, its SBOM and
 /// its provenance statement as attachments that refer to it, and, with --cosign-key, cosign signatures of the
-/// chart and of the statement.
+/// chart and of the statement. ci/artifacthub-repo.yml goes to the tag `artifacthub.io` of each chart.
 ///
 /// All archives are judged before the first is pushed. Refused are: a dirty tree, a file:// dependency,
 /// a version below the published ones, a published version with other files, a tag of this release at
@@ -50,7 +51,7 @@ pub struct PushArgs {
     /// Allow a version below the highest published one.
     #[arg(long)]
     backport: bool,
-    /// Tag the commit of each pushed archive as CHART-VERSION in this clone.
+    /// Tag the commit of each pushed archive in this clone, as CHART-VERSION or as release-tag in Cargo.toml says.
     #[arg(long)]
     tag: bool,
     /// Sign what was pushed with cosign and this private key.
@@ -79,7 +80,7 @@ struct Pushed {
 pub fn run(ctx: &Ctx, args: &PushArgs) -> Result<()> {
     let candidates = packages::read(&dist(ctx, args.from.as_ref())?)?;
     let registry = Registry::open(&args.to, &args.access, ctx)?;
-    let git = Git::open(ctx.workspace.root(), &ctx.runner)?;
+    let git = Git::of(ctx)?;
     let temp = RunDir::temporary("push")?;
     let work = Push {
         ctx,
@@ -174,8 +175,12 @@ impl Push<'_> {
             }
             done.extend(signed.then(|| "signed with cosign".to_owned()));
         }
+        let metadata = self.ctx.workspace.root().join("ci").join(METADATA);
+        if metadata.is_file() && self.registry.push_metadata(chart, &metadata)? {
+            done.push(format!("pushed {METADATA}"));
+        }
         if self.args.tag && same && self.tag(candidate)? {
-            done.push(format!("tagged {}", candidate.tag()));
+            done.push(format!("tagged {}", self.git.tag(chart, version)));
         }
         Ok(Pushed {
             chart: chart.to_owned(),
@@ -247,12 +252,12 @@ impl Push<'_> {
         let key = self.ctx.runner.run(&public_key(cosign))?.stdout;
         fs_err::write(&public, key)?;
         let verify = verify_pushed(&cosign.program, &public, &reference);
-        let verified = self.ctx.runner.try_run(&self.registry.cosign(verify))?.success();
+        let verified = self.ctx.runner.try_run(&self.registry.cosign(verify)?)?.success();
         if verified && !self.ctx.runner.plans() {
             return Ok(false);
         }
         let sign = cosign.sign_pushed(&reference);
-        self.ctx.runner.run(&self.registry.cosign(sign))?;
+        self.ctx.runner.run(&self.registry.cosign(sign)?)?;
         Ok(true)
     }
 
@@ -262,9 +267,11 @@ impl Push<'_> {
             return Ok(false);
         }
         let commit = candidate.claim.commit.as_deref().unwrap_or("HEAD");
-        self.ctx
-            .runner
-            .run(&self.git.step(&["tag", &candidate.tag(), commit]))?;
+        self.ctx.runner.run(
+            &self
+                .git
+                .step(&["tag", &self.git.tag(&candidate.name, &candidate.version), commit]),
+        )?;
         Ok(true)
     }
 }

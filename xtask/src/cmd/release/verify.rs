@@ -16,19 +16,20 @@ use release::dist::{COMPANIONS, beside};
 use release::git::Git;
 use release::gpg;
 use release::index;
-use release::package::packer;
-use release::packer::{BUNDLE, STATEMENT, STATEMENT_BUNDLE, Signing, lint_step, with_isolated_home};
+use release::package::{committed, packer};
+use release::packer::{BUNDLE, SBOM, STATEMENT, STATEMENT_BUNDLE, Signing, lint_step, with_isolated_home};
 use release::provenance::{self, Claim};
 use release::registry::Registry;
+use release::sbom;
 use release::web::Web;
 use semver::Version;
 use serde::Serialize;
 
-use super::push::STATEMENT_TYPE;
+use super::push::{SBOM_TYPE, STATEMENT_TYPE};
 use crate::ctx::Ctx;
 
 /// Checks a published chart: that it is the one that was asked for, its digest, its signatures, its
-/// provenance, that helm accepts and renders it, and that a build of the tagged commit makes the same bytes.
+/// provenance, its SBOM, that helm accepts and renders it, and that a build of the tagged commit makes the same bytes.
 ///
 /// Every check is shown as passed, failed or skipped; what was not asked for (--keyring, --cosign-pub) is
 /// skipped, never passed. A signature that is checked must cover the provenance statement, too. The build happens in a temporary copy of the commit, with the tools that are
@@ -226,6 +227,9 @@ impl Verify<'_> {
         if let Some(digest) = &statement {
             registry.fetch_attachment(&chart, digest, &beside(&archive, STATEMENT))?;
         }
+        if let Some(digest) = registry.attached(&chart, &published, SBOM_TYPE)? {
+            registry.fetch_attachment(&chart, &digest, &beside(&archive, SBOM))?;
+        }
         Ok(Fetched {
             archive,
             listed: Some((published.sha256().to_owned(), "the manifest".to_owned())),
@@ -273,7 +277,7 @@ impl Verify<'_> {
     fn listed(&self, archive: PathBuf, chart: &str, version: Version, dir: &Path) -> Result<Fetched> {
         let mut listed = None;
         if let Some(index) = index::read(dir)? {
-            let entry = index.find(chart, &version)?.ok_or_else(|| self.missing())?;
+            let entry = index.find(chart, &version).ok_or_else(|| self.missing())?;
             listed = Some((entry.sha256, index::FILE.to_owned()));
         }
         Ok(Fetched {
@@ -301,6 +305,7 @@ impl Verify<'_> {
             self.signature(fetched)?,
             self.cosign(fetched)?,
             self.provenance(fetched, &claim, &sha256)?,
+            self.bill(fetched, &sha256)?,
             self.helm(
                 "lint",
                 with_isolated_home(
@@ -371,18 +376,14 @@ impl Verify<'_> {
             true => pushed.statement.as_ref().context("a statement is attached")?,
             false => &pushed.chart,
         };
-        Ok(pushed.registry.cosign(verify_pushed(&program, key, reference)))
+        pushed.registry.cosign(verify_pushed(&program, key, reference))
     }
 
     /// Which of the signatures that were asked for doesn't cover the statement.
     fn uncovered(&self, fetched: &Fetched) -> Result<Option<&'static str>> {
         let file = beside(&fetched.archive, STATEMENT);
-        if self.args.keyring.is_some() {
-            let prov = std::fs::read_to_string(beside(&fetched.archive, ".prov")).unwrap_or_default();
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            if gpg::signed_digest(&prov, &name) != Some(archive::fingerprint(&file)?.1) {
-                return Ok(Some("the .prov"));
-            }
+        if self.args.keyring.is_some() && !self.signed(fetched, &file)? {
+            return Ok(Some("the .prov"));
         }
         if let Some(key) = &self.args.cosign_pub {
             let step = self.cosign_step(fetched, key, true)?;
@@ -409,7 +410,7 @@ impl Verify<'_> {
         let Some(commit) = claim.commit.as_ref().filter(|_| !claim.uncommitted) else {
             return Ok(check(name, false, "it was made from a dirty tree".to_owned()));
         };
-        let git = Git::open(self.ctx.workspace.root(), &self.ctx.runner)?;
+        let git = Git::of(self.ctx)?;
         if git.resolve(commit)?.is_none() {
             return Ok(check(
                 name,
@@ -424,10 +425,34 @@ impl Verify<'_> {
         })
     }
 
+    /// The SBOM must be as its schema says, speak of these bytes, and be covered by the signature.
+    fn bill(&self, fetched: &Fetched, sha256: &str) -> Result<Check> {
+        let name = "sbom";
+        let file = beside(&fetched.archive, SBOM);
+        if !file.is_file() {
+            return Ok(skipped(name, "there is none"));
+        }
+        let text = fs_err::read_to_string(&file)?;
+        if let Err(error) = sbom::verify(&text, &fetched.chart, &fetched.version.to_string(), sha256) {
+            return Ok(check(name, false, format!("{error:#}").replace('\n', " ")));
+        }
+        if self.args.keyring.is_some() && !self.signed(fetched, &file)? {
+            return Ok(check(name, false, "the .prov does not cover it".to_owned()));
+        }
+        Ok(check(name, true, "CycloneDX 1.6, of this archive".to_owned()))
+    }
+
+    /// Whether the archive's `.prov` has the digest of a file beside it.
+    fn signed(&self, fetched: &Fetched, file: &Path) -> Result<bool> {
+        let prov = std::fs::read_to_string(beside(&fetched.archive, ".prov")).unwrap_or_default();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok(gpg::signed_digest(&prov, &name) == Some(archive::fingerprint(file)?.1))
+    }
+
     /// Builds the commit that the statement names and compares the archives.
     fn rebuild(&self, fetched: &Fetched, claim: Option<&Claim>, sha256: &str) -> Result<Check> {
         let name = "rebuild";
-        let git = Git::open(self.ctx.workspace.root(), &self.ctx.runner)?;
+        let git = Git::of(self.ctx)?;
         let commit = claim.and_then(|claim| claim.commit.clone());
         let Some((claim, commit)) = claim.zip(commit) else {
             return Ok(check(name, false, "no statement says from which commit".to_owned()));
@@ -435,18 +460,10 @@ impl Verify<'_> {
         if git.resolve(&commit)?.is_none() {
             return Ok(check(name, false, format!("this clone has no commit {commit}")));
         }
-        let (tar, tree) = (self.dir.join("tree.tar"), self.dir.join("tree"));
-        // A worktree would leave its mark in the repository.
-        let export = git.step(&["archive", "--format=tar", "--output"]).path_arg(&tar);
-        self.ctx.runner.run(&export.arg(&commit))?;
         if self.ctx.runner.plans() {
-            return Ok(skipped(name, "a plan has no copy of the commit"));
+            return Ok(skipped(name, "a plan has nothing to compare with"));
         }
-        let file = fs_err::File::open(&tar)?;
-        tar::Archive::new(file)
-            .unpack(&tree)
-            .with_context(|| format!("unpacking {}", tar.display()))?;
-        let mut project = self.ctx.in_checkout(&tree)?;
+        let (mut project, _temp) = committed(self.ctx, &git, &commit)?;
         project.publication.charts = claim.published.clone();
         let packer = packer(&project, claim.epoch, Some(commit.clone()), false)?;
         let built = project
@@ -464,7 +481,7 @@ impl Verify<'_> {
                 } else {
                     "other files"
                 };
-                let tag = format!("{}-{}", fetched.chart, fetched.version);
+                let tag = git.tag(&fetched.chart, &fetched.version);
                 let hint = format!("if packing changed since, verify in a checkout of {tag}");
                 let detail = format!("a build of {commit} has {why}: sha256:{} ({hint})", built.sha256);
                 check(name, false, detail)
