@@ -74,6 +74,8 @@ mod tests {
     use stack_tests::bench::figure::{COSTS, STORED};
     use stack_tests::bench::profile::PROFILES;
     use stack_tests::bench::report as bench;
+    use stack_tests::faults::report as faults;
+    use stack_tests::faults::{Place, Recovers, Rights};
     use stack_tests::report::{Recorder, Report};
 
     fn some_run() -> Run {
@@ -129,6 +131,84 @@ mod tests {
         let html = page::html(&[document]).unwrap();
         for column in columns() {
             assert!(html.contains(column.header), "{} is missing: {html}", column.header);
+        }
+    }
+
+    #[test]
+    fn a_page_says_of_a_fault_what_was_lost_and_who_helped() {
+        let late = faults::Late {
+            median: 1.5,
+            p99: 8.0,
+            longest: 14.0,
+        };
+        let spans = || faults::Spans {
+            acknowledged: 9_000,
+            lost: 7,
+            ..faults::Spans::default()
+        };
+        let fault = faults::FaultReport {
+            name: "kill-tempo".into(),
+            does: "SIGKILL to Tempo".into(),
+            place: Place::Local,
+            rights: Rights::User,
+            promise: "at most 2.5 s of spans lost".into(),
+            lost_at_most: Some(1_250),
+            status: faults::Status::Kept,
+            proof: Some("process 17 is gone".into()),
+            detail: String::new(),
+            seconds: 30.0,
+            spans: Some(spans()),
+            late: Some(late),
+            recovered_seconds: Some(4.2),
+            recovers: Recovers::ByHand("an operator takes the file away"),
+        };
+        let soak = faults::SoakReport {
+            seconds: 3_600.0,
+            rate: 1_000.0,
+            kept: true,
+            broken: Vec::new(),
+            lost_at_most: 1_250,
+            spans: spans(),
+            late: Some(late),
+            checked_again: 2_000,
+            gone: 0,
+            faults: Vec::new(),
+            memory: vec![faults::MemoryTrend {
+                process: "tempo-0".into(),
+                samples: vec![(0.0, 200 << 20), (60.0, 201 << 20)],
+                early: 200 << 20,
+                late: 201 << 20,
+                flat: Some(true),
+            }],
+        };
+        let report = faults::Report {
+            backend: "local".into(),
+            versions: [("tempo".into(), "2.10.8".into())].into(),
+            seed: 7,
+            quick: false,
+            seconds: 3_700.0,
+            happened: 1,
+            broken: 0,
+            skipped: 0,
+            faults: vec![fault],
+            soak: Some(soak),
+        };
+        let document = Document::new(Kind::Faults, &some_run(), &report).unwrap();
+        let names: Vec<String> = page::plots(&document)
+            .unwrap()
+            .into_iter()
+            .map(|plot| plot.name)
+            .collect();
+        assert_eq!(names, ["recovered", "memory"]);
+        let html = page::html(&[document]).unwrap();
+        for text in [
+            "SIGKILL to Tempo",
+            "process 17 is gone",
+            "of at most 1,250",
+            "an operator takes the file away",
+            "promise kept",
+        ] {
+            assert!(html.contains(text), "{text} is missing: {html}");
         }
     }
 

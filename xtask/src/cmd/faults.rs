@@ -1,6 +1,5 @@
 //! `cargo xtask faults`: what the stack loses when something breaks.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,17 +8,18 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use kit::disk;
 use kit::failure::Failure;
+use page::document::{Document, Kind};
 use serde::Serialize;
 use stack_tests::backend::Backend;
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::env::Shared;
 use stack_tests::faults::report::Report;
 use stack_tests::faults::{self, Place, Plan, Rights, Row, Soak};
-use stack_tests::report::make_way;
 
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
+use crate::outputs::{Outputs, this_run};
 
 /// Breaks what the stack runs on, under load, and counts what is lost.
 ///
@@ -53,9 +53,8 @@ pub struct FaultsArgs {
     /// What random choices are made from; printed, so that a run can be repeated.
     #[arg(long, env = "XTASK_SEED")]
     seed: Option<u64>,
-    /// Write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 /// From the start of one fault of a soak to that of the next.
@@ -108,9 +107,7 @@ pub fn run(ctx: &Ctx, args: &FaultsArgs) -> Result<()> {
         backend(ctx)?;
         return ctx.print_planned();
     }
-    if let Some(file) = &args.report {
-        make_way(file)?;
-    }
+    args.outputs.make_way()?;
     let runs = runs_dir(ctx);
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "breaking the stack")?;
@@ -127,6 +124,7 @@ pub fn run(ctx: &Ctx, args: &FaultsArgs) -> Result<()> {
         toolbox: ctx.toolbox.clone(),
     });
     announce(ctx, args, &rows, shared.seed);
+    let run = this_run(ctx, shared.seed);
     let runtime = runtime()?;
     let report = match args.soak {
         Some(duration) => {
@@ -141,10 +139,9 @@ pub fn run(ctx: &Ctx, args: &FaultsArgs) -> Result<()> {
             runtime.block_on(faults::run(&shared, &plan))?
         }
     };
-    ctx.print(&report, format!("\n{}", report.table()))?;
-    if let Some(file) = &args.report {
-        report.write_json(file)?;
-    }
+    let document = Document::new(Kind::Faults, &run, &report)?;
+    ctx.print(&document, format!("\n{}", report.table()))?;
+    args.outputs.write(&document)?;
     ctx.runner.cancel().check()?;
     judge(ctx, &report)
 }
