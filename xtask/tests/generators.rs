@@ -325,3 +325,43 @@ fn test_values_in_an_archive_are_refused() {
     );
     assert!(!sample.path("dist").exists());
 }
+
+#[test]
+fn pins_with_newer_versions_are_shown_and_those_that_the_proxy_does_not_tell() {
+    let sample = workspace();
+    std::fs::remove_file(sample.path("ci/tools")).unwrap();
+    for (tool, module) in [("old", "x"), ("new", "y"), ("gone", "z")] {
+        sample.write(
+            &format!("ci/tools/{tool}/tool.yaml"),
+            "summary: a tool\npackage: .\nversion: 1.0.0\naccept: '*'\nprobe: []\n",
+        );
+        let text = format!("module {tool}\n\ngo 1.21\n\nrequire example.com/{module} v1.0.0\n");
+        sample.write(&format!("ci/tools/{tool}/go.mod"), &text);
+    }
+    // A module proxy is a folder (go.dev/ref/mod#goproxy-protocol).
+    for (module, versions) in [("x", &["v1.0.0", "v1.1.0"][..]), ("y", &["v1.0.0"])] {
+        let dir = format!("proxy/example.com/{module}/@v");
+        sample.write(&format!("{dir}/list"), &versions.join("\n"));
+        for version in versions {
+            let info = format!("{{\"Version\":\"{version}\",\"Time\":\"2020-01-01T00:00:00Z\"}}");
+            sample.write(&format!("{dir}/{version}.info"), &info);
+            sample.write(
+                &format!("{dir}/{version}.mod"),
+                &format!("module example.com/{module}\n"),
+            );
+        }
+    }
+    let mut outdated = command(&sample, env!("CARGO_BIN_EXE_xtask"));
+    outdated
+        .args(["tools", "outdated"])
+        .env("GOPROXY", format!("file://{}", sample.path("proxy").display()))
+        .env("GONOSUMDB", "*")
+        .env("GOMODCACHE", sample.path("modules"));
+    let shown = expect(&outdated.output().unwrap(), 0);
+    assert!(shown.contains("example.com/x v1.0.0 -> v1.1.0"), "{shown}");
+    assert!(shown.contains("example.com/z v1.0.0, newest not known: "), "{shown}");
+    assert!(
+        shown.contains("1 of 3 pinned modules have newer versions") && !shown.contains("example.com/y"),
+        "{shown}"
+    );
+}

@@ -177,17 +177,14 @@ mod tests {
         assert_eq!(rules(&by_tag), [(PINS.to_owned(), Some(6))]);
         let reusable = format!("{good}  k:\n    uses: o/r/.github/workflows/w.yml@main\n");
         assert_eq!(rules(&reusable), [(PINS.to_owned(), Some(9))]);
-        let permissions = (PERMISSIONS.to_owned(), None);
-        assert_eq!(
-            rules(&good.replace("permissions: {contents: read}\n", "")),
-            [permissions.clone()]
-        );
+        let permissions = [(PERMISSIONS.to_owned(), None)];
+        assert_eq!(rules(&good.replace("permissions: {contents: read}\n", "")), permissions);
         let wide = good.replacen("{contents: read}", "{contents: write}", 1);
         assert_eq!(rules(&wide), [(PERMISSIONS.to_owned(), Some(1))]);
         assert_eq!(
             rules(&good.replacen("{contents: read}", "write-all", 1)),
             [(PERMISSIONS.to_owned(), Some(1))]
         );
-        assert_eq!(rules(&good.replace("{contents: write}", "write-all")), [permissions]);
+        assert_eq!(rules(&good.replace("{contents: write}", "write-all")), permissions);
     }
 }

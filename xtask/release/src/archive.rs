@@ -194,7 +194,7 @@ pub fn subcharts(file: &Path) -> Result<Vec<(String, String)>> {
     let paths = paths.filter(|path| {
         let parts: Vec<&str> = path.split('/').collect();
         parts.len() > 3
-            && parts.len() % 2 == 0
+            && parts.len().is_multiple_of(2)
             && parts.last() == Some(&"Chart.yaml")
             && parts[1..]
                 .iter()

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use charts::tools::Group;
+use charts::tools::outdated::Pin;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -30,6 +31,8 @@ enum ToolsCommand {
         /// The tools to build; if none is named, all but those of a group of their own (`group` in tool.yaml).
         names: Vec<String>,
     },
+    /// Shows which pinned modules have newer versions, as Go's module proxy says.
+    Outdated,
     /// Prints the path of one tool and nothing else; builds it first if need be.
     Path {
         /// The tool's name, as `list` shows it.
@@ -52,6 +55,7 @@ pub fn run(ctx: &Ctx, args: &ToolsArgs) -> Result<()> {
     match args.command.as_ref().unwrap_or(&ToolsCommand::List) {
         ToolsCommand::List => list(ctx),
         ToolsCommand::Install { names } => install(ctx, names),
+        ToolsCommand::Outdated => outdated(ctx),
         ToolsCommand::Path { name } => path(ctx, name),
     }
 }
@@ -86,6 +90,30 @@ fn list(ctx: &Ctx) -> Result<()> {
         writeln!(text, "{:<23} {:<9} {:<9} {}", row.name, row.pinned, found, place)?;
     }
     ctx.print(&rows, text)
+}
+
+fn outdated(ctx: &Ctx) -> Result<()> {
+    // Programs of one folder have one go.mod.
+    let mut tools: Vec<_> = ctx.toolbox.tools().iter().collect();
+    tools.dedup_by(|one, other| one.dir == other.dir);
+    let pins = ctx.runner.in_parallel(&tools, |tool| ctx.toolbox.pins(tool))?;
+    let mut pins: Vec<Pin> = pins.into_iter().flatten().collect();
+    pins.sort_by(|one, other| (&one.folder, &one.module).cmp(&(&other.folder, &other.module)));
+    pins.dedup_by(|one, other| (&one.folder, &one.module) == (&other.folder, &other.module));
+    let mut text = String::new();
+    for pin in &pins {
+        let Pin {
+            folder, module, pinned, ..
+        } = pin;
+        match (&pin.newest, &pin.unknown) {
+            (Some(newest), _) => writeln!(text, "{folder:<23} {module} {pinned} -> {newest}")?,
+            (None, Some(why)) => writeln!(text, "{folder:<23} {module} {pinned}, newest not known: {why}")?,
+            (None, None) => {}
+        }
+    }
+    let newer = pins.iter().filter(|pin| pin.newest.is_some()).count();
+    writeln!(text, "{newer} of {} pinned modules have newer versions", pins.len())?;
+    ctx.print(&pins, text.trim_end())
 }
 
 fn install(ctx: &Ctx, names: &[String]) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod build;
 mod go;
+pub mod outdated;
 mod pin;
 
 use std::collections::BTreeMap;
@@ -372,6 +373,9 @@ mod tests {
         assert_eq!(required_module(text, "go.x/a/b/cmd").unwrap(), "go.x/a/b/cmd v2.0.0");
         assert_eq!(required_module(text, "go.x/a/bc").unwrap(), "go.x/a/bc v1.0.0");
         assert_eq!(required_module(text, "."), None);
+        assert_eq!(pin::pinned_modules(text, "go.x/a/b/cmd"), ["go.x/a/b"]);
+        let own = "module m\nrequire go.x/a v1.0.0\nrequire (\n\tgo.x/c v1.2.0\n\tgo.x/d v1.3.0 // indirect\n)\n";
+        assert_eq!(pin::pinned_modules(own, "."), ["go.x/a", "go.x/c"]);
     }
 
     #[test]

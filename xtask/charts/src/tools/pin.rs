@@ -83,17 +83,43 @@ pub struct Tool {
     pub file: ToolFile,
 }
 
-/// `package version` for the longest required module that the package belongs to; none for a package
-/// of the module itself.
-pub(super) fn required_module(go_mod: &str, package: &str) -> Option<String> {
+/// The modules in a go.mod, each with its version, and whether only others need it.
+fn required(go_mod: &str) -> impl Iterator<Item = (&str, &str, bool)> {
+    let lines = go_mod.lines().map(|line| line.trim().trim_start_matches("require "));
+    lines.filter_map(|line| {
+        let (module, rest) = line.split_once(' ')?;
+        let version = rest.split_whitespace().next()?;
+        version
+            .starts_with('v')
+            .then(|| (module, version, rest.contains("// indirect")))
+    })
+}
+
+/// The longest required module that the package belongs to, and its version; none for a package of the
+/// module itself.
+fn module_of<'a>(go_mod: &'a str, package: &str) -> Option<(&'a str, &'a str)> {
     let belongs = |module: &str| {
         let rest = package.strip_prefix(module);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    go_mod
-        .lines()
-        .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
-        .filter(|(module, version)| belongs(module) && version.starts_with('v'))
-        .max_by_key(|(module, _)| module.len())
-        .and_then(|(_, version)| Some(format!("{package} {}", version.split_whitespace().next()?)))
+    let modules = required(go_mod).filter(|(module, ..)| belongs(module));
+    let longest = modules.max_by_key(|(module, ..)| module.len())?;
+    Some((longest.0, longest.1))
+}
+
+/// `package version`, by the module that the package belongs to; none for a package of the module itself.
+pub(super) fn required_module(go_mod: &str, package: &str) -> Option<String> {
+    module_of(go_mod, package).map(|(_, version)| format!("{package} {version}"))
+}
+
+/// The modules whose versions decide what a package is: its own, or those that it uses directly where it is a
+/// package of the module itself.
+pub(super) fn pinned_modules<'a>(go_mod: &'a str, package: &str) -> Vec<&'a str> {
+    match module_of(go_mod, package) {
+        Some((module, _)) => vec![module],
+        None => required(go_mod)
+            .filter(|(.., indirect)| !indirect)
+            .map(|(module, ..)| module)
+            .collect(),
+    }
 }
