@@ -252,7 +252,7 @@ fn charts_go_to_a_registry_with_tls_and_basic_authentication_and_come_back_verif
     expect(&output, 0);
     let reports: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let checks = &reports[0]["checks"];
-    assert_eq!(checks.as_array().unwrap().len(), 8);
+    assert_eq!(checks.as_array().unwrap().len(), 9);
     for check in checks.as_array().unwrap() {
         assert_eq!(check["verdict"], "passed", "{check}");
     }
