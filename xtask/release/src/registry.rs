@@ -22,6 +22,9 @@ use crate::archive;
 const CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// The layer that holds its `.prov`.
 const PROV: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+/// The time of every attachment, so that the same file is the same artifact: oras would write its own clock, and a
+/// push that was killed while the registry still wrote would leave a second one.
+const CREATED: &str = "org.opencontainers.image.created=1970-01-01T00:00:00Z";
 /// Where Artifact Hub looks for its file about a repository, and as what.
 const METADATA_TAG: &str = "artifacthub.io";
 const METADATA_CONFIG: &str = "application/vnd.cncf.artifacthub.config.v1+yaml";
@@ -283,6 +286,7 @@ impl Registry {
         let (dir, name) = file.parent().zip(file.file_name()).context("a file is in a folder")?;
         let attach = self.oras("attach", &reference).cwd(dir);
         let attach = attach.arg(format!("{}:{kind}", name.to_string_lossy()));
+        let attach = attach.args(["--annotation", CREATED]);
         let text = self.demand(&attach.args(["--artifact-type", kind, "--format", "json"]))?;
         if self.runner.plans() {
             return Ok(UNKNOWN.to_owned());
