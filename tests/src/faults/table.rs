@@ -183,13 +183,18 @@ pub const ALL: &[Row] = &[
     },
     Row {
         setup: Setup {
-            values: "{tempo-stack: {otelCollector: {resources: {requests: {memory: 22Mi}, limits: {memory: 22Mi}}}}}",
+            values: LITTLE_MEMORY,
             ..SETUP
         },
         ..local(
             "memory-limit",
-            "a Collector with little memory is sent more than fits",
-            || Box::new(Burst::up_to_the_memory_limit(4_000, 2_000)),
+            "Tempo is cut off, and Collectors with little memory and the queue in it are sent more than fits",
+            || {
+                Box::new(Both {
+                    first: Box::new(Disturb::of(Component::Tempo, Fault::CutOff)),
+                    second: Box::new(Burst::up_to_the_memory_limit(10_000)),
+                })
+            },
         )
     },
     Row {
@@ -303,6 +308,14 @@ pub const ALL: &[Row] = &[
         "the local backend replaces names by addresses before programs start, and this command runs in no cluster",
     ),
 ];
+
+/// Spans in memory take several times the bytes that the queue counts, so that the limiter refuses before it is full.
+const LITTLE_MEMORY: &str = "
+tempo-stack:
+  otelCollector:
+    queue: {type: memory, size: 32Mi, persistence: {enabled: false}}
+    resources: {requests: {memory: 64Mi}, limits: {memory: 64Mi}}
+";
 
 const MIB: u64 = 1 << 20;
 

@@ -18,8 +18,6 @@ use crate::model::ledger::Ledger;
 pub(in super::super) struct Burst {
     /// Spans per second.
     rate: u32,
-    /// Bytes of an attribute of every span.
-    payload: usize,
     shows: Shows,
     load: Option<Load>,
 }
@@ -37,16 +35,14 @@ impl Burst {
     pub fn at(rate: u32) -> Burst {
         Burst {
             rate,
-            payload: 0,
             shows: Shows::Rate,
             load: None,
         }
     }
 
-    /// So many spans/s of so many bytes, until memory is short.
-    pub fn up_to_the_memory_limit(rate: u32, payload: usize) -> Burst {
+    /// So many spans/s, until memory is short.
+    pub fn up_to_the_memory_limit(rate: u32) -> Burst {
         Burst {
-            payload,
             shows: Shows::MemoryLimit,
             ..Burst::at(rate)
         }
@@ -58,7 +54,6 @@ impl Injection for Burst {
     async fn inject(&mut self, site: &mut Site<'_>) -> Result<()> {
         let batches = Batches {
             rate: self.rate,
-            payload_bytes: self.payload,
             traces_per_request: self.rate / 40,
             ..Batches::new(site.env.seed.wrapping_add(1))
         };
