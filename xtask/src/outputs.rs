@@ -1,18 +1,15 @@
 //! The files in which a run leaves its report.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use kit::step::Step;
 use page::document::{Document, Host, Run, now};
+use release::git::Git;
 use stack_tests::report::make_way;
 
 use crate::ctx::Ctx;
-
-/// How long git has to name the commit.
-const GIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Files in which a command leaves its report.
 #[derive(Debug, Clone, Args)]
@@ -58,13 +55,10 @@ pub fn this_run(ctx: &Ctx, seed: u64) -> Run {
 
 /// The commit of the workspace; none where there is no git, or no commit.
 fn commit(ctx: &Ctx) -> Option<String> {
-    let step = Step::new("name the commit", "git")
-        .args(["describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"])
-        .cwd(ctx.workspace.root())
-        .timeout(GIT_TIMEOUT)
-        .reads();
-    let output = ctx.runner.try_run(&step).ok()?;
-    output.success().then(|| output.stdout.trim().to_owned())
+    let git = Git::of(ctx).ok()?;
+    let head = git.head().ok()?;
+    let dirty = if git.dirty(&["."]).ok()? { "-dirty" } else { "" };
+    Some(format!("{}{dirty}", head.get(..12)?))
 }
 
 #[cfg(test)]
@@ -77,6 +71,7 @@ mod tests {
     use stack_tests::faults::report as faults;
     use stack_tests::faults::{Place, Recovers, Rights};
     use stack_tests::report::{Recorder, Report};
+    use std::time::Duration;
 
     fn some_run() -> Run {
         Run {
@@ -100,9 +95,6 @@ mod tests {
             samples: vec![bench::Sample::default()],
         };
         let report = bench::Report {
-            kind: bench::Kind::Bench,
-            format: bench::FORMAT,
-            command: "cargo xtask bench".into(),
             versions: [("tempo".into(), "2.10.8".into())].into(),
             machine: bench::Machine {
                 cores: 2,

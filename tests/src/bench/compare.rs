@@ -94,8 +94,8 @@ pub fn check(file: &Path, earlier: &Report, plan: &Plan, versions: &BTreeMap<Str
     Ok(())
 }
 
-/// What both have.
-pub fn compare(earlier: &Report, report: &Report) -> Comparison {
+/// What both have; the earlier report is that of this command line.
+pub fn compare(command: &str, earlier: &Report, report: &Report) -> Comparison {
     let compared = |row: &Row| {
         let old = earlier.row(&row.profile, &row.variant)?;
         let figures = row.median.iter().filter_map(|(figure, new)| {
@@ -110,7 +110,7 @@ pub fn compare(earlier: &Report, report: &Report) -> Comparison {
         })
     };
     Comparison {
-        command: earlier.command.clone(),
+        command: command.to_owned(),
         rows: report.rows.iter().filter_map(compared).collect(),
     }
 }
@@ -199,7 +199,7 @@ mod tests {
                 *value /= 2.0;
             }
         }
-        let comparison = compare(&earlier, &report);
+        let comparison = compare("cargo xtask bench", &earlier, &report);
         let change = comparison.rows[0].figures[&Figure::Cpu];
         assert_eq!(
             change,

@@ -30,7 +30,7 @@ use semver::Version;
 use self::cell::Bench;
 use self::figure::Figure;
 use self::plan::{Cell, Plan};
-use self::report::{FORMAT, Kind, Machine, Report, Sample, VariantReport, figures, rows};
+use self::report::{Machine, Report, Sample, VariantReport, figures, rows};
 use self::settings::Settings;
 use self::variant::Variant;
 use crate::backend::Backend;
@@ -41,7 +41,7 @@ const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 
 /// Runs the plan, one stack at a time; the command is the line that the report names. On Ctrl-C nothing is waited
 /// for: the stack that is up is stopped.
-pub async fn run(backend: &dyn Backend, plan: &Plan, command: &str, cancel: &Cancel, quiet: bool) -> Result<Report> {
+pub async fn run(backend: &dyn Backend, plan: &Plan, cancel: &Cancel, quiet: bool) -> Result<Report> {
     plan.check()?;
     let engine = engine(backend)?;
     let begun = Instant::now();
@@ -71,9 +71,6 @@ pub async fn run(backend: &dyn Backend, plan: &Plan, command: &str, cancel: &Can
         samples.push((cell.profile.name.as_ref(), cell.variant.name.as_str(), sample));
     }
     let mut report = Report {
-        kind: Kind::Bench,
-        format: FORMAT,
-        command: command.to_owned(),
         versions: backend.versions(),
         machine: Machine {
             cores: std::thread::available_parallelism()

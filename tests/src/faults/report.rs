@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
-use anyhow::{Context, Result};
-use kit::whole_file::{self, Mode};
 use serde::Serialize;
 
 use super::{Place, Recovers, Rights, Row};
@@ -226,12 +223,6 @@ impl Report {
     pub fn broken_names(&self) -> Vec<&str> {
         let broken = self.faults.iter().filter(|fault| fault.status == Status::Broken);
         broken.map(|fault| fault.name.as_str()).collect()
-    }
-
-    /// Writes the report as JSON.
-    pub fn write_json(&self, file: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("writing JSON")?;
-        whole_file::write(file, text + "\n", Mode::Everybody)
     }
 
     /// The report for people.

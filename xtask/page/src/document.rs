@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use kit::failure::Failure;
 use kit::whole_file::{self, Mode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -187,6 +188,22 @@ impl Document {
         Ok(document)
     }
 
+    /// The report itself, which has to be one of this kind.
+    ///
+    /// # Errors
+    /// A [`Failure`] for another kind, or for keys that don't fit.
+    pub fn report<T: DeserializeOwned>(&self, kind: Kind) -> Result<T> {
+        if self.kind == kind {
+            T::deserialize(&self.keys).map_err(|error| self.misfit(&error))
+        } else {
+            let (found, wanted) = (self.kind.command(), kind.command());
+            Err(Failure::usage(
+                format!("{} is a report of {found}, not of {wanted}", self.source),
+                format!("name a file that `cargo xtask {wanted} --report FILE` wrote"),
+            ))
+        }
+    }
+
     /// What it is about.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -212,13 +229,15 @@ impl Document {
             Kind::Bench => bench::Report::deserialize(&self.keys).map(Body::Bench),
             Kind::Faults => faults::Report::deserialize(&self.keys).map(Body::Faults),
         };
-        body.map_err(|error| {
-            let source = if self.source.is_empty() { "this" } else { &self.source };
-            Failure::usage(
-                format!("{source} should be a report of {}, but: {error}", self.kind.command()),
-                "write it again with --report FILE",
-            )
-        })
+        body.map_err(|error| self.misfit(&error))
+    }
+
+    fn misfit(&self, error: &serde_json::Error) -> anyhow::Error {
+        let source = if self.source.is_empty() { "this" } else { &self.source };
+        Failure::usage(
+            format!("{source} should be a report of {}, but: {error}", self.kind.command()),
+            "write it again with --report FILE",
+        )
     }
 }
 
@@ -266,6 +285,13 @@ mod tests {
             .unwrap();
         let read = Document::read(&file).unwrap();
         assert_eq!((read.kind(), read.run().seed), (Kind::E2e, 7));
+        let same: Value = read.report(Kind::E2e).unwrap();
+        assert_eq!(same["kind"], "e2e");
+        let error = read.report::<Value>(Kind::Bench).unwrap_err();
+        assert!(
+            error.to_string().contains("is a report of e2e, not of bench"),
+            "{error}"
+        );
         let keys: Value = serde_json::from_str(&fs_err::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(
             (&keys["kind"], &keys["format"], &keys["backend"]),

@@ -178,8 +178,12 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     let earlier = args
         .compare
         .as_deref()
-        .map(|file| Ok::<_, anyhow::Error>((file, Report::read(file)?)));
-    let earlier = earlier.transpose()?;
+        .map(|file| {
+            let document = Document::read(file)?;
+            let report: Report = document.report(Kind::Bench)?;
+            Ok::<_, anyhow::Error>((file, document.run().command.clone(), report))
+        })
+        .transpose()?;
     let runs = runs_dir(ctx);
     if ctx.runner.plans() {
         backend(ctx, &runs)?;
@@ -189,7 +193,7 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "the bench")?;
     let backend = backend(ctx, &runs)?;
-    if let Some((file, earlier)) = &earlier {
+    if let Some((file, _, earlier)) = &earlier {
         compare::check(file, earlier, &plan, &backend.versions())?;
     }
     let cells = plan.cells().len();
@@ -206,14 +210,8 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
         plan.seed
     ));
     let run = this_run(ctx, plan.seed);
-    let mut report = runtime()?.block_on(bench::run(
-        &backend,
-        &plan,
-        &run.command,
-        ctx.runner.cancel(),
-        ctx.args.quiet,
-    ))?;
-    report.comparison = earlier.map(|(_, earlier)| compare::compare(&earlier, &report));
+    let mut report = runtime()?.block_on(bench::run(&backend, &plan, ctx.runner.cancel(), ctx.args.quiet))?;
+    report.comparison = earlier.map(|(_, command, earlier)| compare::compare(&command, &earlier, &report));
     let document = Document::new(Kind::Bench, &run, &report)?;
     ctx.print(&document, format!("\n{}", report.table()))?;
     args.outputs.write(&document)?;
