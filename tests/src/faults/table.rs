@@ -79,6 +79,12 @@ pub const ALL: &[Row] = &[
             Box::new(Stop::of(Component::OtelCollector))
         })
     },
+    local("stop-both", "SIGTERM to Tempo, then to one of the Collectors", || {
+        Box::new(Both {
+            first: Box::new(Stop::of(Component::Tempo)),
+            second: Box::new(Stop::of(Component::OtelCollector)),
+        })
+    }),
     Row {
         promise: KILLED,
         soak: true,
