@@ -12,12 +12,12 @@ use super::inject::{Injection, Site};
 use super::report::{FaultReport, Report, Status};
 use super::track::{Found, Outcome, Tracker};
 use super::{Place, Rights, Row, Setup};
-use crate::backend::{Bucket, StackSpec};
+use crate::backend::StackSpec;
 use crate::client::engine::tempo_config;
 use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
 use crate::env::{Env, Shared};
-use crate::scenario::s3::{ACCESS_KEY, Example, SECRET_KEY};
+use crate::scenario::s3::{Example, SECRET_KEY};
 use crate::scenario::{Access, drained, values};
 use crate::wait::{Look, cancelled, wait_for};
 
@@ -251,12 +251,7 @@ pub(super) async fn site<'a>(env: &'a Env, setup: &Setup, seed: u64) -> Result<S
     let mut store = None;
     if setup.store {
         let example = Example::read(env)?;
-        let bucket = Bucket {
-            name: &example.bucket,
-            access_key: ACCESS_KEY,
-            secret_key: SECRET_KEY,
-        };
-        let server = env.object_store(&bucket).await?;
+        let server = example.server(env).await?;
         let mut with_store = example.values(server.as_ref(), &example.bucket)?;
         let blocks = env.engine()?.short_blocks(setup.block_seconds);
         charts::render::merge(&mut with_store, tempo_config(&blocks)?);

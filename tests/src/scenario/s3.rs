@@ -1,5 +1,6 @@
 //! `s3`: the documented example against a real S3 server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -22,12 +23,7 @@ pub(crate) const SECRET_KEY: &str = "e2e-secret-key";
 
 pub(super) async fn run(env: &Env) -> Result<()> {
     let example = Example::read(env)?;
-    let bucket = Bucket {
-        name: &example.bucket,
-        access_key: ACCESS_KEY,
-        secret_key: SECRET_KEY,
-    };
-    let server = env.object_store(&bucket).await?;
+    let server = example.server(env).await?;
     let good = example.values(server.as_ref(), &example.bucket)?;
     let sample = Corpus::from_now(env.seed)?.sample(0);
 
@@ -77,6 +73,16 @@ pub(crate) struct Example {
 }
 
 impl Example {
+    /// A real S3 server with its bucket.
+    pub async fn server(&self, env: &Env) -> Result<Arc<dyn ObjectStore>> {
+        let bucket = Bucket {
+            name: &self.bucket,
+            access_key: ACCESS_KEY,
+            secret_key: SECRET_KEY,
+        };
+        env.object_store(&bucket).await
+    }
+
     pub fn read(env: &Env) -> Result<Example> {
         let file = env.workspace.root().join("charts/tempo-stack/values-s3-example.yaml");
         let text = fs_err::read_to_string(&file)?;
