@@ -5,6 +5,7 @@ mod ctx;
 mod generated;
 mod local;
 mod outputs;
+mod seed;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -21,6 +21,7 @@ use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep, values};
 use crate::outputs::{Outputs, this_run};
+use crate::seed::Seed;
 
 /// Measures what the stack costs on this machine, variants of it side by side.
 ///
@@ -87,9 +88,8 @@ pub struct BenchArgs {
     seconds: Option<u64>,
     #[command(flatten)]
     programs: Programs,
-    /// What the spans are made from; printed, so that a run can be repeated.
-    #[arg(long, env = "XTASK_SEED")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
     #[command(flatten)]
     outputs: Outputs,
 }
@@ -100,7 +100,6 @@ fn profile_names() -> PossibleValuesParser {
 
 impl BenchArgs {
     fn plan(&self) -> Result<Plan> {
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let plan = Plan {
             profiles: self.profiles()?,
             variants: self.variants()?,
@@ -115,7 +114,7 @@ impl BenchArgs {
                 found: !self.quick,
                 kill: self.kill || self.tuning,
             },
-            seed: self.seed.unwrap_or_else(now),
+            seed: self.seed.or_now(),
         };
         plan.check()?;
         Ok(plan)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Result;
 use charts::render::{self, Helm};
@@ -30,6 +30,7 @@ use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
 use crate::outputs::{Outputs, this_run};
+use crate::seed::Seed;
 
 /// Runs the stack for real, sends traces to every receiver and reads them back.
 ///
@@ -94,9 +95,8 @@ pub struct E2eArgs {
     /// How many scenarios run at the same time.
     #[arg(long, env = "XTASK_JOBS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     jobs: u8,
-    /// What random inputs are made from; printed, so that a run can be repeated.
-    #[arg(long, env = "XTASK_SEED")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
     /// Leave stacks up after the run until Ctrl-C: the last one of each scenario, and those of failed checks.
     #[arg(long)]
     keep: bool,
@@ -207,9 +207,7 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
     args.outputs.make_way()?;
     args.junit.iter().try_for_each(|file| report::make_way(file))?;
     let begun = Instant::now();
-    let seed = args
-        .seed
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
+    let seed = args.seed.or_now();
     let run = this_run(ctx, seed);
     let runtime = runtime()?;
     let (report, kept) = match execute(ctx, args, &scenarios, seed, &runtime) {

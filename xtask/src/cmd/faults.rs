@@ -1,7 +1,7 @@
 //! `cargo xtask faults`: what the stack loses when something breaks.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -20,6 +20,7 @@ use crate::ctx::Ctx;
 use crate::local::programs::Programs;
 use crate::local::{RUN_SPACE, runs_dir, runtime, sweep};
 use crate::outputs::{Outputs, this_run};
+use crate::seed::Seed;
 
 /// Breaks what the stack runs on, under load, and counts what is lost.
 ///
@@ -50,9 +51,8 @@ pub struct FaultsArgs {
     soak: Option<Duration>,
     #[command(flatten)]
     programs: Programs,
-    /// What random choices are made from; printed, so that a run can be repeated.
-    #[arg(long, env = "XTASK_SEED")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
     #[command(flatten)]
     outputs: Outputs,
 }
@@ -111,10 +111,9 @@ pub fn run(ctx: &Ctx, args: &FaultsArgs) -> Result<()> {
     let runs = runs_dir(ctx);
     sweep(ctx, &runs)?;
     disk::require(&runs, RUN_SPACE, "breaking the stack")?;
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let shared = Arc::new(Shared {
         backend: backend(ctx)?,
-        seed: args.seed.unwrap_or_else(now),
+        seed: args.seed.or_now(),
         artifacts: ctx.artifacts("faults"),
         keep: false,
         full: true,
