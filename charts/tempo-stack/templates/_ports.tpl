@@ -2,8 +2,16 @@
 Which ports a component has, as maps by values key; Services, containers and listeners all read these.
 */}}
 
-{{/* The ports of Tempo's own container. */}}
+{{/* The ports of a container of Tempo. Parameters: ctx, component (row). */}}
 {{- define "tempo-stack.tempo.ownPorts" -}}
+{{- $all := include "tempo-stack.tempo.servedPorts" .ctx | fromYaml -}}
+{{- $ports := dict -}}
+{{- range .component.ports -}}{{- $_ := set $ports . (get $all .) -}}{{- end -}}
+{{- toYaml $ports -}}
+{{- end }}
+
+{{/* The ports that Tempo serves its users on, whichever component does. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.servedPorts" -}}
 {{- with .Values.tempo.service.ports -}}
 http: {name: http, port: {{ int .http }}, protocol: TCP, appProtocol: http}
 otlpGrpc: {name: otlp-grpc, port: {{ int .otlpGrpc }}, protocol: TCP, appProtocol: grpc}
@@ -21,10 +29,16 @@ diskMetrics: {name: disk-metrics, port: {{ $port }}, targetPort: {{ $port }}, pr
 {{- end -}}
 {{- end }}
 
-{{/* Tempo's ports behind its Service. */}}
+{{/* Tempo's ports behind its Service. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.ports" -}}
-{{ include "tempo-stack.tempo.ownPorts" . }}
+{{ include "tempo-stack.tempo.servedPorts" . }}
 {{ include "tempo-stack.tempo.diskPorts" . }}
+{{- end }}
+
+{{/* The ports of a component's pods behind the Service that names them. Parameters: ctx, component (row). */}}
+{{- define "tempo-stack.tempo.podPorts" -}}
+{{ include "tempo-stack.tempo.ownPorts" . }}
+{{ include "tempo-stack.tempo.diskPorts" .ctx }}
 {{- end }}
 
 {{/* The Collector's ports: those of enabled receivers, metrics, and extraPorts. */}}

@@ -27,9 +27,9 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* "true" when the pod looks for a log that its Tempo would leave behind: with an emptyDir there is none. */}}
+{{/* "true" when the pod looks for a log that its Tempo would leave behind: with an emptyDir there is none. Parameters: ctx, component (row). */}}
 {{- define "tempo-stack.tempo.checksLog" -}}
-{{- if and (include "tempo-stack.tempo.stateful" .) .Values.tempo.logCheck.enabled -}}true{{- end -}}
+{{- if and (ne .component.volume "emptyDir") .ctx.Values.tempo.logCheck.enabled -}}true{{- end -}}
 {{- end }}
 
 {{/* The container that looks, before Tempo starts. Parameter: root context. */}}
@@ -54,29 +54,31 @@ securityContext:
 {{- end }}
 
 {{/*
-Tempo's pod, which is the same in the StatefulSet and the Deployment.
+The pod of a component, which is the same in a StatefulSet and a Deployment.
 Only the volume differs: the StatefulSet brings it as a claim, unless the values name another one.
-Parameter: root context.
+Parameters: ctx (root context), component (row).
 */}}
 {{- define "tempo-stack.tempo.podTemplate" -}}
-{{- $tempo := .Values.tempo -}}
-{{- $fullname := include "tempo-stack.tempo.fullname" . -}}
-{{- $shared := dict "ctx" . "component" "tempo" "values" $tempo "fullname" $fullname -}}
-{{- $checksums := dict "config" (include "tempo-stack.tempo.config" .) -}}
-{{- if include "tempo-stack.tempo.s3.ownSecretName" . -}}
-{{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" .) -}}
+{{- $ctx := .ctx -}}
+{{- $component := .component -}}
+{{- $tempo := $ctx.Values.tempo -}}
+{{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
+{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname -}}
+{{- $checksums := dict "config" (include "tempo-stack.tempo.config" $ctx) -}}
+{{- if include "tempo-stack.tempo.s3.ownSecretName" $ctx -}}
+{{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" $ctx) -}}
 {{- end -}}
 metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
-  {{- if or (include "tempo-stack.tempo.checksLog" .) (include "tempo-stack.tempo.guardsDisk" .) $tempo.initContainers }}
+  {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $tempo.initContainers }}
   initContainers:
-    {{- if include "tempo-stack.tempo.checksLog" . }}
-    {{- include "tempo-stack.tempo.logCheck" . | nindent 4 }}
+    {{- if include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component) }}
+    {{- include "tempo-stack.tempo.logCheck" $ctx | nindent 4 }}
     {{- end }}
-    {{- if include "tempo-stack.tempo.guardsDisk" . }}
-    {{- include "tempo-stack.tempo.diskGuard" . | nindent 4 }}
+    {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
+    {{- include "tempo-stack.tempo.diskGuard" $ctx | nindent 4 }}
     {{- end }}
     {{- with $tempo.initContainers }}
     {{- toYaml . | nindent 4 }}
@@ -84,14 +86,14 @@ spec:
   {{- end }}
   containers:
     - name: tempo
-      image: {{ include "tempo-stack.image" (dict "ctx" . "image" $tempo.image) | quote }}
+      image: {{ include "tempo-stack.image" (dict "ctx" $ctx "image" $tempo.image) | quote }}
       imagePullPolicy: {{ $tempo.image.pullPolicy }}
       args:
         {{- include "tempo-stack.args" (dict "own" (list "-config.file=/etc/tempo/tempo.yaml") "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
       env:
-        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" . | fromYaml)) | nindent 8 }}
+        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" $ctx | fromYaml)) | nindent 8 }}
       ports:
-        {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ownPorts" . | fromYaml) | nindent 8 }}
+        {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ownPorts" (dict "ctx" $ctx "component" $component) | fromYaml) | nindent 8 }}
       startupProbe:
         httpGet:
           path: /ready
@@ -109,24 +111,24 @@ spec:
           port: http
         {{- include "tempo-stack.probeTiming" $tempo.probes.liveness | nindent 8 }}
       resources:
-        {{- $emptyDir := ternary "" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) $tempo.persistence.enabled }}
+        {{- $emptyDir := ternary (include "tempo-stack.quantity.bytes" $tempo.persistence.size) "" (eq $component.volume "emptyDir") }}
         {{- include "tempo-stack.resources" (dict "resources" $tempo.resources "emptyDirBytes" $emptyDir) | nindent 8 }}
       {{- with include "tempo-stack.containerExtras" (dict "values" $tempo) }}
       {{- . | nindent 6 }}
       {{- end }}
-      {{- with include "tempo-stack.securityContext" (dict "ctx" . "context" $tempo.securityContext) }}
+      {{- with include "tempo-stack.securityContext" (dict "ctx" $ctx "context" $tempo.securityContext) }}
       securityContext:
         {{- . | nindent 8 }}
       {{- end }}
       volumeMounts:
         {{- $mounts := list
           (dict "name" "config" "mountPath" "/etc/tempo" "readOnly" true)
-          (dict "name" "data" "mountPath" (include "tempo-stack.tempo.dataPath" .)) }}
-        {{- if include "tempo-stack.tempo.guardsDisk" . }}
-        {{- $mounts = append $mounts (dict "name" "ingest" "mountPath" (include "tempo-stack.tempo.disk.path" .) "readOnly" true) }}
+          (dict "name" "data" "mountPath" (include "tempo-stack.tempo.dataPath" $ctx)) }}
+        {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
+        {{- $mounts = append $mounts (dict "name" "ingest" "mountPath" (include "tempo-stack.tempo.disk.path" $ctx) "readOnly" true) }}
         {{- end }}
-        {{- range $volume := include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray }}
-        {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $) (trimPrefix "remote-write-" $volume.name) }}
+        {{- range $volume := include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray }}
+        {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $ctx) (trimPrefix "remote-write-" $volume.name) }}
         {{- $mounts = append $mounts (dict "name" $volume.name "mountPath" $path "readOnly" true) }}
         {{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
@@ -135,15 +137,15 @@ spec:
     {{- end }}
   volumes:
     {{- $volumes := list (dict "name" "config" "configMap" (dict "name" $fullname)) }}
-    {{- if not $tempo.persistence.enabled }}
+    {{- if eq $component.volume "emptyDir" }}
     {{- $volumes = append $volumes (dict "name" "data" "emptyDir" (dict "sizeLimit" $tempo.persistence.size)) }}
-    {{- else if $tempo.persistence.existingClaim }}
+    {{- else if eq $component.volume "existingClaim" }}
     {{- $volumes = append $volumes (dict "name" "data" "persistentVolumeClaim" (dict "claimName" $tempo.persistence.existingClaim)) }}
     {{- end }}
-    {{- if include "tempo-stack.tempo.guardsDisk" . }}
+    {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
-    {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray) }}
+    {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray) }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}
