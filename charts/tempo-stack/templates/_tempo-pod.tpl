@@ -69,7 +69,7 @@ Parameters: ctx (root context), component (row).
 {{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" $ctx) -}}
 {{- end -}}
 metadata:
-  {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
+  {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums "labels" (include "tempo-stack.tempo.storage.labels" $ctx | fromYaml)) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
   {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $tempo.initContainers }}
@@ -91,7 +91,7 @@ spec:
       args:
         {{- include "tempo-stack.args" (dict "own" (list "-config.file=/etc/tempo/tempo.yaml") "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
       env:
-        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" $ctx | fromYaml)) | nindent 8 }}
+        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.storage.env" $ctx | fromYaml)) | nindent 8 }}
       ports:
         {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ownPorts" (dict "ctx" $ctx "component" $component) | fromYaml) | nindent 8 }}
       startupProbe:
@@ -131,6 +131,9 @@ spec:
         {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $ctx) (trimPrefix "remote-write-" $volume.name) }}
         {{- $mounts = append $mounts (dict "name" $volume.name "mountPath" $path "readOnly" true) }}
         {{- end }}
+        {{- range include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray }}
+        {{- $mounts = append $mounts (dict "name" .name "mountPath" (include "tempo-stack.tempo.storage.path" $ctx) "readOnly" true) }}
+        {{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -146,6 +149,6 @@ spec:
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
-    {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray) }}
+    {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray) (include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray) }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -15,7 +15,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "no-env-expansion",
         summary: "Tempo's configuration needs no expansion of variables, which eats every dollar sign",
-        remedy: "drop -config.expand-env and the ${…}; Tempo reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY itself",
+        remedy: "drop -config.expand-env and the ${…}; Tempo reads AWS_…, AZURE_STORAGE_KEY and GOOGLE_APPLICATION_CREDENTIALS itself",
         check: Check::Render(no_env_expansion),
     },
     Rule {
@@ -29,8 +29,8 @@ pub(super) const RULES: &[Rule] = &[
 /// Whether a key or variable of that name holds a credential.
 fn names_a_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['-', '.'], "_");
-    // Names of files and of Secrets are not credentials.
-    if ["_file", "_path", "_name", "_url"]
+    // Names of files and of Secrets are not credentials; Google's variable names a file, too.
+    if ["_file", "_path", "_name", "_url", "google_application_credentials"]
         .iter()
         .any(|end| name.ends_with(end))
     {
@@ -43,6 +43,8 @@ fn names_a_credential(name: &str) -> bool {
         "token",
         "access_key",
         "accesskey",
+        "account_key",
+        "storage_key",
         "api_key",
         "apikey",
         "credential",
@@ -180,10 +182,23 @@ mod tests {
 
     #[test]
     fn names_of_files_and_secrets_are_not_credentials() {
-        for name in ["AWS_SECRET_ACCESS_KEY", "secret_key", "api-token", "db.password"] {
+        for name in [
+            "AWS_SECRET_ACCESS_KEY",
+            "AZURE_STORAGE_KEY",
+            "storage_account_key",
+            "secret_key",
+            "api-token",
+            "db.password",
+        ] {
             assert!(names_a_credential(name), "{name}");
         }
-        for name in ["bearer_token_file", "secretName", "tls_key_path", "endpoint"] {
+        for name in [
+            "bearer_token_file",
+            "secretName",
+            "tls_key_path",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "endpoint",
+        ] {
             assert_eq!(names_a_credential(name), name == "secretName", "{name}");
         }
         assert!(!is_literal("${env:TOKEN}") && !is_literal("true") && !is_literal("3") && is_literal("hunter2"));
