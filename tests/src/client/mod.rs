@@ -2,6 +2,7 @@
 //! applications with an SDK.
 
 pub(crate) mod engine;
+pub(crate) mod install;
 pub(crate) mod jaeger;
 pub(crate) mod load;
 pub(crate) mod malformed;

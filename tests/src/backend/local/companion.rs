@@ -1,4 +1,4 @@
-//! A program that runs beside stacks as a process of this machine: an S3 server, a Prometheus.
+//! A program that runs beside stacks as a process of this machine: an object store, a cache, a Prometheus.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,7 +6,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use charts::tools::Installed;
 use kit::run_dir::{MARKER, RunDir};
 use kit::step::Cancel;
 use tokio::process::{Child, Command};
@@ -16,6 +15,25 @@ use super::network::Network;
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
+
+/// How a program is started.
+#[derive(Debug, Default)]
+pub(super) struct Start {
+    args: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Start {
+    pub fn args<T: Into<String>>(mut self, args: impl IntoIterator<Item = T>) -> Start {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn variable(mut self, name: &'static str, value: &str) -> Start {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+}
 
 /// The process with its folder and its address. Dropping it stops it.
 pub(super) struct Companion {
@@ -28,25 +46,27 @@ pub(super) struct Companion {
 
 impl Companion {
     /// Starts a program at an address of its own, which has all ports to itself, and waits until it takes
-    /// connections. `prepare` writes its files into the folder and returns its arguments and variables.
+    /// connections. `prepare` writes its files into the folder and says how it is started. Of our variables it
+    /// gets the path only.
     pub async fn start(
         name: &'static str,
-        tool: &Installed,
+        program: &Path,
         port: u16,
         runs: &Path,
         cancel: &Cancel,
-        prepare: impl FnOnce(&Path, SocketAddr) -> Result<(Vec<String>, Vec<(&'static str, String)>)>,
+        prepare: impl FnOnce(&Path, SocketAddr) -> Result<Start>,
     ) -> Result<Companion> {
         let run = RunDir::create(runs, name)?;
         let network = Network::claim()?;
         network.add_pod(name)?;
         let address = SocketAddr::from((network.pod(name)?, port));
-        let (args, variables) = prepare(run.path(), address)?;
+        let start = prepare(run.path(), address)?;
         let log = fs_err::File::create(run.path().join("log"))?.into_file();
-        let child = Command::new(&tool.path)
-            .args(args)
+        let child = Command::new(program)
+            .args(start.args)
             .env_clear()
-            .envs(variables)
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(start.variables)
             .env(MARKER, run.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("sharing the log")?)
@@ -54,7 +74,7 @@ impl Companion {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("starting {}", tool.path.display()))?;
+            .with_context(|| format!("starting {}", program.display()))?;
         let companion = Companion {
             name,
             run,
