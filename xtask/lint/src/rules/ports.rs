@@ -1,6 +1,8 @@
 //! Rules about ports: listener in the configuration ⇔ container port ⇔ Service port.
 
 use charts::program::{Program, ProgramKind, listener_port};
+use charts::workload::Workload;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_yaml::Value;
 
 use super::probes::{resolve, shown};
@@ -184,19 +186,27 @@ fn listener_declared(scene: &Scene, problems: &mut Vec<Problem>) {
 fn service_port_exists(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let spec = service.object.spec.clone().unwrap_or_default();
-        for workload in selected(scene, spec.selector.as_ref()) {
-            for port in spec.ports.iter().flatten() {
-                let protocol = port.protocol.as_deref().unwrap_or("TCP");
-                let own = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(port.port);
-                let target = port.target_port.as_ref().unwrap_or(&own);
-                let found =
+        let workloads = selected(scene, spec.selector.as_ref());
+        for port in spec.ports.iter().flatten() {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let own = IntOrString::Int(port.port);
+            let target = port.target_port.as_ref().unwrap_or(&own);
+            let declares =
+                |workload: &Workload<'_>| {
                     workload.containers.iter().any(|container| {
                         let number = resolve(&container.spec, target);
                         container.spec.ports.iter().flatten().any(|p| {
                             Some(p.container_port) == number && p.protocol.as_deref().unwrap_or("TCP") == protocol
                         })
-                    });
-                if !found {
+                    })
+                };
+            // A name leads to the pods that have such a port, a number to all of them.
+            let by_name = matches!(target, IntOrString::String(_));
+            if by_name && workloads.iter().any(|workload| declares(workload)) {
+                continue;
+            }
+            for workload in &workloads {
+                if !declares(workload) {
                     let message = format!(
                         "port {} leads to {} {protocol}, which {} does not declare",
                         port.port,

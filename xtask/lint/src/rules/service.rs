@@ -1,13 +1,15 @@
 //! Rules about Services.
 
 use charts::workload::Workload;
+use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Check, Problem, Rule, Scene};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "service-selects-one",
-        summary: "a Service selects the pods of exactly one workload",
+        summary: "a Service selects the pods of one workload, or tells those of several apart by the names of ports",
         remedy: "print the selector labels of the component in the Service and on its pods",
         check: Check::Render(service_selects_one),
     },
@@ -50,7 +52,8 @@ fn service_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
             .iter()
             .map(|workload| workload.manifest.id())
             .collect();
-        if ids.len() != 1 {
+        let named = |port: &ServicePort| matches!(port.target_port, Some(IntOrString::String(_)));
+        if ids.len() != 1 && (ids.is_empty() || !spec.ports.iter().flatten().all(named)) {
             let message = format!("spec.selector picks the pods of {} workloads: {ids:?}", ids.len());
             problems.push(Problem::new(service.manifest, &["spec", "selector"], message));
         }
