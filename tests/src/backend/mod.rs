@@ -382,6 +382,21 @@ pub trait Stack: Send + Sync {
     /// Starts the pods again.
     async fn start_pod(&self, component: Component) -> Result<()>;
 
+    /// Whether a pod is ready, so that Services lead to it.
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        bail!("this backend doesn't tell whether pod {pod} is ready")
+    }
+
+    /// Stops one pod as its removal does, while the others of its component go on: see [`Stack::stop_pod`].
+    async fn take_away(&self, pod: &str) -> Result<Stop> {
+        bail!("this backend can't take pod {pod} away alone")
+    }
+
+    /// Starts that pod again.
+    async fn bring_back(&self, pod: &str) -> Result<()> {
+        bail!("this backend took no pod {pod} away")
+    }
+
     /// Memory of the component's program now; of several pods the one with the highest peak.
     async fn memory(&self, component: Component) -> Result<Memory>;
 

@@ -356,6 +356,11 @@ impl LocalStack {
         Ok(pods)
     }
 
+    fn pod(&self, name: &str) -> Result<&Pod> {
+        let found = self.objects.pods.iter().find(|pod| pod.name == name);
+        found.with_context(|| format!("this stack has no pod {name}"))
+    }
+
     fn materialiser(&self) -> Materialiser<'_> {
         Materialiser {
             objects: &self.objects,
@@ -369,7 +374,7 @@ impl LocalStack {
         self.materialiser().write_volumes(pod)?;
         let mut specs = Vec::new();
         for container in pod.init_containers.iter().filter(|c| self.backend.program(c).is_ok()) {
-            // One that stays beside the others is ready when its probes say so (Kubernetes API, Container).
+            // One that stays beside the others lets the next one start once it has started (Kubernetes API, Container).
             let once = container.restart_policy.as_deref() != Some("Always");
             specs.push((container.clone(), self.process(pod, container, once)?));
         }
@@ -522,9 +527,9 @@ impl Stack for LocalStack {
     fn discovery(&self) -> Result<Value> {
         let mut groups = Vec::new();
         for service in &self.objects.services {
-            for pod in self.objects.pods_behind(service) {
-                let address = self.network.pod(&pod.name)?;
-                for port in &service.ports {
+            for port in &service.ports {
+                for pod in self.objects.pods_at(service, port) {
+                    let address = self.network.pod(&pod.name)?;
                     let container = pod.containers.iter().chain(&pod.init_containers).find(|container| {
                         let ports = container.ports.iter().flatten();
                         ports.map(|p| p.container_port).any(|p| p == i32::from(port.target))
@@ -674,6 +679,23 @@ impl Stack for LocalStack {
         Ok(stop)
     }
 
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        let processes = self.processes(pod).await?;
+        Ok(!processes.is_empty() && processes.iter().all(|process| process.status().ready))
+    }
+
+    async fn take_away(&self, pod: &str) -> Result<Stop> {
+        let pod = self.pod(pod)?;
+        let processes = self.take_down(pod).await?;
+        let stop = longest(processes.into_iter().map(|process| async move { process.stop().await })).await?;
+        fs_err::remove_dir_all(self.folders.pod(pod))?;
+        Ok(stop)
+    }
+
+    async fn bring_back(&self, pod: &str) -> Result<()> {
+        self.start_one(self.pod(pod)?).await
+    }
+
     async fn start_pod(&self, component: Component) -> Result<()> {
         for pod in self.pods_of(component)? {
             self.start_one(pod).await?;
@@ -778,10 +800,11 @@ impl Stack for LocalStack {
     }
 }
 
-/// Whether a container runs a script of the chart that needs nothing but a shell. Scripts of others stay where
-/// they are: they may count on being alone in a container.
+/// Whether a container runs a script of the chart that needs nothing but a shell and what every machine has beside
+/// it. Scripts of others stay where they are: they may count on being alone in a container.
 fn is_own_script(container: &Container) -> bool {
-    container.name == "disk-guard" && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
+    ["disk-guard", "settle"].contains(&container.name.as_str())
+        && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
 }
 
 /// The pinned program that a container runs: its command's, or its image's.
@@ -833,7 +856,10 @@ async fn publish(network: &Network, objects: &Objects, published: Published) -> 
     let mut endpoints = Endpoints::default();
     let mut taken = BTreeSet::new();
     let mut services: Vec<&PodService> = objects.services.iter().filter(|service| !service.headless).collect();
-    let component = |service| objects.pods_behind(service).next().map(|pod| pod.component);
+    let component = |service: &PodService| {
+        let pod = objects.pods_behind(service).next();
+        service.component.or_else(|| pod.map(|pod| pod.component))
+    };
     // Applications send to the Collector, which has the ports first.
     services.sort_by_key(|service| component(service) != Some(Component::OtelCollector));
     for service in services {

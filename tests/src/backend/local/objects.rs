@@ -120,6 +120,8 @@ pub struct PodService {
     pub name: String,
     /// Its namespace, where the render writes it.
     pub namespace: Option<String>,
+    /// The component that its own label names, if that is one of the stack's.
+    pub component: Option<Component>,
     /// Which pods it leads to.
     pub selector: BTreeMap<String, String>,
     /// Whether its name resolves to the pods themselves.
@@ -254,6 +256,16 @@ impl Objects {
         })
     }
 
+    /// The pods that a port of a Service leads to: where it asks for a container's port by name, those that have one.
+    pub fn pods_at<'a, 's>(
+        &'a self,
+        service: &'s PodService,
+        port: &'s PodPort,
+    ) -> impl Iterator<Item = &'a Pod> + use<'a, 's> {
+        self.pods_behind(service)
+            .filter(|pod| port.target_name.is_none() || pod.target(port).is_some())
+    }
+
     /// The pods of a component.
     pub fn pods_of(&self, component: Component) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(move |pod| pod.component == component)
@@ -263,29 +275,38 @@ impl Objects {
     fn resolve_targets(&mut self) -> Result<()> {
         let mut services = std::mem::take(&mut self.services);
         for service in &mut services {
-            let pod = self
-                .pods_behind(service)
-                .next()
-                .with_context(|| format!("Service/{} selects no pod of this release", service.name))?;
+            let behind: Vec<&Pod> = self.pods_behind(service).collect();
+            anyhow::ensure!(
+                !behind.is_empty(),
+                "Service/{} selects no pod of this release",
+                service.name
+            );
             for port in &mut service.ports {
-                let all = pod.containers.iter().chain(&pod.init_containers);
-                let target = all
-                    .flat_map(|c| c.ports.iter().flatten())
-                    .find(|p| match &port.target_name {
-                        Some(name) => p.name.as_ref() == Some(name),
-                        None => p.container_port == i32::from(port.target),
-                    });
-                let target = target.with_context(|| {
+                let target = behind.iter().find_map(|pod| pod.target(port)).with_context(|| {
                     format!(
                         "Service/{} port {} leads to a port that no container declares",
                         service.name, port.name
                     )
                 })?;
-                port.target = u16::try_from(target.container_port).context("a port above 65535")?;
+                port.target = u16::try_from(target).context("a port above 65535")?;
             }
         }
         self.services = services;
         Ok(())
+    }
+}
+
+impl Pod {
+    /// The number of the container's port that a port of a Service asks for; none if no container has it.
+    fn target(&self, port: &PodPort) -> Option<i32> {
+        let all = self.containers.iter().chain(&self.init_containers);
+        let found = all
+            .flat_map(|c| c.ports.iter().flatten())
+            .find(|p| match &port.target_name {
+                Some(name) => p.name.as_ref() == Some(name),
+                None => p.container_port == i32::from(port.target),
+            });
+        found.map(|port| port.container_port)
     }
 }
 
@@ -335,8 +356,12 @@ impl PodService {
                 })
             })
             .collect::<Result<_>>()?;
+        let labels = service.metadata.labels.unwrap_or_default();
         Ok(PodService {
             name: manifest.name.clone(),
+            component: labels
+                .get("app.kubernetes.io/component")
+                .and_then(|label| Component::from_label(label)),
             namespace: service.metadata.namespace,
             headless: spec.cluster_ip.as_deref() == Some("None"),
             selector: spec.selector.unwrap_or_default(),
