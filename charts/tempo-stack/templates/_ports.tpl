@@ -5,6 +5,8 @@ Which ports a component has, as maps by values key; Services, containers and lis
 {{/* The ports of a container of Tempo. Parameters: ctx, component (row). */}}
 {{- define "tempo-stack.tempo.ownPorts" -}}
 {{- $all := include "tempo-stack.tempo.servedPorts" .ctx | fromYaml -}}
+{{- /* A mirror's has a name of its own, so that the Service leads past it to the Collector. */ -}}
+{{- $_ := set $all "otlpMirror" (set (deepCopy $all.otlpGrpc) "name" "otlp-mirror") -}}
 {{- $ports := dict -}}
 {{- range .component.ports -}}{{- $_ := set $ports . (get $all .) -}}{{- end -}}
 {{- toYaml $ports -}}
@@ -29,10 +31,19 @@ diskMetrics: {name: disk-metrics, port: {{ $port }}, targetPort: {{ $port }}, pr
 {{- end -}}
 {{- end }}
 
-{{/* Tempo's ports behind its Service. Parameter: root context. */}}
+{{/*
+Tempo's ports behind its Service. In front of mirrors it finds pods by the names of ports: `http` leads to mirrors,
+`otlp-grpc` to Collectors, which send to both. A port by number would lead to all of them.
+Parameter: root context.
+*/}}
 {{- define "tempo-stack.tempo.ports" -}}
-{{ include "tempo-stack.tempo.servedPorts" . }}
-{{ include "tempo-stack.tempo.diskPorts" . }}
+{{- $served := include "tempo-stack.tempo.servedPorts" . | fromYaml -}}
+{{- if not (include "tempo-stack.tempo.mirrored" .) -}}
+{{- $served = merge $served (include "tempo-stack.tempo.diskPorts" . | fromYaml) -}}
+{{- else if not .Values.otelCollector.receivers.otlpGrpc.enabled -}}
+{{- $served = omit $served "otlpGrpc" -}}
+{{- end -}}
+{{- toYaml $served -}}
 {{- end }}
 
 {{/* The ports of a component's pods behind the Service that names them. Parameters: ctx, component (row). */}}

@@ -27,25 +27,26 @@ The table, as a map by the component's name. Parameter: root context. A row has:
 {{- toYaml $rows -}}
 {{- end }}
 
-{{/* The row of one Tempo that does everything. Parameter: root context. */}}
+{{/* The row of a Tempo that does everything: one pod, or two mirrors. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.components.monolith" -}}
 {{- $tempo := .Values.tempo -}}
 {{- $volume := ternary (ternary "existingClaim" "claims" (ne $tempo.persistence.existingClaim "")) "emptyDir" $tempo.persistence.enabled -}}
 {{- $stateful := ne $volume "emptyDir" -}}
+{{- $mirrored := eq "true" (include "tempo-stack.tempo.mirrored" .) -}}
 {{- dict
   "target" ""
   "label" "tempo"
-  "service" "tempo"
+  "service" (ternary "tempo-headless" "tempo" $mirrored)
   "fullname" (include "tempo-stack.tempo.fullname" .)
   "kind" (ternary "StatefulSet" "Deployment" $stateful)
   "strategy" "Recreate"
   "replicas" (int $tempo.replicas)
-  "ports" (list "http" "otlpGrpc")
+  "ports" (list "http" (ternary "otlpMirror" "otlpGrpc" $mirrored))
   "ring" ""
   "volume" $volume
-  "claims" (ternary 1 0 (eq $volume "claims"))
+  "claims" (ternary (ternary 2 1 $mirrored) 0 (eq $volume "claims"))
   "headless" (ternary (include "tempo-stack.tempo.headlessServiceName" .) "" $stateful)
-  "budget" ""
+  "budget" (ternary "1" "" $mirrored)
   "zone" ""
   | toYaml -}}
 {{- end }}

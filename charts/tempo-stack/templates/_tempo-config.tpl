@@ -10,7 +10,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
-{{- range list "limits" "storage" "generator" (printf "v%s" $version) -}}
+{{- range list "limits" "storage" "generator" "mirror" (printf "v%s" $version) -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}
 {{- end -}}

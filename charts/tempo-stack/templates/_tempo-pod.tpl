@@ -61,9 +61,12 @@ Parameters: ctx (root context), component (row).
 {{- define "tempo-stack.tempo.podTemplate" -}}
 {{- $ctx := .ctx -}}
 {{- $component := .component -}}
-{{- $tempo := $ctx.Values.tempo -}}
+{{- $tempo := merge dict $ctx.Values.tempo -}}
+{{- include "tempo-stack.mirrorValues" (dict "ctx" $ctx "values" $tempo) -}}
 {{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
-{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname -}}
+{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname
+  "affinity" (include "tempo-stack.tempo.mirrorAffinity" $ctx | fromYaml) -}}
+{{- $mirrored := include "tempo-stack.tempo.mirrored" $ctx -}}
 {{- $checksums := dict "config" (include "tempo-stack.tempo.config" $ctx) -}}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" $ctx -}}
 {{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" $ctx) -}}
@@ -72,13 +75,16 @@ metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
-  {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $tempo.initContainers }}
+  {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $mirrored $tempo.initContainers }}
   initContainers:
     {{- if include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component) }}
     {{- include "tempo-stack.tempo.logCheck" $ctx | nindent 4 }}
     {{- end }}
     {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
     {{- include "tempo-stack.tempo.diskGuard" $ctx | nindent 4 }}
+    {{- end }}
+    {{- if $mirrored }}
+    {{- include "tempo-stack.tempo.settle" $ctx | nindent 4 }}
     {{- end }}
     {{- with $tempo.initContainers }}
     {{- toYaml . | nindent 4 }}
@@ -89,9 +95,9 @@ spec:
       image: {{ include "tempo-stack.image" (dict "ctx" $ctx "image" $tempo.image) | quote }}
       imagePullPolicy: {{ $tempo.image.pullPolicy }}
       args:
-        {{- include "tempo-stack.args" (dict "own" (list "-config.file=/etc/tempo/tempo.yaml") "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
+        {{- include "tempo-stack.args" (dict "own" (concat (list "-config.file=/etc/tempo/tempo.yaml") (include "tempo-stack.tempo.mirrorArgs" $ctx | fromYamlArray)) "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
       env:
-        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" $ctx | fromYaml)) | nindent 8 }}
+        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (merge (include "tempo-stack.tempo.s3.env" $ctx | fromYaml) (include "tempo-stack.tempo.mirrorEnv" $ctx | fromYaml))) | nindent 8 }}
       ports:
         {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ownPorts" (dict "ctx" $ctx "component" $component) | fromYaml) | nindent 8 }}
       startupProbe:
@@ -145,6 +151,9 @@ spec:
     {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
+    {{- end }}
+    {{- if $mirrored }}
+    {{- $volumes = append $volumes (dict "name" "settle" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
     {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray) }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
