@@ -60,14 +60,28 @@ A Prometheus takes them with --web.enable-remote-write-receiver, their exemplars
 {{- if and (eq (include "tempo-stack.tempo.traceqlRange" .) "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) }}
 TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo.traceqlMetrics.range.
 {{- end }}
+{{- if include "tempo-stack.tempo.mirrored" . }}
+
+Two mirrors keep every trace, and {{ include "tempo-stack.tempo.serviceName" . }}:{{ int $tempo.service.ports.http }} leads to those that are settled.
+{{- if $collector.receivers.otlpGrpc.enabled }}
+Whoever sends to {{ include "tempo-stack.tempo.otlpEndpoint" . }} reaches the Collector, which hands every span to both.
+{{- else }}
+{{ include "tempo-stack.tempo.serviceName" . }} has no port for OTLP, because otelCollector.receivers.otlpGrpc.enabled is false: what one mirror gets alone, the other would lack.
+{{- end }}
+A mirror that begins with an empty volume has no older traces: see "Two mirrors" in the chart's README for how to copy them.
+{{- end }}
 {{- if include "tempo-stack.tempo.isFleet" . }}
 {{ include "tempo-stack.notes.fleet" . | trim }}
 {{- else if not $tempo.persistence.enabled }}
 Persistence is off: {{ if include "tempo-stack.tempo.storage.remote" . }}traces that are not in {{ include "tempo-stack.tempo.storage.place" . }} yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}
+{{- if include "tempo-stack.tempo.mirrored" . }}
+The claims data-{{ include "tempo-stack.tempo.fullname" . }}-0 and -1 stay after `helm uninstall`; delete them by hand if you don't want them any more.
+{{- else }}
 The claim {{ include "tempo-stack.tempo.claimName" . }} stays after `helm uninstall`; delete it by hand if you don't want it any more.
 {{- end }}
-{{- if and (include "tempo-stack.tempo.stateful" .) (not (include "tempo-stack.tempo.isFleet" .)) }}
+{{- end }}
+{{- if and (include "tempo-stack.tempo.stateful" .) (not (include "tempo-stack.tempo.isFleet" .)) (not (include "tempo-stack.tempo.mirrored" .)) }}
 If its node is lost, Tempo waits for it: see "One Tempo on a volume" in the chart's README.
 {{- end }}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" . }}

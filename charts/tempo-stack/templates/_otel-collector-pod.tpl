@@ -40,7 +40,8 @@ Only the queue's volume differs: the StatefulSet brings it as a claim.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.podTemplate" -}}
-{{- $collector := .Values.otelCollector -}}
+{{- $collector := merge dict .Values.otelCollector -}}
+{{- include "tempo-stack.mirrorValues" (dict "ctx" . "values" $collector) -}}
 {{- $env := dict -}}
 {{- with include "tempo-stack.otelCollector.gogc" . -}}{{- $_ := set $env "GOGC" . -}}{{- end -}}
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}

@@ -10,7 +10,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
-{{- $parts := list "limits" "storage" "cache" "generator" (printf "v%s" $version) -}}
+{{- $parts := list "limits" "storage" "cache" "generator" "mirror" (printf "v%s" $version) -}}
 {{- if include "tempo-stack.tempo.isFleet" . -}}{{- $parts = list "fleetLimits" "storage" "cache" "fleetGenerator" "v2" "fleetV2" -}}{{- end -}}
 {{- range $parts -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}

@@ -19,6 +19,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
+  "mirrorVolume" "mirrorVersion" "mirrorCollector" "mirrorExporter" "mirrorGenerator" "mirrorPrefix" "mirrorPorts"
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
   "grafanaDashboards" "canary" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
@@ -75,7 +76,7 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- $list := list
   (dict "key" "tempo.internalPorts.grpc" "protocol" "TCP" "port" .Values.tempo.internalPorts.grpc)
   (dict "key" "tempo.internalPorts.memberlist" "protocol" "TCP" "port" .Values.tempo.internalPorts.memberlist) -}}
-{{- range $key, $port := include "tempo-stack.tempo.ports" . | fromYaml -}}
+{{- range $key, $port := merge (include "tempo-stack.tempo.ports" . | fromYaml) (include "tempo-stack.tempo.diskPorts" . | fromYaml) -}}
 {{- $list = append $list (dict "key" (printf "tempo.service.ports.%s" $key) "protocol" $port.protocol "port" $port.port) -}}
 {{- end -}}
 {{- $_ := set $components "Tempo" $list -}}

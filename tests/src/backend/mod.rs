@@ -421,6 +421,16 @@ pub trait Stack: Send + Sync {
         bail!("this backend can't start pod {pod} alone")
     }
 
+    /// The same without waiting.
+    async fn bring_back(&self, pod: &str) -> Result<()> {
+        bail!("this backend can't start pod {pod} alone")
+    }
+
+    /// Whether a pod is ready, so that Services lead to it.
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        bail!("this backend doesn't tell whether pod {pod} is ready")
+    }
+
     /// Kills the program of one pod (SIGKILL); it is started again, its volumes stay.
     async fn kill_one(&self, pod: &str) -> Result<()> {
         bail!("this backend can't kill pod {pod}")

@@ -11,6 +11,7 @@ mod heavy_query;
 #[cfg(test)]
 mod honest;
 mod metrics;
+mod mirror;
 mod names;
 mod outage;
 mod refusals;
@@ -303,6 +304,16 @@ pub const ALL: &[Scenario] = &[
         )
     },
     Scenario {
+        set: Set::More,
+        // One of two pods is killed, taken away and asked for itself.
+        needs: Needs::Machine,
+        ..everywhere(
+            "mirror",
+            "one of two mirrors is killed, is away or both are: every query is answered with all of it, and both end up with the same",
+            |env| Box::pin(mirror::run(env)),
+        )
+    },
+    Scenario {
         // The umbrella has the charts' own requests; for more of them it waits.
         stacks: 3,
         ..in_cluster(
@@ -539,7 +550,19 @@ mod tests {
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "local"),
-            ["spread", "fleet", "full-disk", "sdks", "heavy-query", "metrics", "alerts", "gcs", "azure", "cache"]
+            [
+                "spread",
+                "fleet",
+                "full-disk",
+                "sdks",
+                "heavy-query",
+                "metrics",
+                "alerts",
+                "gcs",
+                "azure",
+                "cache",
+                "mirror"
+            ]
         );
     }
 

@@ -53,6 +53,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-storage.tpl",
         "_validate-fleet.tpl",
         "_validate-generator.tpl",
+        "_validate-mirror.tpl",
         "_validate-otel-collector.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
@@ -128,8 +129,55 @@ guards! {
     a_size_that_is_not_a_quantity_is_refused: "quantities"
         "{tempo: {persistence: {size: 10 gigs}}}"
         => "tempo.persistence.size", "10 gigs", "for example 512Mi";
-    a_second_monolith_is_refused: "tempoReplicas"
-        "{tempo: {replicas: 2}}" => "tempo.replicas", "2", "Set it to 1";
+    a_third_monolith_is_refused: "tempoReplicas"
+        "{tempo: {replicas: 3}}" => "tempo.replicas", "3", "Set it to 1, or to 2 for mirrors";
+    mirrors_without_claims_are_refused: "mirrorVolume"
+        "{tempo: {replicas: 2, persistence: {enabled: false}}}"
+        => "tempo.persistence.enabled is false", "tempo.replicas is 2", "Switch persistence on";
+    mirrors_on_one_claim_are_refused: "mirrorVolume"
+        "{tempo: {replicas: 2, persistence: {existingClaim: traces}}}"
+        => "tempo.persistence.existingClaim", "traces", "Remove the claim's name";
+    mirrors_on_a_claim_that_many_may_write_are_refused: "tempoAccessMode"
+        "{tempo: {replicas: 2, persistence: {accessMode: ReadWriteMany}}}"
+        => "tempo.persistence.accessMode", "ReadWriteMany", "Set it to ReadWriteOnce";
+    mirrors_that_acknowledge_too_soon_are_refused: "mirrorVersion"
+        "{tempo: {replicas: 2, version: 2.8.3}}" => "tempo.replicas is 2", "2.8.3", "Choose Tempo 2.9 or later";
+    mirrors_without_a_collector_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {enabled: false}}"
+        => "tempo.replicas is 2", "otelCollector.enabled is false", "Switch the Collector on";
+    mirrors_behind_queues_without_claims_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {queue: {persistence: {enabled: false}}}}"
+        => "tempo.replicas is 2", "otelCollector.queue.persistence.enabled is false", "Set the type to file";
+    mirrors_behind_queues_that_count_batches_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {version: 0.129.0}}"
+        => "tempo.replicas is 2", "0.129.0", "Choose 0.130 or later";
+    mirrors_behind_collectors_that_nobody_counts_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {replicas: null}}"
+        => "otelCollector.replicas is null", "tempo.replicas is 2", "Set a number";
+    mirrors_beside_another_destination_are_refused: "mirrorExporter"
+        "{tempo: {replicas: 2}, otelCollector: {exporter: {endpoint: 'elsewhere:4317'}}}"
+        => "otelCollector.exporter.endpoint", "elsewhere:4317", "Remove it";
+    a_mirror_with_another_address_is_refused: "mirrorExporter"
+        "{tempo: {replicas: 2}, otelCollector: {config: {exporters: {otlp/mirror-1: {endpoint: 'elsewhere:4317'}}}}}"
+        => "otelCollector.config.exporters.otlp/mirror-1.endpoint", "elsewhere:4317", "Remove it";
+    a_mirror_that_gets_nothing_is_refused: "mirrorExporter"
+        "{tempo: {replicas: 2}, otelCollector: {config: {service: {pipelines: {traces: {exporters: [otlp]}}}}}}"
+        => "otlp/mirror-1", "mirror 1 would get nothing", "service.pipelines.traces.exporters";
+    mirrors_that_send_the_same_series_are_refused: "mirrorGenerator"
+        "{tempo: {replicas: 2, metricsGenerator: {enabled: true, remoteWrite: {one: {url: 'http://prometheus:9090/api/v1/write'}}}}}"
+        => "tempo.metricsGenerator.enabled is true", "tempo.replicas is 2", "Set tempo.metricsGenerator.enabled to false";
+    mirrors_with_one_folder_in_a_bucket_are_refused: "mirrorPrefix"
+        "{tempo: {replicas: 2, storage: {backend: s3, s3: {bucket: b, region: r}}, config: {storage: {trace: {s3: {prefix: both}}}}}}"
+        => "tempo.config.storage.trace.s3.prefix", "both", "Set tempo.storage.s3.prefix";
+    mirrors_with_one_folder_by_an_argument_are_refused: "mirrorPrefix"
+        "{tempo: {replicas: 2, storage: {backend: s3, s3: {bucket: b, region: r}}, extraArgs: {storage.trace.s3.prefix: both}}}"
+        => "tempo.extraArgs", "storage.trace.s3.prefix", "Set tempo.storage.s3.prefix";
+    a_collector_that_would_get_queries_is_refused: "mirrorPorts"
+        "{tempo: {replicas: 2}, otelCollector: {service: {extraPorts: {http: {port: 9411}}}}}"
+        => "otelCollector.service.extraPorts.http", "tempo.replicas is 2", "Give it another name";
+    a_claim_too_small_for_the_queues_of_two_mirrors_is_refused: "collectorQueueSize"
+        "{tempo: {replicas: 2}, otelCollector: {queue: {size: 1500Mi}}}"
+        => "otelCollector.queue.persistence.size", "4Gi", "for each mirror twice the queue", "Make it larger";
     a_claim_that_many_may_write_is_refused: "tempoAccessMode"
         "{tempo: {persistence: {accessMode: ReadWriteMany}}}"
         => "tempo.persistence.accessMode", "ReadWriteMany", "Set it to ReadWriteOnce";
@@ -613,7 +661,7 @@ fn every_guard_runs_and_has_a_test() {
 #[test]
 fn all_guards_that_find_something_are_heard_at_once() {
     let (_keep, chart) = chart(None);
-    let values = "{tempo: {replicas: 2, retention: {period: soon}}, otelCollector: {queue: {type: kafka}}}";
+    let values = "{tempo: {replicas: 3, retention: {period: soon}}, otelCollector: {queue: {type: kafka}}}";
     let message = render(&chart, values).unwrap_err().to_string();
     for key in ["tempo.replicas", "tempo.retention.period", "otelCollector.queue.type"] {
         assert!(message.contains(key), "{key} is not in: {message}");

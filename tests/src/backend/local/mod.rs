@@ -363,15 +363,15 @@ impl LocalStack {
         std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
     }
 
-    fn pod(&self, name: &str) -> Result<&Pod> {
-        let found = self.objects.pods.iter().find(|pod| pod.name == name);
-        found.with_context(|| format!("this stack has no pod {name}"))
-    }
-
     fn pods_of(&self, component: Component) -> Result<Vec<&Pod>> {
         let pods: Vec<&Pod> = self.objects.pods_of(component).collect();
         anyhow::ensure!(!pods.is_empty(), "this stack has no {component}");
         Ok(pods)
+    }
+
+    fn pod(&self, name: &str) -> Result<&Pod> {
+        let found = self.objects.pods.iter().find(|pod| pod.name == name);
+        found.with_context(|| format!("this stack has no pod {name}"))
     }
 
     fn materialiser(&self) -> Materialiser<'_> {
@@ -389,7 +389,7 @@ impl LocalStack {
         let hosts = hosts.as_deref();
         let mut specs = Vec::new();
         for container in pod.init_containers.iter().filter(|c| self.backend.program(c).is_ok()) {
-            // One that stays beside the others is ready when its probes say so (Kubernetes API, Container).
+            // One that stays beside the others lets the next one start once it has started (Kubernetes API, Container).
             let once = container.restart_policy.as_deref() != Some("Always");
             specs.push((container.clone(), self.process(pod, container, once, hosts)?));
         }
@@ -721,6 +721,15 @@ impl Stack for LocalStack {
         Ok(stop)
     }
 
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        let processes = self.processes(pod).await?;
+        Ok(!processes.is_empty() && processes.iter().all(|process| process.status().ready))
+    }
+
+    async fn bring_back(&self, pod: &str) -> Result<()> {
+        self.run_pod(self.pod(pod)?).await
+    }
+
     async fn start_pod(&self, component: Component) -> Result<()> {
         for pod in self.pods_of(component)? {
             self.run_pod(pod).await?;
@@ -875,10 +884,11 @@ fn with_hosts(hosts: &Path, program: &Path) -> Vec<String> {
     args
 }
 
-/// Whether a container runs a script of the chart that needs nothing but a shell. Scripts of others stay where
-/// they are: they may count on being alone in a container.
+/// Whether a container runs a script of the chart that needs nothing but a shell and what every machine has beside
+/// it. Scripts of others stay where they are: they may count on being alone in a container.
 fn is_own_script(container: &Container) -> bool {
-    container.name == "disk-guard" && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
+    ["disk-guard", "settle"].contains(&container.name.as_str())
+        && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
 }
 
 /// The pinned program that a container runs: its command's, or its image's.
@@ -930,7 +940,10 @@ async fn publish(network: &Network, objects: &Objects, published: Published) -> 
     let mut endpoints = Endpoints::default();
     let mut taken = BTreeSet::new();
     let mut services: Vec<&PodService> = objects.services.iter().filter(|service| !service.headless).collect();
-    let component = |service| objects.pods_behind(service).next().map(|pod| pod.component);
+    let component = |service: &PodService| {
+        let pod = objects.pods_behind(service).next();
+        service.component.or_else(|| pod.map(|pod| pod.component))
+    };
     // Applications send to the Collector, which has the ports first.
     services.sort_by_key(|service| component(service) != Some(Component::OtelCollector));
     for service in services {

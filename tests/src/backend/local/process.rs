@@ -188,6 +188,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 pub struct Status {
     /// The running process.
     pub pid: Option<u32>,
+    /// Whether the startup probe has passed, or what runs once is done: what comes after it may start.
+    pub started: bool,
     /// Whether the readiness probe passes.
     pub ready: bool,
     /// Why it isn't ready, as the last probe said it.
@@ -206,6 +208,7 @@ enum Order {
 }
 
 enum Verdict {
+    Started,
     Ready(Result<(), String>),
     Dead(String),
 }
@@ -322,6 +325,7 @@ impl Supervisor {
                 End::Done => {
                     self.status.send_modify(|status| {
                         status.pid = None;
+                        status.started = true;
                         status.ready = true;
                     });
                     // Nothing is left to supervise but the order to stop.
@@ -344,7 +348,7 @@ impl Supervisor {
         self.status
             .send_modify(|status| status.why = "waits for an init container".into());
         tokio::select! {
-            ready = before.wait_for(|status| status.ready) => ready.is_ok(),
+            ready = before.wait_for(|status| status.started) => ready.is_ok(),
             order = self.inbox.recv() => {
                 if let Some(Order::Restart(reply) | Order::Stop(reply)) = order {
                     let _ = reply.send(NOTHING_RAN);
@@ -415,6 +419,7 @@ impl Supervisor {
             .with_context(|| format!("starting {}", self.spec.program.display()))?;
         self.status.send_modify(|status| {
             status.pid = child.id();
+            status.started = false;
             status.ready = false;
             status.why = "starting".into();
         });
@@ -439,6 +444,7 @@ impl Supervisor {
                     None => return End::Dropped,
                 },
                 Some(verdict) = verdicts.recv(), if !self.spec.once => match verdict {
+                    Verdict::Started => self.status.send_modify(|status| status.started = true),
                     Verdict::Ready(result) => self.status.send_modify(|status| {
                         status.ready = result.is_ok();
                         if status.ready {
@@ -510,6 +516,9 @@ async fn probe(probes: Probes, verdicts: mpsc::Sender<Verdict>) {
             let _ = verdicts.send(Verdict::Ready(Err(why))).await;
             sleep(EAGER_PERIOD).await;
         }
+    }
+    if verdicts.send(Verdict::Started).await.is_err() {
+        return;
     }
     tokio::join!(
         watch_readiness(&probes, &client, &verdicts),
