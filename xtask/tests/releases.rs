@@ -393,6 +393,38 @@ fn what_a_planned_push_shows_is_what_runs() {
 }
 
 #[test]
+fn a_registry_that_lists_its_tags_in_pages_is_read_to_the_last() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = Registry::start(temp.path(), &OPEN);
+    let proxy = Proxy::paging(&registry);
+    let to = format!("oci://{}/x", proxy.host);
+    let repo = Repo::publishable(&to);
+    let release =
+        |command: &str, code: i32| expect(&repo.xtask(&["release", command, "--to", &to, "--plain-http"]), code);
+    for (from, version) in [("0.1.0", "0.1.0"), ("0.1.0", "0.2.0")] {
+        if from != version {
+            repo.raise(from, version);
+        }
+        expect(&repo.xtask(&["package"]), 0);
+        release("push", 0);
+    }
+    // The first page has the lower version only.
+    let list = format!("http://{}/v2/x/leaf/tags/list", proxy.host);
+    let page = Command::new("curl").args(["-si", &list]).output().unwrap();
+    let page = String::from_utf8_lossy(&page.stdout).to_lowercase();
+    assert!(page.contains("link: <") && page.contains("[\"0.1.0\"]"), "{page}");
+    repo.raise("0.2.0", "0.3.0");
+    let plan = release("plan", 0);
+    assert!(
+        plan.contains("release    leaf 0.3.0: the highest published version is 0.2.0"),
+        "{plan}"
+    );
+    repo.raise("0.3.0", "0.1.5");
+    let plan = release("plan", 1);
+    assert!(plan.contains("leaf 0.1.5 is lower than the published 0.2.0"), "{plan}");
+}
+
+#[test]
 fn a_push_that_is_killed_at_any_step_is_completed_by_the_next_with_nothing_twice() {
     let (mut steps, mut finished) = (0, false);
     let prepared = Repo::publishable("oci://charts.example.com/x");
