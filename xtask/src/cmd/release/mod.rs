@@ -1,5 +1,6 @@
 //! `cargo xtask release`: what is to be published, and its publication.
 
+pub mod github;
 pub mod index;
 pub mod notes;
 pub mod plan;
@@ -16,8 +17,9 @@ use crate::ctx::Ctx;
 /// Publishes packaged charts, and checks what was published.
 ///
 /// The order: `changed` and `bump`, a commit, `package --sign`, `release plan`, then `release push` to a
-/// registry or `release index` for a static repository, then `release verify`. Every step can be run
-/// again after a crash: it asks the target what is there, and does only what is missing.
+/// registry or `release index` for a static repository, `release verify`, and `release github` for a release with
+/// notes there. Every step can be run again after a crash: it asks the target what is there, and does only what
+/// is missing.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     #[command(subcommand)]
@@ -30,6 +32,8 @@ enum ReleaseCommand {
     Notes(notes::NotesArgs),
     Index(index::IndexArgs),
     Push(push::PushArgs),
+    #[command(name = "github")]
+    GitHub(github::GitHubArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -39,6 +43,7 @@ pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
         ReleaseCommand::Notes(args) => notes::run(ctx, args),
         ReleaseCommand::Index(args) => index::run(ctx, args),
         ReleaseCommand::Push(args) => push::run(ctx, args),
+        ReleaseCommand::GitHub(args) => github::run(ctx, args),
         ReleaseCommand::Verify(args) => verify::run(ctx, args),
     }
 }
