@@ -1,4 +1,4 @@
-//! `release github`, against a stand-in for GitHub that is held to the description of its API.
+//! `release github` and `release init`, against a stand-in for GitHub that is held to the description of its API.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 

@@ -31,6 +31,8 @@ struct Metadata {
     release_tag: Option<String>,
     #[serde(default)]
     repository: Option<String>,
+    #[serde(default)]
+    site: Option<String>,
 }
 
 /// Someone to ask about a chart, as Artifact Hub shows it.
@@ -66,6 +68,8 @@ pub struct Publication {
     pub tag: Option<String>,
     /// The repository on GitHub: `https://HOST/OWNER/NAME`.
     pub repository: Option<String>,
+    /// Where the static repository is served: `https://HOST/PATH`.
+    pub site: Option<String>,
 }
 
 /// How a command works, as far as libraries must know.
@@ -128,6 +132,7 @@ impl Project {
             sign_key: metadata.sign_key,
             tag: metadata.release_tag,
             repository: metadata.repository,
+            site: metadata.site,
         };
         Ok(Project {
             workspace,

@@ -22,6 +22,7 @@ pub mod provenance;
 pub mod range;
 pub mod registry;
 pub mod sbom;
+pub mod setup;
 pub mod site;
 pub mod target;
 pub mod upgrading;

@@ -1,7 +1,9 @@
 //! `cargo xtask release`: what is to be published, and its publication.
 
+mod checks;
 pub mod github;
 pub mod index;
+pub mod init;
 pub mod notes;
 pub mod plan;
 pub mod push;
@@ -18,8 +20,8 @@ use crate::ctx::Ctx;
 ///
 /// The order: `changed` and `bump`, a commit, `package --sign`, `release plan`, then `release push` to a
 /// registry or `release index` for a static repository, `release verify`, and `release github` for a release with
-/// notes there. Every step can be run again after a crash: it asks the target what is there, and does only what
-/// is missing.
+/// notes there. `release init` sets all of that up once. Every step can be run again after a crash: it asks the
+/// target what is there, and does only what is missing.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     #[command(subcommand)]
@@ -28,6 +30,7 @@ pub struct ReleaseArgs {
 
 #[derive(Debug, Subcommand)]
 enum ReleaseCommand {
+    Init(init::InitArgs),
     Plan(plan::PlanArgs),
     Notes(notes::NotesArgs),
     Index(index::IndexArgs),
@@ -39,6 +42,7 @@ enum ReleaseCommand {
 
 pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
     match &args.command {
+        ReleaseCommand::Init(args) => init::run(ctx, args),
         ReleaseCommand::Plan(args) => plan::run(ctx, args),
         ReleaseCommand::Notes(args) => notes::run(ctx, args),
         ReleaseCommand::Index(args) => index::run(ctx, args),
