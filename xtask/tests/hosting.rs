@@ -100,6 +100,10 @@ fn a_release_has_notes_and_files_is_shown_last_and_releasing_twice_changes_nothi
     expect(&repo.xtask(&["package", "--sign", "--key-file", "key.asc"]), 0);
     let lost = |state: &mut github::State| state.releases[0]["assets"].as_array_mut().unwrap().remove(0);
     lost(&mut github.state());
+    // At the second attempt: the first leaves a part of it.
+    let fault = ("POST releases/", 502, "X: y".to_owned());
+    github.state().faults.push_back(fault);
+    refused(&repo, &github, 4, &["status 502", "run the same command again"]);
     let shown = expect(&release(&repo, &github, &[]), 0);
     assert!(shown.contains(": uploaded tree-0.1.0.tgz"), "{shown}");
     assert_eq!(github.state().shown(), SHOWN);

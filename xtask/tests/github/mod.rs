@@ -336,12 +336,10 @@ impl State {
             }
             "repos/delete-release-asset" => {
                 for release in &mut self.releases {
-                    if release["draft"] == false {
-                        continue;
-                    }
+                    let hidden = release["draft"] == true;
                     let assets = release["assets"].as_array_mut().unwrap();
                     let before = assets.len();
-                    assets.retain(|a| !is(a, &at["asset_id"]));
+                    assets.retain(|a| !is(a, &at["asset_id"]) || !hidden && a["state"] == "uploaded");
                     if assets.len() < before {
                         return answer(204, Value::Null);
                     }
