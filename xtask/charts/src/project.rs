@@ -29,6 +29,10 @@ struct Metadata {
     sign_key: Option<SignKey>,
     #[serde(default)]
     release_tag: Option<String>,
+    #[serde(default)]
+    repository: Option<String>,
+    #[serde(default)]
+    site: Option<String>,
 }
 
 /// Someone to ask about a chart, as Artifact Hub shows it.
@@ -62,6 +66,10 @@ pub struct Publication {
     pub sign_key: Option<SignKey>,
     /// How releases are tagged: a text with `{chart}` and `{version}`; `{chart}-{version}` if not set.
     pub tag: Option<String>,
+    /// The repository on GitHub: `https://HOST/OWNER/NAME`.
+    pub repository: Option<String>,
+    /// Where the static repository is served: `https://HOST/PATH`.
+    pub site: Option<String>,
 }
 
 /// How a command works, as far as libraries must know.
@@ -123,6 +131,8 @@ impl Project {
             maintainers: metadata.maintainers,
             sign_key: metadata.sign_key,
             tag: metadata.release_tag,
+            repository: metadata.repository,
+            site: metadata.site,
         };
         Ok(Project {
             workspace,

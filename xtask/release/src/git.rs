@@ -153,6 +153,18 @@ impl Git {
             .ok_or_else(|| Failure::environment("the checkout has no commit yet", "commit the charts first"))
     }
 
+    /// The folder of the whole checkout, which may hold more than the workspace.
+    pub fn top(&self) -> Result<PathBuf> {
+        let top = self.run(&["rev-parse", "--show-toplevel"])?;
+        Ok(PathBuf::from(top.trim_end_matches('\n')))
+    }
+
+    /// The address of the remote `origin`; none if there is no such remote.
+    pub fn origin(&self) -> Result<Option<String>> {
+        let output = self.try_run(&["remote", "get-url", "origin"])?;
+        Ok(output.success().then(|| output.stdout.trim().to_owned()))
+    }
+
     /// The branch that others start from: the remote's default branch, else a local main or master.
     pub(crate) fn default_branch(&self) -> Result<Option<String>> {
         let mut candidates = Vec::new();
