@@ -92,3 +92,21 @@ They show what Prometheus has of this release: set serviceMonitor.enabled, or sc
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/*
+Where later versions come from: `cargo xtask package` writes the addresses into the annotations of an archive's chart.
+Parameter: root context of the chart that is installed.
+*/}}
+{{- define "tempo-stack.notes.published" -}}
+{{- $upgrade := printf "helm upgrade %s %%s --namespace %s --reset-then-reuse-values" .Release.Name .Release.Namespace -}}
+{{- with index .Chart.Annotations "published/repository" }}
+A later version of the chart, from its repository:
+  helm repo add tempo-stack {{ . }}
+  helm repo update tempo-stack
+  {{ printf $upgrade (printf "tempo-stack/%s" $.Chart.Name) }}
+{{ end }}
+{{- with index .Chart.Annotations "published/registry" }}
+A later version of the chart, from its registry:
+  {{ printf $upgrade (printf "%s/%s" . $.Chart.Name) }}
+{{ end }}
+{{- end }}
