@@ -22,6 +22,7 @@ pub mod registry;
 pub mod sbom;
 pub mod site;
 pub mod target;
+pub mod throwaway;
 pub mod upgrading;
 pub mod version;
 pub mod web;

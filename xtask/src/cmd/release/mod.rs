@@ -4,6 +4,7 @@ pub mod index;
 pub mod notes;
 pub mod plan;
 pub mod push;
+pub mod rehearse;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use crate::ctx::Ctx;
 ///
 /// The order: `changed` and `bump`, a commit, `package --sign`, `release plan`, then `release push` to a
 /// registry or `release index` for a static repository, then `release verify`. Every step can be run
-/// again after a crash: it asks the target what is there, and does only what is missing.
+/// again after a crash: it asks the target what is there, and does only what is missing. `release rehearse` does all
+/// of it on this machine, with nothing that lasts.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     #[command(subcommand)]
@@ -31,6 +33,7 @@ enum ReleaseCommand {
     Index(index::IndexArgs),
     Push(push::PushArgs),
     Verify(verify::VerifyArgs),
+    Rehearse(rehearse::RehearseArgs),
 }
 
 pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
@@ -40,6 +43,7 @@ pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
         ReleaseCommand::Index(args) => index::run(ctx, args),
         ReleaseCommand::Push(args) => push::run(ctx, args),
         ReleaseCommand::Verify(args) => verify::run(ctx, args),
+        ReleaseCommand::Rehearse(args) => rehearse::run(ctx, args),
     }
 }
 
