@@ -124,3 +124,21 @@ The claims of the ingesters stay after `helm uninstall`; delete them by hand if 
 Persistence is off: traces that are not in the bucket yet are lost when all ingesters that hold them are replaced at once.
 {{- end }}
 {{- end }}
+
+{{/*
+Where later versions come from: `cargo xtask package` writes the addresses into the annotations of an archive's chart.
+Parameter: root context of the chart that is installed.
+*/}}
+{{- define "tempo-stack.notes.published" -}}
+{{- $upgrade := printf "helm upgrade %s %%s --namespace %s --reset-then-reuse-values" .Release.Name .Release.Namespace -}}
+{{- with index .Chart.Annotations "published/repository" }}
+A later version of the chart, from its repository:
+  helm repo add tempo-stack {{ . }}
+  helm repo update tempo-stack
+  {{ printf $upgrade (printf "tempo-stack/%s" $.Chart.Name) }}
+{{ end }}
+{{- with index .Chart.Annotations "published/registry" }}
+A later version of the chart, from its registry:
+  {{ printf $upgrade (printf "%s/%s" . $.Chart.Name) }}
+{{ end }}
+{{- end }}

@@ -25,6 +25,7 @@ pub mod sbom;
 pub mod setup;
 pub mod site;
 pub mod target;
+pub mod throwaway;
 pub mod upgrading;
 pub mod version;
 pub mod web;

@@ -151,7 +151,7 @@ pub fn write_settings(text: &str, settings: &Settings) -> Result<String> {
         .context("Cargo.toml has no table [workspace.metadata.xtask]")?;
     put(table, "repository", Some(settings.repository.as_str().into()));
     put(table, "published-charts", Some(settings.charts.as_str().into()));
-    put(table, "site", settings.site.as_deref().map(Into::into));
+    put(table, "published-site", settings.site.as_deref().map(Into::into));
     let people = settings.maintainers.iter();
     let people = people.map(|person| record([("name", &person.name), ("email", &person.email)]));
     put(table, "maintainers", Some(people.collect::<Array>().into()));
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn settings_are_set_once_and_comments_stay() {
-        let old = "[workspace]\nmembers = []\n\n[workspace.metadata.xtask]\n# why\nkube-version = \"1\" # this\nsite = \
+        let old = "[workspace]\nmembers = []\n\n[workspace.metadata.xtask]\n# why\nkube-version = \"1\" # this\npublished-site = \
                    \"https://x\"\nrepository = \"https://github.com/up/stream\" # ours\n# later\n\n[profile.dev]\ndebug = 1\n";
         let new = write_settings(old, &settings()).unwrap();
         for part in [
@@ -284,7 +284,7 @@ mod tests {
         ] {
             assert!(new.contains(part), "{part} is not in\n{new}");
         }
-        assert!(!new.contains("site"), "{new}");
+        assert!(!new.contains("published-site"), "{new}");
         assert_eq!(write_settings(&new, &settings()).unwrap(), new);
         assert!(write_settings("[workspace]\n", &settings()).is_err());
     }

@@ -7,6 +7,7 @@ pub mod init;
 pub mod notes;
 pub mod plan;
 pub mod push;
+pub mod rehearse;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -21,7 +22,8 @@ use crate::ctx::Ctx;
 /// The order: `changed` and `bump`, a commit, `package --sign`, `release plan`, then `release push` to a
 /// registry or `release index` for a static repository, `release verify`, and `release github` for a release with
 /// notes there. `release init` sets all of that up once. Every step can be run again after a crash: it asks the
-/// target what is there, and does only what is missing.
+/// target what is there, and does only what is missing. `release rehearse` does all of it on this machine, with
+/// nothing that lasts.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     #[command(subcommand)]
@@ -38,6 +40,7 @@ enum ReleaseCommand {
     #[command(name = "github")]
     GitHub(github::GitHubArgs),
     Verify(verify::VerifyArgs),
+    Rehearse(rehearse::RehearseArgs),
 }
 
 pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
@@ -49,6 +52,7 @@ pub fn run(ctx: &Ctx, args: &ReleaseArgs) -> Result<()> {
         ReleaseCommand::Push(args) => push::run(ctx, args),
         ReleaseCommand::GitHub(args) => github::run(ctx, args),
         ReleaseCommand::Verify(args) => verify::run(ctx, args),
+        ReleaseCommand::Rehearse(args) => rehearse::run(ctx, args),
     }
 }
 
