@@ -38,6 +38,10 @@ diskMetrics: {name: disk-metrics, port: {{ $port }}, targetPort: {{ $port }}, pr
   "jaegerThriftHttp" (dict "name" "jaeger-http" "protocol" "TCP" "appProtocol" "http")
   "jaegerThriftCompact" (dict "name" "jaeger-compact" "protocol" "UDP")
   "jaegerThriftBinary" (dict "name" "jaeger-binary" "protocol" "UDP") -}}
+{{- if $.Values.otelCollector.tls.enabled -}}
+{{- /* What runs inside of TLS, HTTP/1.1 or HTTP/2, is agreed on there. */ -}}
+{{- range $known -}}{{- if eq .protocol "TCP" -}}{{- $_ := set . "appProtocol" "https" -}}{{- end -}}{{- end -}}
+{{- end -}}
 {{- range $key, $port := $known -}}
 {{- if (get $.Values.otelCollector.receivers $key).enabled -}}{{- $_ := set $ports $key $port -}}{{- end -}}
 {{- end -}}

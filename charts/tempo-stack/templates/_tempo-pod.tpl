@@ -129,6 +129,8 @@ spec:
         {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $) (trimPrefix "remote-write-" $volume.name) }}
         {{- $mounts = append $mounts (dict "name" $volume.name "mountPath" $path "readOnly" true) }}
         {{- end }}
+        {{- $certificates := include "tempo-stack.tempo.tlsVolumes" . | fromYaml }}
+        {{- $mounts = concat $mounts (include "tempo-stack.secretMounts" (dict "path" (include "tempo-stack.tempo.tlsPath" .) "volumes" $certificates) | fromYamlArray) }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -145,5 +147,6 @@ spec:
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
     {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray) }}
+    {{- range include "tempo-stack.tempo.tlsVolumes" . | fromYaml }}{{- $volumes = append $volumes . }}{{- end }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}
