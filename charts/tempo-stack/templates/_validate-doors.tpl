@@ -26,22 +26,28 @@ otelCollector.tls.{{ $key }} is empty while otelCollector.tls.enabled is true: t
 {{- end -}}
 {{- end }}
 
-{{/* What is below TLS 1.2 is broken (RFC 8996). The file counts, which otelCollector.config and tempo.config may have changed. */}}
+{{/* What is below TLS 1.2 is broken (RFC 8996). The files count, too, in which otelCollector.config and tempo.config have the last word. */}}
 {{- define "tempo-stack.validate.doorVersion" -}}
-{{- $files := dict -}}
+{{- $wanted := dict -}}
 {{- if .Values.otelCollector.enabled -}}
+{{- $_ := set $wanted "otelCollector.tls.minVersion" .Values.otelCollector.tls.minVersion -}}
 {{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
-{{- $_ := set $files (printf "otelCollector.config.receivers.%s.protocols.%s.tls.min_version" .receiver .protocol) (dig "receivers" .receiver "protocols" .protocol "tls" dict $config) -}}
+{{- $version := dig "receivers" .receiver "protocols" .protocol "tls" "min_version" "" $config -}}
+{{- if ne (toString $version) $.Values.otelCollector.tls.minVersion -}}
+{{- $_ := set $wanted (printf "otelCollector.config.receivers.%s.protocols.%s.tls.min_version" .receiver .protocol) $version -}}
 {{- end -}}
-{{- $_ := set $files "otelCollector.tls.minVersion" (dict "min_version" .Values.otelCollector.tls.minVersion) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.tempo.enabled -}}
-{{- $_ := set $files "tempo.tls.minVersion" (dict "min_version" .Values.tempo.tls.minVersion) -}}
+{{- $_ := set $wanted "tempo.tls.minVersion" .Values.tempo.tls.minVersion -}}
+{{- $version := dig "distributor" "receivers" "otlp" "protocols" "grpc" "tls" "min_version" "" (include "tempo-stack.tempo.config" . | fromYaml) -}}
+{{- if ne (toString $version) .Values.tempo.tls.minVersion -}}
+{{- $_ := set $wanted "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.min_version" $version -}}
 {{- end -}}
-{{- range $key, $tls := $files -}}
-{{- $version := toString (default "1.2" ($tls | default dict).min_version) -}}
-{{- if not (has $version (list "1.2" "1.3")) }}
+{{- end -}}
+{{- range $key, $version := $wanted -}}
+{{- if and $version (not (has (toString $version) (list "1.2" "1.3"))) }}
 {{ $key }} is {{ $version }}: versions of TLS before 1.2 are broken (RFC 8996). Set it to "1.2" or "1.3".
 {{- end -}}
 {{- end -}}
@@ -129,6 +135,13 @@ tempo.tls.{{ $key }} is {{ . }} while tempo.tls.enabled is false: spans would st
 {{- end -}}
 {{- else if and $tls.clientCaSecret .Values.otelCollector.enabled (include "tempo-stack.otelCollector.exportsToOwnTls" .) (not .Values.otelCollector.exporter.tls.clientSecret) }}
 otelCollector.exporter.tls.clientSecret is empty while tempo.tls.clientCaSecret is {{ $tls.clientCaSecret }}: Tempo would refuse the Collector. Set it to a Secret of the type kubernetes.io/tls that this CA signed, or leave clientCaSecret out.
+{{- else if $tls.enabled -}}
+{{- $found := dig "distributor" "receivers" "otlp" "protocols" "grpc" "tls" dict (include "tempo-stack.tempo.config" . | fromYaml) -}}
+{{- range $name, $value := pick (include "tempo-stack.tempo.receiverTls" . | fromYaml) "cert_file" "key_file" "client_ca_file" -}}
+{{- if ne (toString (get ($found | default dict) $name)) $value }}
+tempo.config.distributor.receivers.otlp.protocols.grpc.tls.{{ $name }} is {{ default "removed" (get ($found | default dict) $name) }} while tempo.tls.enabled is true: the receiver would be a way around it. Leave tls out of tempo.config.
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

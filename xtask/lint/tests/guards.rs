@@ -130,6 +130,9 @@ guards! {
     an_old_version_of_tls_in_the_collectors_file_is_refused: "doorVersion"
         "{otelCollector: {config: {receivers: {otlp: {protocols: {grpc: {tls: {min_version: '1.0'}}}}}}}}"
         => "otelCollector.config.receivers.otlp.protocols.grpc.tls.min_version is 1.0", "1.2";
+    an_old_version_of_tls_in_tempos_file_is_refused: "doorVersion"
+        "{tempo: {config: {distributor: {receivers: {otlp: {protocols: {grpc: {tls: {min_version: '1.1'}}}}}}}}}"
+        => "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.min_version is 1.1", "1.2";
     an_unknown_way_to_authenticate_is_refused: "doorAuth"
         "{otelCollector: {auth: {type: kerberos}}}"
         => "otelCollector.auth.type is \"kerberos\"", "bearer, basic or oidc";
@@ -172,6 +175,9 @@ guards! {
     a_collector_that_tempo_would_refuse_is_refused: "tempoTls"
         "{tempo: {tls: {enabled: true, existingSecret: own, clientCaSecret: ca}}}"
         => "otelCollector.exporter.tls.clientSecret is empty", "tempo.tls.clientCaSecret is ca", "Tempo would refuse the Collector";
+    a_receiver_of_tempo_that_goes_around_tls_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true, existingSecret: own}, config: {distributor: {receivers: {otlp: {protocols: {grpc: {tls: null}}}}}}}}"
+        => "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.cert_file is removed", "tempo.tls.enabled is true", "a way around it";
     certificates_of_an_exporter_in_plain_text_are_refused: "exporterTls"
         "{otelCollector: {exporter: {tls: {caSecret: ca}}}}"
         => "otelCollector.exporter.tls.caSecret is ca", "otelCollector.exporter.insecure is true", "to false";
