@@ -4,6 +4,7 @@
 
 mod alerts;
 mod cluster;
+mod doors;
 mod full_disk;
 mod heavy_query;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 use crate::backend::{Component, Stack};
+use crate::client::credentials::Credentials;
 use crate::client::metrics::Scrape;
 use crate::client::send::Sender;
 use crate::client::tempo::Client;
@@ -214,6 +216,16 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        // It changes Secrets as the kubelet does, and reads what the programs keep and are started with.
+        needs: Needs::Machine,
+        ..everywhere(
+            "doors",
+            "by TLS, token, password and certificate only the right key comes in, keys change under load, and no key is found anywhere",
+            |env| Box::pin(doors::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         ..everywhere(
             "full-disk",
             "the volume of Tempo fills up: spans are refused before it is full, wait, and are all there once it has room again",
@@ -367,8 +379,13 @@ pub(crate) struct Access {
 
 impl Access {
     pub fn new(stack: &dyn Stack) -> Result<Access> {
+        Access::with(stack, &Credentials::rendered(&stack.render().manifests)?)
+    }
+
+    /// The same through receivers that ask for credentials.
+    pub fn with(stack: &dyn Stack, credentials: &Credentials) -> Result<Access> {
         Ok(Access {
-            sender: Sender::new(&doors(stack)?, SEND_TIMEOUT)?,
+            sender: Sender::new(&doors(stack)?, credentials, SEND_TIMEOUT)?,
             tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
         })
     }
@@ -498,7 +515,15 @@ mod tests {
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "local"),
-            ["spread", "full-disk", "sdks", "heavy-query", "metrics", "alerts"]
+            [
+                "spread",
+                "doors",
+                "full-disk",
+                "sdks",
+                "heavy-query",
+                "metrics",
+                "alerts"
+            ]
         );
     }
 
