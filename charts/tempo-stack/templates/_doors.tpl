@@ -90,7 +90,7 @@ That extension. The token file is read again when it changes, from 0.151 on also
 
 {{/*
 The Collector's volumes with certificates and credentials, as a map of the folder below "tempo-stack.otelCollector.doorPath" to the volume.
-A key that its Secret lacks keeps the pod from starting: without its file the Collector would go on, and end at the first request.
+A key that its Secret lacks keeps the pod from starting, and its events say which.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.doorVolumes" -}}

@@ -116,7 +116,7 @@ The users of the Secret {{ $collector.auth.existingSecret }} are read when a Col
   export OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20<token>
 {{- end }}
 {{- if and (include "tempo-stack.otelCollector.hasAuth" .) (not $collector.tls.enabled) }}
-It travels as plain text: otelCollector.tls.enabled is false.
+What it shows travels as plain text: otelCollector.tls.enabled is false.
 {{- end }}
 {{- if and .Values.helmTest.enabled (include "tempo-stack.test.lacksKey" .) }}
 There is no helm test: helmTest.client names no Secret with what it would have to show.

@@ -136,6 +136,15 @@ async fn bearer(env: &Env) -> Result<()> {
         .until("the old certificate is gone", &shows(before.pem(), &second), false)
         .await?;
     tokio::time::sleep(LOADED).await;
+    let mut unfit = after.secret(&NAMES)?;
+    unfit.extend(one("tls.key", after.issue(&NAMES)?.key));
+    proof.change(CERTIFICATE, unfit).await?;
+    let right = shows(after.pem(), &second);
+    proof
+        .until("a certificate that doesn't fit its key closes the doors", &right, false)
+        .await?;
+    proof.change(CERTIFICATE, after.secret(&NAMES)?).await?;
+    proof.until("one that fits opens them again", &right, true).await?;
     let (last, _) = other.stop().await?;
     let now = proof.stack.pids(Component::OtelCollector).await?;
     env.recorder.check(
