@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use charts::manifest::parse_all;
+use opentelemetry_proto::tonic::trace::v1::TracesData;
 use serde_json::json;
 
 use self::keys::{Ca, Data, htpasswd, one, token};
@@ -56,6 +57,8 @@ const RATE: u32 = 500;
 const FINDS: u32 = 40;
 const FAILS: u32 = 1;
 const ROUNDS: u32 = 2;
+/// How often a connection is tried of which only the end is seen.
+const TRIES: u32 = 20;
 const USER: &str = "shop";
 
 /// What the Secrets are called.
@@ -92,6 +95,10 @@ tempo-stack:
 const CANARY: &str = "{tempo-stack: {canary: {enabled: true, timeoutSeconds: 40}}}";
 
 pub(super) async fn run(env: &Env) -> Result<()> {
+    env.recorder.skip(
+        "OpenID Connect",
+        "the Collector that is built here has no oidcauthextension, of which there is no release 0.155.0 to build with",
+    );
     bearer(env).await?;
     basic(env).await?;
     mutual(env).await
@@ -247,6 +254,22 @@ async fn mutual(env: &Env) -> Result<()> {
     env.finish(proof.stack).await
 }
 
+/// Sends, and where an alert is the answer again until it is seen: the end of a connection may overtake it.
+async fn insist(sender: &Sender, door: Door, traces: &TracesData, alert: Option<&str>) -> Result<Outcome> {
+    let mut outcome = sender.send(door, traces).await?;
+    for _ in 1..TRIES {
+        let overtaken = match (alert, &outcome) {
+            (Some(alert), Outcome::Unknown { reason }) => !reason.contains(alert),
+            _ => false,
+        };
+        if !overtaken {
+            break;
+        }
+        outcome = sender.send(door, traces).await?;
+    }
+    Ok(outcome)
+}
+
 /// The Secrets as a user makes them, beside the release.
 fn objects(secrets: &BTreeMap<&str, Data>) -> String {
     let objects = secrets.iter().map(|(name, data)| {
@@ -392,11 +415,9 @@ impl<'a> Proof<'a> {
                 number += 1;
                 let (traces, spans) = batches.request(number, now_unix_nano()?);
                 let sender = self.sender(credentials)?;
-                sent.push((
-                    *key,
-                    spans,
-                    tokio::spawn(async move { sender.send(door, &traces).await }),
-                ));
+                let alert = self.alert(key);
+                let answer = tokio::spawn(async move { insist(&sender, door, &traces, alert).await });
+                sent.push((*key, spans, answer));
             }
             for (key, spans, answer) in sent {
                 let outcome = answer.await.context("sending ended badly")??;
@@ -467,27 +488,27 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
+    /// The alert of TLS by which a client with this key gets no connection; none where TLS isn't what asks.
+    fn alert(&self, key: &str) -> Option<&'static str> {
+        let alerts = [
+            ("none", "CertificateRequired"),
+            ("wrong", "UnknownCA"),
+            ("expired", "CertificateExpired"),
+        ];
+        let found = alerts.iter().find(|(of, _)| *of == key);
+        found
+            .filter(|_| self.secrets.contains_key(CLIENT_CA))
+            .map(|(_, alert)| *alert)
+    }
+
     /// Whether a door said no as its protocol does.
     fn refuses(&self, door: Door, key: &str, outcome: &Outcome) -> bool {
-        let by_certificate = self.secrets.contains_key(CLIENT_CA);
-        match outcome {
-            // Whoever has no certificate that counts gets no connection. Its end may overtake the alert that says why.
-            Outcome::Unknown { reason } => {
-                let alert = match key {
-                    "none" => "CertificateRequired",
-                    "wrong" => "UnknownCA",
-                    _ => "CertificateExpired",
-                };
-                let ends = [alert, "Connection reset", "broken pipe", "Broken pipe"];
-                by_certificate && ends.iter().any(|end| reason.contains(end))
-            }
-            Outcome::Refused { code, .. } => {
-                let wanted = match door {
-                    Door::OtlpGrpc | Door::JaegerGrpc => "Unauthenticated",
-                    _ => "401",
-                };
-                !by_certificate && code == wanted
-            }
+        match (self.alert(key), outcome) {
+            (Some(alert), Outcome::Unknown { reason }) => reason.contains(alert),
+            (None, Outcome::Refused { code, .. }) => match door {
+                Door::OtlpGrpc | Door::JaegerGrpc => code == "Unauthenticated",
+                _ => code == "401",
+            },
             _ => false,
         }
     }
