@@ -16,12 +16,16 @@ An OpenTelemetry SDK sends there, whatever its default protocol is, with
 {{- else if $collector.receivers.otlpGrpc.enabled }}
 
 OTLP over HTTP is off, which most OpenTelemetry SDKs use by default; for gRPC they need
-  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{{ include "tempo-stack.otelCollector.otlpGrpcEndpoint" . }}
+  export OTEL_EXPORTER_OTLP_ENDPOINT={{ include "tempo-stack.otelCollector.scheme" . }}://{{ include "tempo-stack.otelCollector.otlpGrpcEndpoint" . }}
   export OTEL_EXPORTER_OTLP_PROTOCOL=grpc
 {{- end }}
 {{- if or $collector.receivers.jaegerThriftCompact.enabled $collector.receivers.jaegerThriftBinary.enabled }}
 
 Jaeger over UDP is on: one crafted packet ends Collector 0.155 (opentelemetry-collector-contrib issue 50358). It starts again, and what it acknowledged is kept.
+{{- end }}
+{{- with include "tempo-stack.notes.doors" . }}
+
+{{ . }}
 {{- end }}
 
 The Collector sends them to {{ include "tempo-stack.otelCollector.exporterEndpoint" . }}.
@@ -141,4 +145,31 @@ A later version of the chart, from its repository:
 A later version of the chart, from its registry:
   {{ printf $upgrade (printf "%s/%s" . $.Chart.Name) }}
 {{ end }}
+{{- end }}
+
+{{/* What clients need where the receivers ask for more than spans; nothing where they don't. Parameter: root context. */}}
+{{- define "tempo-stack.notes.doors" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- if include "tempo-stack.otelCollector.guarded" . -}}
+The receivers ask who sends, or speak TLS only; an SDK needs, too,
+{{- if $collector.tls.enabled }}
+  export OTEL_EXPORTER_OTLP_CERTIFICATE=<file with the CA of the Secret {{ include "tempo-stack.otelCollector.tls.secretName" . }}>
+{{- if $collector.tls.clientCa.existingSecret }}
+  export OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=<file with its certificate>
+  export OTEL_EXPORTER_OTLP_CLIENT_KEY=<file with the key of it>
+{{- end }}
+{{- end }}
+{{- if eq $collector.auth.type "basic" }}
+  export OTEL_EXPORTER_OTLP_HEADERS=Authorization=Basic%20<base64 of name:password>
+The users of the Secret {{ $collector.auth.existingSecret }} are read when a Collector starts: restart it after a change.
+{{- else if include "tempo-stack.otelCollector.hasAuth" . }}
+  export OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20<token>
+{{- end }}
+{{- if and (include "tempo-stack.otelCollector.hasAuth" .) (not $collector.tls.enabled) }}
+What it shows travels as plain text: otelCollector.tls.enabled is false.
+{{- end }}
+{{- if and .Values.helmTest.enabled (include "tempo-stack.test.lacksKey" .) }}
+There is no helm test: helmTest.client names no Secret with what it would have to show.
+{{- end }}
+{{- end -}}
 {{- end }}

@@ -104,6 +104,7 @@ so that a null takes a component out of the pipeline too.
 {{- define "tempo-stack.otelCollector.config.receivers" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
+{{- $door := include "tempo-stack.otelCollector.door" . | fromYaml -}}
 {{- $receivers := dict -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
 {{- if hasKey $ports .key -}}
@@ -116,6 +117,7 @@ so that a null takes a component out of the pipeline too.
 {{- else if has .protocol (list "http" "thrift_http") -}}
 {{- $_ := set $protocol "max_request_body_size" (mul (int $collector.receivers.maxRequestMiB) 1048576) -}}
 {{- end -}}
+{{- if eq (get $ports .key).protocol "TCP" -}}{{- $protocol = merge $protocol (deepCopy $door) -}}{{- end -}}
 {{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver (dict "protocols" (dict .protocol $protocol)))) -}}
 {{- end -}}
 {{- end -}}
@@ -188,14 +190,14 @@ Parameter: root context.
 {{- dict
   "endpoint" (include "tempo-stack.otelCollector.exporterEndpoint" .)
   "compression" $collector.exporter.compression
-  "tls" (dict "insecure" $collector.exporter.insecure)
+  "tls" (include "tempo-stack.otelCollector.exporterTls" . | fromYaml)
   "timeout" "10s"
   "retry_on_failure" (dict "enabled" true "initial_interval" "1s" "max_interval" "5s" "max_elapsed_time" "0s")
   "sending_queue" $queue
   | toYaml -}}
 {{- end }}
 
-{{/* Extensions: the health check that the probes ask, and the queue's store. */}}
+{{/* Extensions: the health check that the probes ask, the queue's store, and what asks who sends. */}}
 {{- define "tempo-stack.otelCollector.config.extensions" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $extensions := dict "health_check" (dict "endpoint" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" $collector.internalPorts.healthCheck))) -}}
@@ -205,6 +207,9 @@ Parameter: root context.
 {{- $_ := set $store "create_directory" true -}}
 {{- end -}}
 {{- $_ := set $extensions "file_storage" $store -}}
+{{- end -}}
+{{- with include "tempo-stack.otelCollector.auth.extensionId" . -}}
+{{- $_ := set $extensions . (include "tempo-stack.otelCollector.auth.extension" $ | fromYaml) -}}
 {{- end -}}
 {{- toYaml $extensions -}}
 {{- end }}

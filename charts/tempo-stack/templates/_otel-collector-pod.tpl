@@ -105,6 +105,9 @@ spec:
         {{- $volumes = append $volumes (dict "name" "queue" "emptyDir" (dict "sizeLimit" .)) }}
         {{- end }}
         {{- end }}
+        {{- $doors := include "tempo-stack.otelCollector.doorVolumes" . | fromYaml }}
+        {{- $mounts = concat $mounts (include "tempo-stack.secretMounts" (dict "path" (include "tempo-stack.otelCollector.doorPath" .) "volumes" $doors) | fromYamlArray) }}
+        {{- range $doors }}{{- $volumes = append $volumes . }}{{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $collector.extraVolumes "mounts" $collector.extraVolumeMounts) | nindent 8 }}
     {{- with $collector.extraContainers }}
     {{- toYaml . | nindent 4 }}

@@ -77,6 +77,10 @@ Parameter: root context.
   "jaegerThriftHttp" (dict "name" "jaeger-http" "protocol" "TCP" "appProtocol" "http")
   "jaegerThriftCompact" (dict "name" "jaeger-compact" "protocol" "UDP")
   "jaegerThriftBinary" (dict "name" "jaeger-binary" "protocol" "UDP") -}}
+{{- if $.Values.otelCollector.tls.enabled -}}
+{{- /* What runs inside of TLS, HTTP/1.1 or HTTP/2, is agreed on there. */ -}}
+{{- range $known -}}{{- if eq .protocol "TCP" -}}{{- $_ := set . "appProtocol" "https" -}}{{- end -}}{{- end -}}
+{{- end -}}
 {{- range $key, $port := $known -}}
 {{- if (get $.Values.otelCollector.receivers $key).enabled -}}{{- $_ := set $ports $key $port -}}{{- end -}}
 {{- end -}}

@@ -30,6 +30,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $otlp := dict
   "endpoint" (include "tempo-stack.listener" (dict "address" $tempo.listenAddress "port" $tempo.service.ports.otlpGrpc))
   "max_recv_msg_size_mib" (include "tempo-stack.otelCollector.maxBatchMiB" . | int | add 1) -}}
+{{- with include "tempo-stack.tempo.receiverTls" . -}}{{- $_ := set $otlp "tls" (fromYaml .) -}}{{- end -}}
 {{- $overrides := dict "defaults" (dict "compaction" (dict "block_retention" (include "tempo-stack.duration.go" $tempo.retention.period))) -}}
 {{- if include "tempo-stack.tempo.guardsDisk" . -}}
 {{- $_ := set $overrides "per_tenant_override_config" (printf "%s/overrides.yaml" (include "tempo-stack.tempo.disk.path" .)) -}}

@@ -155,6 +155,8 @@ spec:
         {{- range include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray }}
         {{- $mounts = append $mounts (dict "name" .name "mountPath" (include "tempo-stack.tempo.storage.path" $ctx) "readOnly" true) }}
         {{- end }}
+        {{- $certificates := include "tempo-stack.tempo.tlsVolumes" $ctx | fromYaml }}
+        {{- $mounts = concat $mounts (include "tempo-stack.secretMounts" (dict "path" (include "tempo-stack.tempo.tlsPath" $ctx) "volumes" $certificates) | fromYamlArray) }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -174,5 +176,6 @@ spec:
     {{- $volumes = append $volumes (dict "name" "settle" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
     {{- $volumes = concat $volumes $credentials (include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray) }}
+    {{- range include "tempo-stack.tempo.tlsVolumes" $ctx | fromYaml }}{{- $volumes = append $volumes . }}{{- end }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::store::{Example, SECRET_KEY};
 use super::{Access, doors, drained, judge_ledger, values};
 use crate::backend::{Component, Fault, ObjectStore, Stack};
+use crate::client::credentials::Credentials;
 use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
 use crate::client::send::Sender;
@@ -160,6 +161,7 @@ fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
             otlp_grpc,
             ..doors(stack)?
         },
+        &Credentials::default(),
         SEND,
     )
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::{DRAINED, doors, judge_ledger, per_pod, values};
 use crate::backend::{Component, Stack};
+use crate::client::credentials::Credentials;
 use crate::client::load::{Batches, Load, lock};
 use crate::client::readback::{Readback, read_back, read_by_id, search_windows};
 use crate::client::send::Sender;
@@ -142,7 +143,11 @@ fn loads(env: &Env, stack: &dyn Stack) -> Result<Vec<(&'static str, Load)>> {
             traces_per_request: 25,
             ..Batches::new(env.seed.wrapping_add(n))
         };
-        Ok(Load::start(Sender::new(doors, SEND)?, batches, env.cancel.clone()))
+        Ok(Load::start(
+            Sender::new(doors, &Credentials::default(), SEND)?,
+            batches,
+            env.cancel.clone(),
+        ))
     };
     Ok(vec![
         ("the Collector", load(&own, 1)?),

@@ -5,6 +5,7 @@
 mod alerts;
 mod cache;
 mod cluster;
+mod doors;
 mod fleet;
 mod full_disk;
 mod heavy_query;
@@ -34,6 +35,7 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 use crate::backend::{Component, Stack};
+use crate::client::credentials::Credentials;
 use crate::client::metrics::Scrape;
 use crate::client::send::Sender;
 use crate::client::tempo::Client;
@@ -223,6 +225,16 @@ pub const ALL: &[Scenario] = &[
             "fleet",
             "Tempo's parts as pods of their own: one of each is killed, ingesters come and go, a zone is away: no span is lost, every query is answered",
             |env| Box::pin(fleet::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // It changes Secrets as the kubelet does, and reads what the programs keep and are started with.
+        needs: Needs::Machine,
+        ..everywhere(
+            "doors",
+            "by TLS, token, password and certificate only the right key comes in, keys change under load, and no key is found anywhere",
+            |env| Box::pin(doors::run(env)),
         )
     },
     Scenario {
@@ -419,8 +431,13 @@ pub(crate) struct Access {
 
 impl Access {
     pub fn new(stack: &dyn Stack) -> Result<Access> {
+        Access::with(stack, &Credentials::rendered(&stack.render().manifests)?)
+    }
+
+    /// The same through receivers that ask for credentials.
+    pub fn with(stack: &dyn Stack, credentials: &Credentials) -> Result<Access> {
         Ok(Access {
-            sender: Sender::new(&doors(stack)?, SEND_TIMEOUT)?,
+            sender: Sender::new(&doors(stack)?, credentials, SEND_TIMEOUT)?,
             tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
         })
     }
@@ -553,6 +570,7 @@ mod tests {
             [
                 "spread",
                 "fleet",
+                "doors",
                 "full-disk",
                 "sdks",
                 "heavy-query",

@@ -55,6 +55,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-generator.tpl",
         "_validate-mirror.tpl",
         "_validate-otel-collector.tpl",
+        "_validate-doors.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -105,6 +106,87 @@ macro_rules! guards {
 }
 
 guards! {
+    tls_without_a_certificate_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true}}}"
+        => "otelCollector.tls.existingSecret is empty", "otelCollector.tls.enabled is true", "kubernetes.io/tls", "certManager";
+    a_certificate_of_two_sources_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own, certManager: {enabled: true, issuerRef: {name: ca}}}}}"
+        => "otelCollector.tls.existingSecret is own", "certManager.enabled is true", "Leave existingSecret out";
+    a_certificate_that_nobody_issues_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true, certManager: {enabled: true}}}}"
+        => "otelCollector.tls.certManager.issuerRef.name is empty", "name of an Issuer";
+    a_certificate_whose_key_has_no_name_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own, existingSecretKeys: {key: ''}}}}"
+        => "otelCollector.tls.existingSecretKeys.key is empty", "tls.key";
+    a_certificate_without_tls_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {existingSecret: own}}}"
+        => "otelCollector.tls.existingSecret is own", "otelCollector.tls.enabled is false", "plain text";
+    a_ca_of_clients_without_tls_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {clientCa: {existingSecret: ca}}}}"
+        => "otelCollector.tls.clientCa.existingSecret is ca", "otelCollector.tls.enabled is false";
+    an_old_version_of_tls_at_the_receivers_is_refused: "doorVersion"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own, minVersion: '1.1'}}}"
+        => "otelCollector.tls.minVersion is 1.1", "RFC 8996", "1.2";
+    an_old_version_of_tls_at_tempo_is_refused: "doorVersion"
+        "{tempo: {tls: {enabled: true, existingSecret: own, minVersion: '1.0'}}}"
+        => "tempo.tls.minVersion is 1.0", "RFC 8996";
+    an_old_version_of_tls_in_the_collectors_file_is_refused: "doorVersion"
+        "{otelCollector: {config: {receivers: {otlp: {protocols: {grpc: {tls: {min_version: '1.0'}}}}}}}}"
+        => "otelCollector.config.receivers.otlp.protocols.grpc.tls.min_version is 1.0", "1.2";
+    an_old_version_of_tls_in_tempos_file_is_refused: "doorVersion"
+        "{tempo: {config: {distributor: {receivers: {otlp: {protocols: {grpc: {tls: {min_version: '1.1'}}}}}}}}}"
+        => "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.min_version is 1.1", "1.2";
+    an_unknown_way_to_authenticate_is_refused: "doorAuth"
+        "{otelCollector: {auth: {type: kerberos}}}"
+        => "otelCollector.auth.type is \"kerberos\"", "bearer, basic or oidc";
+    tokens_without_a_secret_are_refused: "doorAuth"
+        "{otelCollector: {auth: {type: bearer}}}"
+        => "otelCollector.auth.existingSecret is empty", "type is bearer", "tokens", "one token a line";
+    passwords_without_a_secret_are_refused: "doorAuth"
+        "{otelCollector: {auth: {type: basic}}}"
+        => "otelCollector.auth.existingSecret is empty", "type is basic", "htpasswd";
+    tokens_that_nothing_reads_are_refused: "doorAuth"
+        "{otelCollector: {auth: {existingSecret: tokens}}}"
+        => "otelCollector.auth.existingSecret is tokens", "type is none", "nothing would read it";
+    a_provider_without_an_audience_is_refused: "doorAuth"
+        "{otelCollector: {auth: {type: oidc, oidc: {issuerUrl: 'https://login.example.com'}}}}"
+        => "otelCollector.auth.oidc.audience is empty", "oidc";
+    udp_beside_authentication_is_refused: "doorUdp"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, receivers: {jaegerThriftCompact: {enabled: true}}}}"
+        => "otelCollector.receivers.jaegerThriftCompact.enabled is true", "otelCollector.auth.type is bearer", "UDP", "Switch this receiver off";
+    udp_beside_tls_is_refused: "doorUdp"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own}, receivers: {jaegerThriftBinary: {enabled: true}}}}"
+        => "otelCollector.receivers.jaegerThriftBinary.enabled is true", "otelCollector.tls.enabled is true", "UDP";
+    a_distribution_that_cannot_authenticate_is_refused: "doorImage"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, image: {repository: otel/opentelemetry-collector}}}"
+        => "otelCollector.image.repository is otel/opentelemetry-collector", "auth.type is bearer", "opentelemetry-collector-contrib";
+    a_receiver_that_goes_around_tls_is_refused: "doorConfig"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own}, config: {receivers: {jaeger: {protocols: {grpc: {tls: null}}}}}}}"
+        => "otelCollector.config.receivers.jaeger.protocols.grpc.tls.cert_file is removed", "otelCollector.tls.enabled is true", "a way around it";
+    a_receiver_that_goes_around_authentication_is_refused: "doorConfig"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, config: {receivers: {otlp: {protocols: {http: {auth: null}}}}}}}"
+        => "otelCollector.config.receivers.otlp.protocols.http.auth.authenticator is removed", "auth.type is bearer", "a way around it";
+    a_list_of_extensions_without_authentication_is_refused: "doorConfig"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, config: {service: {extensions: [health_check, file_storage]}}}}"
+        => "otelCollector.config.service.extensions", "bearertokenauth/receivers", "Add bearertokenauth/receivers";
+    tls_at_tempo_without_a_certificate_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true}}}"
+        => "tempo.tls.existingSecret is empty", "tempo.tls.enabled is true", "ca.crt";
+    a_certificate_of_tempo_without_tls_is_refused: "tempoTls"
+        "{tempo: {tls: {existingSecret: own}}}"
+        => "tempo.tls.existingSecret is own", "tempo.tls.enabled is false", "plain text";
+    a_collector_that_tempo_would_refuse_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true, existingSecret: own, clientCaSecret: ca}}}"
+        => "otelCollector.exporter.tls.clientSecret is empty", "tempo.tls.clientCaSecret is ca", "Tempo would refuse the Collector";
+    a_receiver_of_tempo_that_goes_around_tls_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true, existingSecret: own}, config: {distributor: {receivers: {otlp: {protocols: {grpc: {tls: null}}}}}}}}"
+        => "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.cert_file is removed", "tempo.tls.enabled is true", "a way around it";
+    certificates_of_an_exporter_in_plain_text_are_refused: "exporterTls"
+        "{otelCollector: {exporter: {tls: {caSecret: ca}}}}"
+        => "otelCollector.exporter.tls.caSecret is ca", "otelCollector.exporter.insecure is true", "to false";
+    a_canary_without_the_key_to_the_door_is_refused: "canary"
+        "{canary: {enabled: true}, otelCollector: {auth: {type: basic, existingSecret: users}}}"
+        => "canary.enabled is true", "helmTest.client", "credentialsSecret";
     a_release_of_nothing_is_refused: "components"
         "{tempo: {enabled: false}, otelCollector: {enabled: false}}"
         => "tempo.enabled", "otelCollector.enabled", "both false", "Switch one of them on";

@@ -49,7 +49,7 @@ use super::{
     Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, QUEUE, Stack, StackSpec, Stop,
     Store, cpu_ticks, find_all, longest, peak_memory, stop_soon,
 };
-use crate::client::send::http_client;
+use crate::client::credentials::http_client;
 use crate::diagnostics;
 use crate::ports::Ports;
 
@@ -256,6 +256,7 @@ pub struct LocalStack {
     namespace: String,
     folders: Folders,
     network: Arc<Network>,
+    changed_secrets: std::sync::Mutex<materialise::Named>,
     // Before `run`: supervision ends before what is left of the processes is killed.
     pods: Mutex<BTreeMap<String, RunningPod>>,
     run: RunDir,
@@ -332,6 +333,7 @@ impl LocalStack {
             objects,
             folders,
             network,
+            changed_secrets: std::sync::Mutex::default(),
             run,
         };
         if let Some(bytes) = spec.volume_bytes {
@@ -380,6 +382,7 @@ impl LocalStack {
             folders: &self.folders,
             namespace: &self.namespace,
             network: &self.network,
+            changed: lock(&self.changed_secrets).clone(),
         }
     }
 
@@ -539,6 +542,13 @@ impl Stack for LocalStack {
         &self.render
     }
 
+    async fn render_again(&self, values: Value) -> Result<Render> {
+        let (backend, mut options) = (self.backend.clone(), self.options.clone());
+        merge(options.values.get_or_insert_default(), values);
+        let render = move || backend.helm.template(&backend.umbrella, &options);
+        tokio::task::spawn_blocking(render).await.context("rendering")?
+    }
+
     async fn notes(&self) -> Result<String> {
         let (backend, options) = (self.backend.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || backend.notes(&options))
@@ -650,6 +660,17 @@ impl Stack for LocalStack {
 
     fn disturbed(&self) -> u64 {
         self.network.disturbed()
+    }
+
+    async fn change_secret(&self, name: &str, data: BTreeMap<String, String>) -> Result<()> {
+        let known = self.objects.secrets.contains_key(name);
+        anyhow::ensure!(known, "this stack has no Secret {name}");
+        lock(&self.changed_secrets).insert(name.to_owned(), data);
+        let materialiser = self.materialiser();
+        self.objects
+            .pods
+            .iter()
+            .try_for_each(|pod| materialiser.write_secret(pod, name))
     }
 
     async fn take_room(&self, bytes: u64) -> Result<()> {
@@ -882,6 +903,11 @@ fn with_hosts(hosts: &Path, program: &Path) -> Vec<String> {
     args.extend(rest);
     args.extend([hosts, program].map(|path| path.display().to_string()));
     args
+}
+
+/// A thread that panicked while it held the Secrets has changed all of one or none.
+fn lock(secrets: &std::sync::Mutex<materialise::Named>) -> std::sync::MutexGuard<'_, materialise::Named> {
+    secrets.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Whether a container runs a script of the chart that needs nothing but a shell and what every machine has beside

@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::backend::Stop;
+use crate::client::credentials::http_client;
 
 /// How often a probe that has not passed yet is asked: sooner than its period, so that a start is
 /// measured and not rounded.
@@ -501,7 +502,13 @@ impl Supervisor {
 
 /// Asks the probes in Kubernetes' order: startup first, then readiness and liveness side by side.
 async fn probe(probes: Probes, verdicts: mpsc::Sender<Verdict>) {
-    let client = reqwest::Client::new();
+    let client = match http_client() {
+        Ok(client) => client,
+        Err(error) => {
+            let _ = verdicts.send(Verdict::Dead(format!("probes: {error:#}"))).await;
+            return;
+        }
+    };
     if let Some(startup) = &probes.startup {
         sleep(startup.delay).await;
         let begun = Instant::now();
