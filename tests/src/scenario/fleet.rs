@@ -35,6 +35,8 @@ tempo-stack:
     config:
       shutdown_delay: 1s
       compactor: {ring: {wait_stability_min_duration: 0s}}
+      # A search reads each block, and those of a few seconds are many.
+      ingester: {max_block_duration: 5m}
       memberlist: {cluster_label: 'e2e $x ${POD_NAME} $$ \ end'}
 "#;
 /// As Tempo has to read it: were it expanded, each pod would have another one, and none would find the others.
@@ -57,7 +59,7 @@ tempo-stack:
 const RETENTION: Duration = Duration::from_secs(45);
 /// How long an old trace and its blocks may take to go: each of the cycles of 5 s that it takes may be late.
 const GONE: Duration = Duration::from_secs(180);
-const RATE: u32 = 500;
+const RATE: u32 = 250;
 const READY: Duration = Duration::from_secs(90);
 const BACK: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(20);
