@@ -4,7 +4,7 @@ Mirrors: two Tempos that each get every span over a queue of their own, and each
 
 {{/* "true" where there are mirrors. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.mirrored" -}}
-{{- if and .Values.tempo.enabled (eq 2 (int .Values.tempo.replicas)) -}}true{{- end -}}
+{{- if and .Values.tempo.enabled (eq 2 (int .Values.tempo.replicas)) (not (include "tempo-stack.tempo.isFleet" .)) -}}true{{- end -}}
 {{- end }}
 
 {{/* Label of the pods that Service `tempo` leads to in front of mirrors: theirs and the Collectors'. Parameter: root context. */}}

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kit::step::Cancel;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -96,9 +94,8 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     );
     if form.replaced {
         for pod in pods.iter().rev() {
-            stack.take_away(pod).await?;
-            stack.bring_back(pod).await?;
-            until_settled(env, stack.as_ref(), pod).await?;
+            stack.stop_one(pod).await?;
+            stack.start_one(pod, SETTLED).await?;
         }
     }
     let asked = asking.stop().await?;
@@ -154,7 +151,7 @@ fn loads(env: &Env, stack: &dyn Stack) -> Result<Vec<(&'static str, Load)>> {
 async fn kill_program(env: &Env, stack: &dyn Stack, pod: &str) -> Result<()> {
     let pid = |pids: BTreeMap<String, i32>| pids.get(pod).copied();
     let before = pid(stack.pids(Component::Tempo).await?).with_context(|| format!("{pod} doesn't run"))?;
-    kill(Pid::from_raw(before), Signal::SIGKILL).with_context(|| format!("killing process {before}"))?;
+    stack.kill_one(pod).await?;
     wait_for("another process", SETTLED, &env.cancel, || async {
         Ok(match pid(stack.pids(Component::Tempo).await?) {
             Some(now) if now != before => Look::Found(()),
@@ -179,12 +176,13 @@ async fn until_settled(env: &Env, stack: &dyn Stack, pod: &str) -> Result<Durati
 
 /// A mirror is away: it stays out of the Service until it has what it missed.
 async fn away(env: &Env, stack: &dyn Stack, pod: &str, time: Duration) -> Result<()> {
-    stack.take_away(pod).await?;
+    stack.stop_one(pod).await?;
     tokio::time::sleep(time).await;
     env.cancel.check()?;
     let waiting = waiting(stack).await?;
-    stack.bring_back(pod).await?;
-    let elapsed = until_settled(env, stack, pod).await?;
+    let begun = Instant::now();
+    stack.start_one(pod, SETTLED).await?;
+    let elapsed = begun.elapsed();
     env.recorder.measured(
         format!(
             "from the start of a mirror that was away for {} s until it is settled",
@@ -200,17 +198,13 @@ async fn away(env: &Env, stack: &dyn Stack, pod: &str, time: Duration) -> Result
 /// Both mirrors are killed while spans come in: what is kept in the queues reaches both once they are back.
 async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> {
     for pod in pods {
-        stack.take_away(pod).await?;
+        stack.stop_one(pod).await?;
     }
     tokio::time::sleep(WINDOW).await;
     let kept = waiting(stack).await?;
-    for pod in pods {
-        stack.bring_back(pod).await?;
-    }
-    let mut slowest = Duration::ZERO;
-    for pod in pods {
-        slowest = slowest.max(until_settled(env, stack, pod).await?);
-    }
+    let begun = Instant::now();
+    tokio::try_join!(stack.start_one(&pods[0], SETTLED), stack.start_one(&pods[1], SETTLED))?;
+    let slowest = begun.elapsed();
     env.recorder.check(
         "with both mirrors away spans are kept, and both answer again",
         kept > 0.0,

@@ -256,14 +256,14 @@ impl Objects {
         })
     }
 
-    /// The pods that a port of a Service leads to: where it asks for a container's port by name, those that have one.
-    pub fn pods_at<'a, 's>(
+    /// The pods behind a Service that have the port which it asks for by name: all of them, if it asks by number.
+    pub fn pods_serving<'a, 's>(
         &'a self,
         service: &'s PodService,
         port: &'s PodPort,
     ) -> impl Iterator<Item = &'a Pod> + use<'a, 's> {
         self.pods_behind(service)
-            .filter(|pod| port.target_name.is_none() || pod.target(port).is_some())
+            .filter(|pod| port.target_name.is_none() || pod.container_port(port).is_some())
     }
 
     /// The pods of a component.
@@ -275,20 +275,21 @@ impl Objects {
     fn resolve_targets(&mut self) -> Result<()> {
         let mut services = std::mem::take(&mut self.services);
         for service in &mut services {
-            let behind: Vec<&Pod> = self.pods_behind(service).collect();
+            let pods: Vec<&Pod> = self.pods_behind(service).collect();
             anyhow::ensure!(
-                !behind.is_empty(),
+                !pods.is_empty(),
                 "Service/{} selects no pod of this release",
                 service.name
             );
             for port in &mut service.ports {
-                let target = behind.iter().find_map(|pod| pod.target(port)).with_context(|| {
+                // A name may be a port of some of the pods only.
+                let target = pods.iter().find_map(|pod| pod.container_port(port));
+                port.target = target.with_context(|| {
                     format!(
                         "Service/{} port {} leads to a port that no container declares",
                         service.name, port.name
                     )
                 })?;
-                port.target = u16::try_from(target).context("a port above 65535")?;
             }
         }
         self.services = services;
@@ -297,16 +298,16 @@ impl Objects {
 }
 
 impl Pod {
-    /// The number of the container's port that a port of a Service asks for; none if no container has it.
-    fn target(&self, port: &PodPort) -> Option<i32> {
+    /// The number of the container's port that a Service's port leads to; none if no container declares it.
+    fn container_port(&self, port: &PodPort) -> Option<u16> {
         let all = self.containers.iter().chain(&self.init_containers);
         let found = all
-            .flat_map(|c| c.ports.iter().flatten())
-            .find(|p| match &port.target_name {
-                Some(name) => p.name.as_ref() == Some(name),
-                None => p.container_port == i32::from(port.target),
+            .flat_map(|container| container.ports.iter().flatten())
+            .find(|declared| match &port.target_name {
+                Some(name) => declared.name.as_ref() == Some(name),
+                None => declared.container_port == i32::from(port.target),
             });
-        found.map(|port| port.container_port)
+        found.and_then(|declared| u16::try_from(declared.container_port).ok())
     }
 }
 

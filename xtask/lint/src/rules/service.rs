@@ -1,15 +1,13 @@
 //! Rules about Services.
 
 use charts::workload::Workload;
-use k8s_openapi::api::core::v1::ServicePort;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Check, Problem, Rule, Scene};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "service-selects-one",
-        summary: "a Service selects the pods of one workload, or tells those of several apart by the names of ports",
+        summary: "a Service selects the pods of exactly one workload, or of several by a label that they share for it",
         remedy: "print the selector labels of the component in the Service and on its pods",
         check: Check::Render(service_selects_one),
     },
@@ -42,6 +40,14 @@ pub(super) fn selected<'s, 'a>(
     scene.workloads.iter().filter(picks).collect()
 }
 
+/// What labels begin with by which a Service picks pods of several workloads: the parts of one program.
+const SHARED: &str = "tempo-stack/";
+
+/// Whether a selector picks the pods of several workloads on purpose.
+pub(super) fn picks_several(selector: Option<&std::collections::BTreeMap<String, String>>) -> bool {
+    selector.is_some_and(|selector| selector.keys().any(|key| key.starts_with(SHARED)))
+}
+
 fn service_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let spec = service.object.spec.clone().unwrap_or_default();
@@ -52,8 +58,8 @@ fn service_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
             .iter()
             .map(|workload| workload.manifest.id())
             .collect();
-        let named = |port: &ServicePort| matches!(port.target_port, Some(IntOrString::String(_)));
-        if ids.len() != 1 && (ids.is_empty() || !spec.ports.iter().flatten().all(named)) {
+        let several = picks_several(spec.selector.as_ref()) && ids.len() > 1;
+        if ids.len() != 1 && !several {
             let message = format!("spec.selector picks the pods of {} workloads: {ids:?}", ids.len());
             problems.push(Problem::new(service.manifest, &["spec", "selector"], message));
         }
