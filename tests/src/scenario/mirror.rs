@@ -41,8 +41,8 @@ const BY_ID: usize = 4;
 /// How long a mirror may take to be settled: the Collector tries to reach one that was away every two minutes.
 const SETTLED: Duration = Duration::from_secs(240);
 const SEND: Duration = Duration::from_secs(10);
-const READ: Duration = Duration::from_secs(180);
-/// Spans that one page of the comparison may hold.
+const READ: Duration = Duration::from_secs(400);
+/// Seconds that one page of the comparison covers.
 const PAGE: u64 = 10;
 
 /// How much is done.
