@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::{DRAINED, doors, judge_ledger, per_pod, values};
 use crate::backend::{Component, Stack};
 use crate::client::load::{Batches, Load, lock};
+use crate::client::metrics::Scrape;
 use crate::client::readback::{Readback, read_back, read_by_id, search_windows};
 use crate::client::send::Sender;
 use crate::client::tempo::{Client, Search};
@@ -44,6 +45,11 @@ const SEND: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(400);
 /// Seconds that one page of the comparison covers.
 const PAGE: u64 = 10;
+
+/// The exporters to the mirrors, by their ordinals.
+const EXPORTERS: [&str; 2] = ["otlp", "otlp/mirror-1"];
+const QUEUED: &str = "otelcol_exporter_queue_size";
+const SENT: &str = "otelcol_exporter_sent_spans";
 
 /// How much is done.
 struct Form {
@@ -162,16 +168,37 @@ async fn kill_program(env: &Env, stack: &dyn Stack, pod: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until Services lead to a mirror, and says how long that took.
+/// Waits until a mirror whose program was killed gets spans again, no more waits for it than for the other and Services
+/// lead to it, and says how long that took. That it is ready isn't enough: the container beside it looks every two seconds.
 async fn until_settled(env: &Env, stack: &dyn Stack, pod: &str) -> Result<Duration> {
+    let own = usize::from(pod.ends_with("-1"));
+    let before = exporters(stack, SENT).await?;
     let waited = wait_for(&format!("a settled {pod}"), SETTLED, &env.cancel, || async {
-        Ok(match stack.is_ready(pod).await? {
-            true => Look::Found(()),
-            false => Look::NotYet("it isn't".into()),
+        let (sent, waits) = (exporters(stack, SENT).await?, exporters(stack, QUEUED).await?);
+        let settled =
+            stack.is_ready(pod).await? && sent[own] > before[own] && waits[own] <= 1.5 * waits[1 - own] + 65_536.0;
+        Ok(if settled {
+            Look::Found(())
+        } else {
+            Look::NotYet(format!(
+                "{sent:?} spans were sent to the mirrors, {waits:?} bytes wait for them"
+            ))
         })
     })
     .await?;
     Ok(waited.elapsed)
+}
+
+/// A metric of the exporters to both mirrors, over all Collectors.
+async fn exporters(stack: &dyn Stack, metric: &str) -> Result<[f64; 2]> {
+    let mut sums = [0.0; 2];
+    for text in stack.metrics(Component::OtelCollector).await?.values() {
+        let scrape = Scrape::parse(text)?;
+        for (sum, exporter) in sums.iter_mut().zip(EXPORTERS) {
+            *sum += scrape.sum(metric, &[("exporter", exporter)]).unwrap_or(0.0);
+        }
+    }
+    Ok(sums)
 }
 
 /// A mirror is away: it stays out of the Service until it has what it missed.
@@ -214,7 +241,7 @@ async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> 
 }
 
 async fn waiting(stack: &dyn Stack) -> Result<f64> {
-    Ok(per_pod(stack, "otelcol_exporter_queue_size").await?.values().sum())
+    Ok(per_pod(stack, QUEUED).await?.values().sum())
 }
 
 /// Waits until nothing waits for either mirror.
