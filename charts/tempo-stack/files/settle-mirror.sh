@@ -43,7 +43,7 @@ judge() {
       # A queue that is empty, or of which something was sent, moves.
       moved = $3 == 0 || (($1, $2) in before && $4 != before[$1, $2]) ? now : since[$1, $2] + 0
       waits[$2] += $3
-      if ($3 > 0 && now - moved > 10) stuck[$2] = 1
+      if ($3 > 0 && now - moved > 6) stuck[$2] = 1
       print $1, $2, $3, $4, moved > (seen ".next")
     }
     END {
@@ -80,6 +80,8 @@ while :; do
   case $verdict in
   behind) ill=$((ill + 1)) well=0 ;;
   even) ill=0 well=$calm ;;
+  # Two looks: one may have failed.
+  alone) ill=0 well=$((well + calm / 2)) ;;
   *) ill=0 well=$((well + 1)) ;;
   esac
   if [ "$well" -ge "$calm" ]; then

@@ -4,7 +4,7 @@ Mirrors: two Tempos that each get every span over a queue of their own, and each
 
 {{/* "true" where there are mirrors. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.mirrored" -}}
-{{- if and .Values.tempo.enabled (eq 2 (int .Values.tempo.replicas)) -}}true{{- end -}}
+{{- if and .Values.tempo.enabled (eq 2 (int .Values.tempo.replicas)) (not (include "tempo-stack.tempo.isFleet" .)) -}}true{{- end -}}
 {{- end }}
 
 {{/* Label of the pods that Service `tempo` leads to in front of mirrors: theirs and the Collectors'. Parameter: root context. */}}
@@ -49,18 +49,29 @@ Parameter: root context.
 {{- end }}
 
 {{/*
-A mirror acknowledges spans once they are in its write-ahead log, so that the Collector sends again what a kill took from
-its memory. Tempo has no switch for that, but it can answer late: a trace is cut to the log at the latest two seconds
-after it began, at the next look a second later, and the answer comes after 3.6 to 4.4 seconds (a tenth more or less).
-Parameter: root context.
+What mirrors have set otherwise. Parameter: root context.
+
+They acknowledge spans once these are in the write-ahead log, so that the Collector sends again what a kill took from
+memory. Tempo has no switch for that, but it can answer late: a trace is cut to the log at the latest two seconds after it
+began, at the next look a second later, and the answer comes after 3.6 to 4.4 seconds (a tenth more or less).
+
+What a mirror missed while it was away comes in late. Tempo takes the time of a span for wrong that is more than two
+minutes off, and a search in that time then passes its block by; and it looks for spans of more than half an hour ago in
+finished blocks only.
 */}}
 {{- define "tempo-stack.tempo.config.mirror" -}}
 {{- if include "tempo-stack.tempo.mirrored" . -}}
-{{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
-{{- dict
+{{- $late := "24h" -}}
+{{- $config := dict
   "distributor" (dict "artificial_delay" "4s")
-  (ternary "live_store" "ingester" (eq $third "true")) (dict (ternary "max_trace_live" "trace_live_period" (eq $third "true")) "2s")
-  | toYaml -}}
+  "storage" (dict "trace" (dict "wal" (dict "ingestion_time_range_slack" $late))) -}}
+{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
+{{- $_ := set $config "live_store" (dict "max_trace_live" "2s" "wal" (dict "ingestion_time_range_slack" $late)) -}}
+{{- else -}}
+{{- $_ := set $config "ingester" (dict "trace_live_period" "2s") -}}
+{{- $_ := set $config "query_frontend" (dict "search" (dict "query_ingesters_until" $late)) -}}
+{{- end -}}
+{{- toYaml $config -}}
 {{- else -}}
 {}
 {{- end -}}

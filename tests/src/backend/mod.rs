@@ -434,6 +434,11 @@ pub trait Stack: Send + Sync {
     /// Starts the pods again.
     async fn start_pod(&self, component: Component) -> Result<()>;
 
+    /// Whether a pod is ready, so that Services lead to it.
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        bail!("this backend doesn't tell whether pod {pod} is ready")
+    }
+
     /// Stops one pod as a scale down does, see [`Stack::stop_pod`].
     async fn stop_one(&self, pod: &str) -> Result<Stop> {
         bail!("this backend can't stop pod {pod} alone")
@@ -442,16 +447,6 @@ pub trait Stack: Send + Sync {
     /// Starts a pod that [`Stack::stop_one`] stopped, and waits until it is ready.
     async fn start_one(&self, pod: &str, _timeout: Duration) -> Result<()> {
         bail!("this backend can't start pod {pod} alone")
-    }
-
-    /// The same without waiting.
-    async fn bring_back(&self, pod: &str) -> Result<()> {
-        bail!("this backend can't start pod {pod} alone")
-    }
-
-    /// Whether a pod is ready, so that Services lead to it.
-    async fn is_ready(&self, pod: &str) -> Result<bool> {
-        bail!("this backend doesn't tell whether pod {pod} is ready")
     }
 
     /// Kills the program of one pod (SIGKILL); it is started again, its volumes stay.

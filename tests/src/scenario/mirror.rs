@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kit::step::Cancel;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
@@ -20,6 +18,7 @@ use super::{DRAINED, doors, judge_ledger, per_pod, values};
 use crate::backend::{Component, Stack};
 use crate::client::credentials::Credentials;
 use crate::client::load::{Batches, Load, lock};
+use crate::client::metrics::Scrape;
 use crate::client::readback::{Readback, read_back, read_by_id, search_windows};
 use crate::client::send::Sender;
 use crate::client::tempo::{Client, Search};
@@ -44,9 +43,14 @@ const BY_ID: usize = 4;
 /// How long a mirror may take to be settled: the Collector tries to reach one that was away every two minutes.
 const SETTLED: Duration = Duration::from_secs(240);
 const SEND: Duration = Duration::from_secs(10);
-const READ: Duration = Duration::from_secs(180);
-/// Spans that one page of the comparison may hold.
+const READ: Duration = Duration::from_secs(400);
+/// Seconds that one page of the comparison covers.
 const PAGE: u64 = 10;
+
+/// The exporters to the mirrors, by their ordinals.
+const EXPORTERS: [&str; 2] = ["otlp", "otlp/mirror-1"];
+const QUEUED: &str = "otelcol_exporter_queue_size";
+const SENT: &str = "otelcol_exporter_sent_spans";
 
 /// How much is done.
 struct Form {
@@ -98,8 +102,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     if form.replaced {
         for pod in pods.iter().rev() {
             stack.stop_one(pod).await?;
-            stack.bring_back(pod).await?;
-            until_settled(env, stack.as_ref(), pod).await?;
+            stack.start_one(pod, SETTLED).await?;
         }
     }
     let asked = asking.stop().await?;
@@ -159,7 +162,7 @@ fn loads(env: &Env, stack: &dyn Stack) -> Result<Vec<(&'static str, Load)>> {
 async fn kill_program(env: &Env, stack: &dyn Stack, pod: &str) -> Result<()> {
     let pid = |pids: BTreeMap<String, i32>| pids.get(pod).copied();
     let before = pid(stack.pids(Component::Tempo).await?).with_context(|| format!("{pod} doesn't run"))?;
-    kill(Pid::from_raw(before), Signal::SIGKILL).with_context(|| format!("killing process {before}"))?;
+    stack.kill_one(pod).await?;
     wait_for("another process", SETTLED, &env.cancel, || async {
         Ok(match pid(stack.pids(Component::Tempo).await?) {
             Some(now) if now != before => Look::Found(()),
@@ -170,16 +173,37 @@ async fn kill_program(env: &Env, stack: &dyn Stack, pod: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until Services lead to a mirror, and says how long that took.
+/// Waits until a mirror whose program was killed gets spans again, no more waits for it than for the other and Services
+/// lead to it, and says how long that took. That it is ready isn't enough: the container beside it looks every two seconds.
 async fn until_settled(env: &Env, stack: &dyn Stack, pod: &str) -> Result<Duration> {
+    let own = usize::from(pod.ends_with("-1"));
+    let before = exporters(stack, SENT).await?;
     let waited = wait_for(&format!("a settled {pod}"), SETTLED, &env.cancel, || async {
-        Ok(match stack.is_ready(pod).await? {
-            true => Look::Found(()),
-            false => Look::NotYet("it isn't".into()),
+        let (sent, waits) = (exporters(stack, SENT).await?, exporters(stack, QUEUED).await?);
+        let settled =
+            stack.is_ready(pod).await? && sent[own] > before[own] && waits[own] <= 1.5 * waits[1 - own] + 65_536.0;
+        Ok(if settled {
+            Look::Found(())
+        } else {
+            Look::NotYet(format!(
+                "{sent:?} spans were sent to the mirrors, {waits:?} bytes wait for them"
+            ))
         })
     })
     .await?;
     Ok(waited.elapsed)
+}
+
+/// A metric of the exporters to both mirrors, over all Collectors.
+async fn exporters(stack: &dyn Stack, metric: &str) -> Result<[f64; 2]> {
+    let mut sums = [0.0; 2];
+    for text in stack.metrics(Component::OtelCollector).await?.values() {
+        let scrape = Scrape::parse(text)?;
+        for (sum, exporter) in sums.iter_mut().zip(EXPORTERS) {
+            *sum += scrape.sum(metric, &[("exporter", exporter)]).unwrap_or(0.0);
+        }
+    }
+    Ok(sums)
 }
 
 /// A mirror is away: it stays out of the Service until it has what it missed.
@@ -188,8 +212,9 @@ async fn away(env: &Env, stack: &dyn Stack, pod: &str, time: Duration) -> Result
     tokio::time::sleep(time).await;
     env.cancel.check()?;
     let waiting = waiting(stack).await?;
-    stack.bring_back(pod).await?;
-    let elapsed = until_settled(env, stack, pod).await?;
+    let begun = Instant::now();
+    stack.start_one(pod, SETTLED).await?;
+    let elapsed = begun.elapsed();
     env.recorder.measured(
         format!(
             "from the start of a mirror that was away for {} s until it is settled",
@@ -209,13 +234,9 @@ async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> 
     }
     tokio::time::sleep(WINDOW).await;
     let kept = waiting(stack).await?;
-    for pod in pods {
-        stack.bring_back(pod).await?;
-    }
-    let mut slowest = Duration::ZERO;
-    for pod in pods {
-        slowest = slowest.max(until_settled(env, stack, pod).await?);
-    }
+    let begun = Instant::now();
+    tokio::try_join!(stack.start_one(&pods[0], SETTLED), stack.start_one(&pods[1], SETTLED))?;
+    let slowest = begun.elapsed();
     env.recorder.check(
         "with both mirrors away spans are kept, and both answer again",
         kept > 0.0,
@@ -225,7 +246,7 @@ async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> 
 }
 
 async fn waiting(stack: &dyn Stack) -> Result<f64> {
-    Ok(per_pod(stack, "otelcol_exporter_queue_size").await?.values().sum())
+    Ok(per_pod(stack, QUEUED).await?.values().sum())
 }
 
 /// Waits until nothing waits for either mirror.

@@ -757,10 +757,6 @@ impl Stack for LocalStack {
         Ok(!processes.is_empty() && processes.iter().all(|process| process.status().ready))
     }
 
-    async fn bring_back(&self, pod: &str) -> Result<()> {
-        self.run_pod(self.pod(pod)?).await
-    }
-
     async fn start_pod(&self, component: Component) -> Result<()> {
         for pod in self.pods_of(component)? {
             self.run_pod(pod).await?;
