@@ -779,7 +779,7 @@ spec:
             |more: &str| RENDER.replace("configMap: {name: conf}", &format!("configMap: {{name: none{more}}}"));
         world(&volume(""), |made, pod| assert!(made.write_volumes(pod).is_err()));
         world(&volume(", optional: true"), |made, pod| {
-            made.write_volumes(pod).unwrap()
+            made.write_volumes(pod).unwrap();
         });
     }
 
