@@ -20,6 +20,7 @@ use serde_yaml::Value;
 use tokio::task::JoinSet;
 
 use self::cluster::ClusterBackend;
+use self::local::{Broker, Credentials};
 use self::prometheus::Prometheus;
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
@@ -247,6 +248,12 @@ pub trait Backend: Send + Sync {
 
     /// Starts a real Prometheus with that password, which stacks of this backend reach.
     async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>>;
+
+    /// Starts a real Kafka that stacks of this backend reach, of the jars that were installed in that folder. Only who
+    /// has these credentials is let in.
+    async fn kafka(&self, _installed: &Path, _credentials: Credentials) -> Result<Broker> {
+        bail!("this backend starts no Kafka")
+    }
 
     /// How many stacks there is room for beside what others run; none where nobody counts.
     async fn room(&self) -> Result<Option<u32>> {

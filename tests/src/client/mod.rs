@@ -3,6 +3,7 @@
 
 pub(crate) mod engine;
 pub(crate) mod jaeger;
+pub(crate) mod install;
 pub(crate) mod load;
 pub(crate) mod malformed;
 pub(crate) mod metrics;

@@ -22,9 +22,10 @@ use tokio::time::timeout;
 
 use super::values;
 use crate::backend::{Component, Stack};
+use crate::client::install::{Installer, Missing};
 use crate::client::metrics::Scrape;
 use crate::client::sdk::variables::{ENDPOINT, PROTOCOL, Protocol, Variables};
-use crate::client::sdk::{self, Installed, Installer, Missing, ORDER, SHAPES, Sdk, clean};
+use crate::client::sdk::{self, Installed, ORDER, SHAPES, Sdk, clean};
 use crate::client::tempo::{Client, Search};
 use crate::env::Env;
 use crate::model::id::TraceId;
@@ -84,7 +85,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 async fn installed(env: &Env) -> Result<Vec<Arc<Installed>>> {
     let installer = Installer {
         sources: env.workspace.root().join("tests/sdks"),
-        cache: env.toolbox.cache().to_path_buf(),
+        cache: env.toolbox.cache().join("sdks"),
         builds: env.toolbox.builds(),
         runner: runner(env),
         quiet: env.quiet,
@@ -92,7 +93,7 @@ async fn installed(env: &Env) -> Result<Vec<Arc<Installed>>> {
     let mut tasks = JoinSet::new();
     for (n, sdk) in sdk::ALL.iter().enumerate() {
         let (installer, recorder) = (installer.clone(), env.recorder.clone());
-        tasks.spawn_blocking(move || (n, sdk, installer.get(sdk, &|line| recorder.say(line))));
+        tasks.spawn_blocking(move || (n, sdk, installer.get(&sdk.package(), &|line| recorder.say(line))));
     }
     let begun = Instant::now();
     let mut left: BTreeSet<&str> = sdk::ALL.iter().map(|sdk| sdk.name).collect();
@@ -116,7 +117,7 @@ async fn installed(env: &Env) -> Result<Vec<Arc<Installed>>> {
     let mut applications = Vec::new();
     for (sdk, result) in ended.into_values() {
         match result {
-            Ok(Ok(application)) => applications.push(Arc::new(application)),
+            Ok(Ok(folder)) => applications.push(Arc::new(Installed { sdk, folder })),
             Ok(Err(Missing(why))) => env.recorder.skip(sdk.name, why),
             Err(error) => {
                 let remedy = remedy_of(&error)

@@ -5,6 +5,7 @@
 //! small network: a loopback address for every pod, and relays for its Services.
 
 mod companion;
+mod kafka;
 mod materialise;
 mod network;
 mod objects;
@@ -36,6 +37,7 @@ use serde_yaml::Value;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::kafka::{Broker, Credentials};
 use self::materialise::{Folders, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod, PodPort, PodService};
@@ -222,14 +224,18 @@ impl Backend for LocalBackend {
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
         let tool = self.tool("versitygw").await?;
-        let server = S3Server::start(&tool, bucket, &self.runs, &self.cancel).await?;
+        let server = S3Server::start(&tool.path, bucket, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))
     }
 
     async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>> {
         let tool = self.tool("prometheus").await?;
-        let server = PrometheusServer::start(&tool, password, &self.runs, &self.cancel).await?;
+        let server = PrometheusServer::start(&tool.path, password, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))
+    }
+
+    async fn kafka(&self, installed: &Path, credentials: Credentials) -> Result<Broker> {
+        Broker::start(installed, credentials, &self.runs, &self.helm.runner).await
     }
 }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use charts::tools::Installed;
 use kit::step::Cancel;
 
-use super::companion::Companion;
+use super::companion::{Companion, Start};
 use crate::backend::prometheus::{CONFIG, EMPTY, PORT, Prometheus, USER, Verb, WEB_CONFIG, arguments, web_config};
 use crate::client::send::http_client;
 
@@ -22,12 +21,12 @@ pub struct PrometheusServer {
 
 impl PrometheusServer {
     /// Starts it and waits until it answers.
-    pub async fn start(tool: &Installed, password: &str, runs: &Path, cancel: &Cancel) -> Result<PrometheusServer> {
-        let companion = Companion::start("prometheus", tool, PORT, runs, cancel, |folder, address| {
+    pub async fn start(program: &Path, password: &str, runs: &Path, cancel: &Cancel) -> Result<PrometheusServer> {
+        let companion = Companion::start("prometheus", program, PORT, runs, cancel, |folder, address| {
             fs_err::write(folder.join(CONFIG), EMPTY)?;
             fs_err::write(folder.join(WEB_CONFIG), web_config(password)?)?;
             let folder = folder.display().to_string();
-            Ok((arguments(&folder, &address.to_string()), Vec::new()))
+            Ok(Start::default().args(arguments(&folder, &address.to_string())))
         });
         Ok(PrometheusServer {
             companion: companion.await?,

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use async_trait::async_trait;
-use charts::tools::Installed;
 use kit::step::Cancel;
 
-use super::companion::Companion;
+use super::companion::{Companion, Start};
 use crate::backend::{Bucket, Fault, ObjectStore};
 
 const PORT: u16 = 7070;
@@ -24,27 +23,18 @@ pub struct S3Server {
 
 impl S3Server {
     /// Starts the server and waits until it answers.
-    pub async fn start(tool: &Installed, bucket: &Bucket<'_>, runs: &Path, cancel: &Cancel) -> Result<S3Server> {
-        let companion = Companion::start(NAME, tool, PORT, runs, cancel, |folder, address| {
+    pub async fn start(program: &Path, bucket: &Bucket<'_>, runs: &Path, cancel: &Cancel) -> Result<S3Server> {
+        let companion = Companion::start(NAME, program, PORT, runs, cancel, |folder, address| {
             let (root, sidecar) = (folder.join("root"), folder.join("sidecar"));
             for dir in [&root.join(bucket.name), &sidecar] {
                 fs_err::create_dir_all(dir)?;
             }
             let path = |path: PathBuf| path.display().to_string();
-            Ok((
-                vec![
-                    "--port".into(),
-                    address.to_string(),
-                    "posix".into(),
-                    "--sidecar".into(),
-                    path(sidecar),
-                    path(root),
-                ],
-                vec![
-                    ("ROOT_ACCESS_KEY", bucket.access_key.to_owned()),
-                    ("ROOT_SECRET_KEY", bucket.secret_key.to_owned()),
-                ],
-            ))
+            Ok(Start::default()
+                .args(["--port", &address.to_string(), "posix"])
+                .args(["--sidecar", &path(sidecar), &path(root)])
+                .variable("ROOT_ACCESS_KEY", bucket.access_key)
+                .variable("ROOT_SECRET_KEY", bucket.secret_key))
         });
         let companion = companion.await?;
         let address = companion.network().stand_before(NAME, PORT).await?;

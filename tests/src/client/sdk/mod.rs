@@ -1,7 +1,6 @@
 //! Applications with an OpenTelemetry SDK: the programs below `tests/sdks`, installed from their registries at
 //! pinned versions and run with nothing but the environment that a user sets.
 
-mod install;
 pub mod variables;
 
 use std::path::{Path, PathBuf};
@@ -12,22 +11,12 @@ use kit::run_dir::MARKER;
 use kit::step::{Output, Runner, Step};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-pub(crate) use self::install::{Installer, Missing};
 use self::variables::{Protocol, SERVICE_NAME, Variables};
+use crate::client::install::{JAVA, MAVEN, NODE, NPM, NPM_CI, Package, Program};
 use crate::model::id::TraceId;
 
 /// An application starts, sends and, where its spans are refused, gives up within this on a busy machine.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
-
-/// A program of this machine that an application needs, as it is asked for its version.
-struct Program {
-    name: &'static str,
-    version: &'static [&'static str],
-    /// The oldest that will do: major and minor.
-    at_least: (u32, u32),
-    /// What brings it.
-    package: &'static str,
-}
 
 const PYTHON: Program = Program {
     name: "python3",
@@ -41,31 +30,7 @@ const PIP: Program = Program {
     at_least: (20, 3),
     package: "python3-pip",
 };
-const NODE: Program = Program {
-    name: "node",
-    version: &["--version"],
-    at_least: (18, 19),
-    package: "nodejs",
-};
-const NPM: Program = Program {
-    name: "npm",
-    version: &["--version"],
-    at_least: (7, 0),
-    package: "npm",
-};
-const JAVA: Program = Program {
-    name: "java",
-    version: &["--version"],
-    at_least: (11, 0),
-    package: "default-jdk-headless",
-};
 const JAVAC: Program = Program { name: "javac", ..JAVA };
-const MAVEN: Program = Program {
-    name: "mvn",
-    version: &["--version"],
-    at_least: (3, 6),
-    package: "maven",
-};
 const GO: Program = Program {
     name: "go",
     version: &["version"],
@@ -93,6 +58,19 @@ pub(crate) struct Sdk {
     places: &'static [(&'static str, &'static str)],
     /// What starts it in that folder; the number of traces follows.
     start: &'static [&'static str],
+}
+
+impl Sdk {
+    /// What its registry installs.
+    pub fn package(&self) -> Package {
+        Package {
+            name: self.name,
+            programs: self.programs,
+            files: self.files,
+            registry: self.registry,
+            install: self.install,
+        }
+    }
 }
 
 /// All of them, each with what its documentation calls the way without changes of the code.
@@ -126,7 +104,7 @@ pub(crate) static ALL: [Sdk; 4] = [
         programs: &[NODE, NPM],
         files: &["app.js", "package.json", "package-lock.json"],
         registry: "npm",
-        install: &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]],
+        install: NPM_CI,
         // The others ask the metadata services of clouds who they are, at addresses that aren't this machine's.
         places: &[("OTEL_NODE_RESOURCE_DETECTORS", "env,host,os,process")],
         start: &[
@@ -229,7 +207,8 @@ pub(crate) const ORDER: &str = "shop.order";
 /// An application that can be run.
 pub(crate) struct Installed {
     pub sdk: &'static Sdk,
-    folder: PathBuf,
+    /// Where its registry installed it.
+    pub folder: PathBuf,
 }
 
 /// What an application said.

@@ -1,6 +1,7 @@
-//! Installs applications into the cache, each once: the key is made of its files, the programs of this machine
-//! and the commands.
+//! Installs programs from registries into the cache, each once: the key is made of its files, the programs of
+//! this machine and the commands.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,23 +13,82 @@ use kit::step::{Runner, Step};
 use kit::{disk, lock};
 use regex::Regex;
 
-use super::{Installed, Program, Sdk};
-
 /// The largest, of npm, takes a tenth of this.
 const SPACE: u64 = 1024 * 1024 * 1024;
 /// One command, with a slow registry and empty caches on a busy two-core machine.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// Why an application can't run on this machine.
+/// A program of this machine that another one needs, as it is asked for its version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program {
+    pub name: &'static str,
+    pub version: &'static [&'static str],
+    /// The oldest that will do: major and minor.
+    pub at_least: (u32, u32),
+    /// What brings it.
+    pub package: &'static str,
+}
+
+pub(crate) const NODE: Program = Program {
+    name: "node",
+    version: &["--version"],
+    at_least: (18, 19),
+    package: "nodejs",
+};
+pub(crate) const NPM: Program = Program {
+    name: "npm",
+    version: &["--version"],
+    at_least: (7, 0),
+    package: "npm",
+};
+pub(crate) const JAVA: Program = Program {
+    name: "java",
+    version: &["--version"],
+    at_least: (11, 0),
+    package: "default-jdk-headless",
+};
+pub(crate) const MAVEN: Program = Program {
+    name: "mvn",
+    version: &["--version"],
+    at_least: (3, 6),
+    package: "maven",
+};
+
+/// What `npm` installs of a lock file.
+pub(crate) const NPM_CI: &[&[&str]] = &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]];
+
+/// What is installed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Package {
+    /// Its folder below the sources.
+    pub name: &'static str,
+    pub programs: &'static [Program],
+    /// Its files, which decide what is installed.
+    pub files: &'static [&'static str],
+    /// Where what it needs comes from.
+    pub registry: &'static str,
+    /// The commands that install it, run in a folder with its files.
+    pub install: &'static [&'static [&'static str]],
+}
+
+/// Why a program can't run on this machine.
 #[derive(Debug)]
 pub(crate) struct Missing(pub String);
 
-/// Where applications come from and where they go.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Where packages come from and where they go.
 #[derive(Debug, Clone)]
 pub(crate) struct Installer {
-    /// `tests/sdks`.
+    /// `tests/sdks`, `tests/stores`.
     pub sources: PathBuf,
-    /// The cache of the tools.
+    /// A folder for them in the cache of the tools.
     pub cache: PathBuf,
     /// Where builds have their run folders.
     pub builds: PathBuf,
@@ -37,46 +97,45 @@ pub(crate) struct Installer {
 }
 
 impl Installer {
-    /// The application from the cache, or installed now. An error names the registry that can't be reached or
-    /// holds something else than what is pinned.
-    pub fn get(&self, sdk: &'static Sdk, say: &dyn Fn(String)) -> Result<Result<Installed, Missing>> {
+    /// The folder of a package in the cache, installed now if it wasn't. An error names the registry that can't
+    /// be reached or holds something else than what is pinned.
+    pub fn get(&self, package: &Package, say: &dyn Fn(String)) -> Result<Result<PathBuf, Missing>> {
         let mut key = Key::default()
-            .value("install", &sdk.install)?
+            .value("install", &package.install)?
             .text("machine", std::env::consts::ARCH);
-        for program in sdk.programs {
-            match self.version(program)? {
+        for program in package.programs {
+            match version(&self.runner, program)? {
                 Ok(version) => key = key.text(program.name, &version),
                 Err(missing) => return Ok(Err(missing)),
             }
         }
-        let source = self.sources.join(sdk.name);
-        for file in sdk.files {
+        let source = self.sources.join(package.name);
+        for file in package.files {
             key = key.file(&source.join(file))?;
         }
-        let parent = self.cache.join("sdks").join(sdk.name);
+        let parent = self.cache.join(package.name);
         let folder = parent.join(key.finish());
-        let installed = Installed { sdk, folder };
-        if installed.folder.is_dir() {
-            return Ok(Ok(installed));
+        if folder.is_dir() {
+            return Ok(Ok(folder));
         }
-        let what = format!("installs the application in {}", sdk.name);
+        let what = format!("installs {}", package.name);
         let _lock = lock::wait_for(&parent.join("lock"), &what, self.quiet, self.runner.cancel())?;
         // Another run may have installed it meanwhile.
-        if !installed.folder.is_dir() {
-            self.install(sdk, &source, &installed.folder, say)?;
+        if !folder.is_dir() {
+            self.install(package, &source, &folder, say)?;
         }
-        Ok(Ok(installed))
+        Ok(Ok(folder))
     }
 
-    fn install(&self, sdk: &Sdk, source: &Path, target: &Path, say: &dyn Fn(String)) -> Result<()> {
-        disk::require(target, SPACE, &format!("the application in {}", sdk.name))?;
-        let run = RunDir::create(&self.builds, sdk.name)?;
-        let folder = run.path().join("application");
+    fn install(&self, package: &Package, source: &Path, target: &Path, say: &dyn Fn(String)) -> Result<()> {
+        disk::require(target, SPACE, package.name)?;
+        let run = RunDir::create(&self.builds, package.name)?;
+        let folder = run.path().join("package");
         fs_err::create_dir(&folder)?;
-        for file in sdk.files {
+        for file in package.files {
             fs_err::copy(source.join(file), folder.join(file))?;
         }
-        for command in sdk.install {
+        for command in package.install {
             let (program, args) = command.split_first().context("a command has a program")?;
             let step = Step::new(command.join(" "), program)
                 .args(args.iter().copied())
@@ -85,48 +144,48 @@ impl Installer {
                 .timeout(TIMEOUT)
                 .hint(format!(
                     "what it needs comes from {}: see that this machine reaches it, then run it again",
-                    sdk.registry
+                    package.registry
                 ));
-            say(format!("{}: {}", sdk.name, step.name));
+            say(format!("{}: {}", package.name, step.name));
             let output = self.runner.run(&step)?;
             say(format!(
                 "{}: done after {:.0} s",
-                sdk.name,
+                package.name,
                 output.elapsed.as_secs_f64()
             ));
         }
         // The rename makes it appear whole or not at all.
-        fs_err::rename(&folder, target).with_context(|| format!("moving {} into the cache", sdk.name))
+        fs_err::rename(&folder, target).with_context(|| format!("moving {} into the cache", package.name))
     }
+}
 
-    /// What a program says of its version.
-    fn version(&self, program: &Program) -> Result<Result<String, Missing>> {
-        let asked = format!("{} {}", program.name, program.version.join(" "));
-        let missing = |why: String| {
-            let (major, minor) = program.at_least;
-            let package = program.package;
-            Ok(Err(Missing(format!(
-                "`{asked}` {why}; needed is {major}.{minor} or later (on Debian: {package})"
-            ))))
-        };
-        let step = Step::new(asked.clone(), program.name)
-            .args(program.version.iter().copied())
-            .timeout(Duration::from_secs(30))
-            .reads();
-        let output = match self.runner.try_run(&step) {
-            Ok(output) if output.success() => output,
-            Ok(output) => return missing(format!("failed: {}", output.tail().replace('\n', "; "))),
-            Err(error) if kind_of(&error) == Kind::Tool => return missing("was not found on PATH".into()),
-            Err(error) => return Err(error),
-        };
-        match numbers(&output.stdout) {
-            Some(found) if found >= program.at_least => Ok(Ok(output.stdout)),
-            Some((major, minor)) => missing(format!("says {major}.{minor}")),
-            None => Err(Failure::tool(
-                format!("`{asked}` names no version: {:?}", output.stdout),
-                format!("install {}", program.package),
-            )),
-        }
+/// What a program says of its version.
+pub(crate) fn version(runner: &Runner, program: &Program) -> Result<Result<String, Missing>> {
+    let asked = format!("{} {}", program.name, program.version.join(" "));
+    let missing = |why: String| {
+        let (major, minor) = program.at_least;
+        let package = program.package;
+        Ok(Err(Missing(format!(
+            "`{asked}` {why}; needed is {major}.{minor} or later (on Debian: {package})"
+        ))))
+    };
+    let step = Step::new(asked.clone(), program.name)
+        .args(program.version.iter().copied())
+        .timeout(Duration::from_secs(30))
+        .reads();
+    let output = match runner.try_run(&step) {
+        Ok(output) if output.success() => output,
+        Ok(output) => return missing(format!("failed: {}", output.tail().replace('\n', "; "))),
+        Err(error) if kind_of(&error) == Kind::Tool => return missing("was not found on PATH".into()),
+        Err(error) => return Err(error),
+    };
+    match numbers(&output.stdout) {
+        Some(found) if found >= program.at_least => Ok(Ok(output.stdout)),
+        Some((major, minor)) => missing(format!("says {major}.{minor}")),
+        None => Err(Failure::tool(
+            format!("`{asked}` names no version: {:?}", output.stdout),
+            format!("install {}", program.package),
+        )),
     }
 }
 
@@ -144,7 +203,6 @@ mod tests {
     use kit::step::Cancel;
 
     use super::*;
-    use crate::client::sdk::variables::Protocol;
 
     const SH: Program = Program {
         name: "sh",
@@ -153,17 +211,13 @@ mod tests {
         package: "dash",
     };
 
-    const fn application(programs: &'static [Program], install: &'static [&'static [&'static str]]) -> Sdk {
-        Sdk {
+    const fn application(programs: &'static [Program], install: &'static [&'static [&'static str]]) -> Package {
+        Package {
             name: "shell",
-            language: "",
-            default: Protocol::Grpc,
             programs,
             files: &["app.sh"],
             registry: "nowhere",
             install,
-            places: &[],
-            start: &[],
         }
     }
 
@@ -207,7 +261,7 @@ mod tests {
             version: &["-c", "echo 'No module named pip' >&2; exit 1"],
             ..SH
         };
-        static LACKING: [(Sdk, &str); 3] = [
+        static LACKING: [(Package, &str); 3] = [
             (
                 application(&[SH, OLD], &[]),
                 "says 3.11; needed is 3.12 or later (on Debian: dash)",
@@ -216,8 +270,8 @@ mod tests {
             (application(&[BROKEN], &[]), "failed: No module named pip"),
         ];
         let temp = tempfile::tempdir().unwrap();
-        for (sdk, why) in &LACKING {
-            let Err(Missing(said)) = installer(temp.path()).get(sdk, &|_| ()).unwrap() else {
+        for (package, why) in &LACKING {
+            let Err(Missing(said)) = installer(temp.path()).get(package, &|_| ()).unwrap() else {
                 panic!("it can't be there");
             };
             assert!(said.contains(why), "{said}");
@@ -227,42 +281,42 @@ mod tests {
 
     #[test]
     fn an_application_is_installed_once_and_again_when_a_file_changes() {
-        static SDK: Sdk = application(&[SH], &[&["touch", "made"]]);
+        static PACKAGE: Package = application(&[SH], &[&["touch", "made"]]);
         let temp = tempfile::tempdir().unwrap();
         let said = RefCell::new(Vec::new());
         let get = || {
-            let got = installer(temp.path()).get(&SDK, &|line| said.borrow_mut().push(line));
-            got.unwrap().ok().unwrap().folder
+            let got = installer(temp.path()).get(&PACKAGE, &|line| said.borrow_mut().push(line));
+            got.unwrap().ok().unwrap()
         };
         let first = get();
         assert!(first.join("made").is_file() && first.join("app.sh").is_file());
         assert_eq!((get(), said.borrow().len()), (first.clone(), 2));
         let installer = installer(temp.path());
         std::fs::write(temp.path().join("sdks/shell/app.sh"), "changed").unwrap();
-        assert_ne!(installer.get(&SDK, &|_| ()).unwrap().ok().unwrap().folder, first);
+        assert_ne!(installer.get(&PACKAGE, &|_| ()).unwrap().ok().unwrap(), first);
     }
 
     #[test]
     fn a_failed_installation_names_the_registry_and_leaves_nothing() {
-        static SDK: Sdk = application(&[SH], &[&["sh", "-c", "echo 'no route' >&2; exit 1"]]);
+        static PACKAGE: Package = application(&[SH], &[&["sh", "-c", "echo 'no route' >&2; exit 1"]]);
         let temp = tempfile::tempdir().unwrap();
-        let error = installer(temp.path()).get(&SDK, &|_| ()).err().unwrap();
+        let error = installer(temp.path()).get(&PACKAGE, &|_| ()).err().unwrap();
         assert!(error.to_string().contains("no route"), "{error:#}");
         assert!(kit::failure::remedy_of(&error).unwrap().contains("nowhere"));
         let left = |folder: &str| std::fs::read_dir(temp.path().join(folder)).unwrap().count();
-        assert_eq!((left("cache/sdks/shell"), left("builds")), (1, 0), "more than the lock");
+        assert_eq!((left("cache/shell"), left("builds")), (1, 0), "more than the lock");
     }
 
     #[test]
     fn two_at_the_same_time_install_it_once() {
-        static SDK: Sdk = application(&[SH], &[&["touch", "made"]]);
+        static PACKAGE: Package = application(&[SH], &[&["touch", "made"]]);
         let temp = tempfile::tempdir().unwrap();
         let installer = installer(temp.path());
         let said = Mutex::new(0);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
-                    let got = installer.get(&SDK, &|_| *said.lock().unwrap() += 1);
+                    let got = installer.get(&PACKAGE, &|_| *said.lock().unwrap() += 1);
                     assert!(got.unwrap().is_ok());
                 });
             }
