@@ -40,13 +40,22 @@ The Service, which the operator makes a label of, tells two releases in one name
   "canaryOverdueSeconds" (include "tempo-stack.scalar" (add .Values.canary.periodSeconds .Values.canary.timeoutSeconds | mul 3))
   "tempoRecorded" (printf $recorded $namespace $tempo)
   "collectorRecorded" (printf $recorded $namespace $collector)
-  "claim" (printf "namespace=%q,persistentvolumeclaim=%q" $namespace (include "tempo-stack.tempo.claimName" .))
+  "claim" (include "tempo-stack.alerts.claim" .)
   "window" $rule.rateWindow
   "volumeFullWithinSeconds" (include "tempo-stack.duration.seconds" $rule.thresholds.volumeFullWithin) -}}
 {{- range $key, $value := $rule.thresholds -}}
 {{- $_ := set $words $key (include "tempo-stack.scalar" $value) -}}
 {{- end -}}
 {{- toYaml $words -}}
+{{- end }}
+
+{{/* Selector of the claims that Tempo's pods write to. Parameter: root context. */}}
+{{- define "tempo-stack.alerts.claim" -}}
+{{- if include "tempo-stack.tempo.isFleet" . -}}
+{{- printf "namespace=%q,persistentvolumeclaim=~\"data-%s(-zone-[0-9]+)?-[0-9]+\"" .Release.Namespace (include "tempo-stack.tempo.fullname" .) -}}
+{{- else -}}
+{{- printf "namespace=%q,persistentvolumeclaim=%q" .Release.Namespace (include "tempo-stack.tempo.claimName" .) -}}
+{{- end -}}
 {{- end }}
 
 {{/* The groups of a PrometheusRule. Parameter: root context. */}}

@@ -34,13 +34,18 @@ A longer one keeps its start and gets a hash of the whole, so that it stays uniq
 {{- include "tempo-stack.fullname" . }}-otel-collector
 {{- end }}
 
+{{/* What all labels of a release's pods have in common. Parameter: root context. */}}
+{{- define "tempo-stack.instanceLabels" -}}
+app.kubernetes.io/name: {{ include "tempo-stack.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{/*
 Labels by which Services, monitors and workloads find their pods: never change between versions.
 Parameters: ctx (root context), component.
 */}}
 {{- define "tempo-stack.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "tempo-stack.name" .ctx | quote }}
-app.kubernetes.io/instance: {{ .ctx.Release.Name | quote }}
+{{ include "tempo-stack.instanceLabels" .ctx }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 

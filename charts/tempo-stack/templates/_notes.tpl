@@ -47,7 +47,7 @@ Traces are kept for {{ $tempo.retention.period }}{{ if eq $tempo.storage.backend
 {{- if eq $tempo.storage.backend "local" }}
 At {{ int64 $tempo.disk.bytesPerSpan }} bytes a span, {{ $tempo.persistence.size }} hold the spans of {{ range $n, $rate := list 100 1000 10000 }}{{ if $n }}, {{ end }}{{ include "tempo-stack.tempo.disk.lasts" (dict "ctx" $ "rate" $rate) }} at {{ $rate }} spans/s{{ end }}.
 {{- end }}
-{{- if $tempo.disk.guard.enabled }}
+{{- if include "tempo-stack.tempo.guardsDisk" . }}
 While less than {{ include "tempo-stack.mebibytes" (include "tempo-stack.tempo.disk.reserve" .) }} are free, Tempo refuses spans, which wait in the queue of the Collector.
 {{- end }}
 {{- if $tempo.metricsGenerator.enabled }}
@@ -60,12 +60,14 @@ A Prometheus takes them with --web.enable-remote-write-receiver, their exemplars
 {{- if and (eq (include "tempo-stack.tempo.traceqlRange" .) "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) }}
 TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo.traceqlMetrics.range.
 {{- end }}
-{{- if not $tempo.persistence.enabled }}
+{{- if include "tempo-stack.tempo.isFleet" . }}
+{{ include "tempo-stack.notes.fleet" . | trim }}
+{{- else if not $tempo.persistence.enabled }}
 Persistence is off: {{ if eq $tempo.storage.backend "s3" }}traces that are not in the bucket yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}
 The claim {{ include "tempo-stack.tempo.claimName" . }} stays after `helm uninstall`; delete it by hand if you don't want it any more.
 {{- end }}
-{{- if include "tempo-stack.tempo.stateful" . }}
+{{- if and (include "tempo-stack.tempo.stateful" .) (not (include "tempo-stack.tempo.isFleet" .)) }}
 If its node is lost, Tempo waits for it: see "One Tempo on a volume" in the chart's README.
 {{- end }}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" . }}
@@ -90,5 +92,21 @@ Grafana shows the dashboards of this release in the folder {{ default "of its ch
 They show what Prometheus has of this release: set serviceMonitor.enabled, or scrape it in another way, with the labels namespace, service and job (tempo, otel-collector).
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What is said of a fleet. Parameter: root context. */}}
+{{- define "tempo-stack.notes.fleet" -}}
+{{- $ingester := .Values.tempo.components.ingester -}}
+Tempo runs as {{ range $n, $name := include "tempo-stack.tempo.components" . | fromYaml | keys | sortAlpha }}{{ if $n }}, {{ end }}{{ $name }}{{ end }}: port {{ int .Values.tempo.service.ports.otlpGrpc }} of {{ include "tempo-stack.tempo.serviceName" . }} leads to the distributors, port {{ int .Values.tempo.service.ports.http }} to the query-frontends.
+{{- if eq (int $ingester.replicationFactor) 1 }}
+Each span is on one ingester: one that is killed loses what came in within about a second. Set tempo.components.ingester.replicationFactor to 3 to keep it.
+{{- else }}
+Each span is on {{ int $ingester.replicationFactor }} ingesters, of which one{{ if $ingester.zones }}, or one zone,{{ end }} may be away.
+{{- end }}
+{{- if .Values.tempo.persistence.enabled }}
+The claims of the ingesters stay after `helm uninstall`; delete them by hand if you don't want them any more.
+{{- else }}
+Persistence is off: traces that are not in the bucket yet are lost when all ingesters that hold them are replaced at once.
 {{- end }}
 {{- end }}

@@ -4,10 +4,24 @@ Which ports a component has, as maps by values key; Services, containers and lis
 
 {{/* The ports of a container of Tempo. Parameters: ctx, component (row). */}}
 {{- define "tempo-stack.tempo.ownPorts" -}}
-{{- $all := include "tempo-stack.tempo.servedPorts" .ctx | fromYaml -}}
+{{- $all := include "tempo-stack.tempo.knownPorts" .ctx | fromYaml -}}
 {{- $ports := dict -}}
 {{- range .component.ports -}}{{- $_ := set $ports . (get $all .) -}}{{- end -}}
 {{- toYaml $ports -}}
+{{- end }}
+
+{{/*
+Every port that a component may have: those that it serves its users on, and those between the parts of a fleet.
+Only a query-frontend's HTTP is the Service's http: the other parts show metrics and probes there.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.tempo.knownPorts" -}}
+{{ include "tempo-stack.tempo.servedPorts" . }}
+{{- with .Values.tempo }}
+httpMetrics: {name: http-metrics, port: {{ int .service.ports.http }}, protocol: TCP, appProtocol: http}
+grpc: {name: grpc, port: {{ int .internalPorts.grpc }}, protocol: TCP, appProtocol: grpc}
+gossip: {name: gossip, port: {{ int .internalPorts.memberlist }}, protocol: TCP, appProtocol: tcp}
+{{- end }}
 {{- end }}
 
 {{/* The ports that Tempo serves its users on, whichever component does. Parameter: root context. */}}

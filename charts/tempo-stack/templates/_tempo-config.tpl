@@ -10,12 +10,18 @@ Tempo's configuration file, built as a map and printed once.
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
-{{- range list "limits" "storage" "generator" (printf "v%s" $version) -}}
+{{- $parts := list "limits" "storage" "generator" (printf "v%s" $version) -}}
+{{- if include "tempo-stack.tempo.isFleet" . -}}{{- $parts = list "fleetLimits" "storage" "fleetGenerator" "v2" "fleetV2" -}}{{- end -}}
+{{- range $parts -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}
 {{- end -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" (.Values.tempo.config | default dict)) -}}
+{{- if include "tempo-stack.tempo.isFleet" . -}}
+{{- toYaml $config | include "tempo-stack.tempo.config.expandable" -}}
+{{- else -}}
 {{- toYaml $config -}}
+{{- end -}}
 {{- end }}
 
 {{/* What every version reads. */}}

@@ -3,9 +3,12 @@ The room on Tempo's volume: a container beside Tempo that has it refuse spans be
 It works through Tempo's own overrides file, which Tempo reads again while it runs, so connections that are open are refused, too.
 */}}
 
-{{/* "true" when the container is there. Parameter: root context. */}}
+{{/*
+"true" when the container is there. In a fleet the distributors refuse, on whose pods there is no volume to look at.
+Parameter: root context.
+*/}}
 {{- define "tempo-stack.tempo.guardsDisk" -}}
-{{- if and .Values.tempo.enabled .Values.tempo.disk.guard.enabled -}}true{{- end -}}
+{{- if and .Values.tempo.enabled .Values.tempo.disk.guard.enabled (not (include "tempo-stack.tempo.isFleet" .)) -}}true{{- end -}}
 {{- end }}
 
 {{/* Folder that the container shares with Tempo. */}}

@@ -61,9 +61,25 @@ Parameters: ctx (root context), component (row).
 {{- define "tempo-stack.tempo.podTemplate" -}}
 {{- $ctx := .ctx -}}
 {{- $component := .component -}}
-{{- $tempo := $ctx.Values.tempo -}}
+{{- $tempo := dict -}}
+{{- include "tempo-stack.tempo.component.values" (dict "ctx" $ctx "key" $component.key "into" $tempo) -}}
+{{- $args := list "-config.file=/etc/tempo/tempo.yaml" -}}
+{{- $env := include "tempo-stack.tempo.s3.env" $ctx | fromYaml -}}
+{{- $credentials := list -}}
+{{- if has $component.target (list "" "metrics-generator") -}}{{- $credentials = include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray -}}{{- end -}}
+{{- $probePort := (get (include "tempo-stack.tempo.knownPorts" $ctx | fromYaml) $component.monitor).name -}}
 {{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
 {{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname -}}
+{{- if $component.target -}}
+{{- $args = concat $args (list (printf "-target=%s" $component.target) "-config.expand-env=true") -}}
+{{- $env = merge $env (include "tempo-stack.tempo.podEnv" . | fromYaml) -}}
+{{- $_ := set $shared "affinity" (include "tempo-stack.tempo.affinity" . | fromYaml) -}}
+{{- $_ := set $tempo "podLabels" (merge (include "tempo-stack.tempo.component.labels" $component | fromYaml) ($tempo.podLabels | default dict)) -}}
+{{- end -}}
+{{- with $component.zone -}}
+{{- $args = append $args (printf "-ingester.availability-zone=%s" .) -}}
+{{- $_ := set $tempo "nodeSelector" (merge (dict "topology.kubernetes.io/zone" .) ($tempo.nodeSelector | default dict)) -}}
+{{- end -}}
 {{- $checksums := dict "config" (include "tempo-stack.tempo.config" $ctx) -}}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" $ctx -}}
 {{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" $ctx) -}}
@@ -89,29 +105,29 @@ spec:
       image: {{ include "tempo-stack.image" (dict "ctx" $ctx "image" $tempo.image) | quote }}
       imagePullPolicy: {{ $tempo.image.pullPolicy }}
       args:
-        {{- include "tempo-stack.args" (dict "own" (list "-config.file=/etc/tempo/tempo.yaml") "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
+        {{- include "tempo-stack.args" (dict "own" $args "extra" $tempo.extraArgs "dashes" "-") | nindent 8 }}
       env:
-        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" (include "tempo-stack.tempo.s3.env" $ctx | fromYaml)) | nindent 8 }}
+        {{- include "tempo-stack.env" (dict "values" $tempo "memoryPercent" 80 "own" $env) | nindent 8 }}
       ports:
         {{- include "tempo-stack.containerPorts" (include "tempo-stack.tempo.ownPorts" (dict "ctx" $ctx "component" $component) | fromYaml) | nindent 8 }}
       startupProbe:
         httpGet:
           path: /ready
-          port: http
+          port: {{ $probePort }}
         {{- include "tempo-stack.probeTiming" $tempo.probes.startup | nindent 8 }}
       readinessProbe:
         httpGet:
           path: /ready
-          port: http
+          port: {{ $probePort }}
         {{- include "tempo-stack.probeTiming" $tempo.probes.readiness | nindent 8 }}
       # Not /ready: it answers 503 while the write-ahead log is replayed, and a restart would begin anew.
       livenessProbe:
         httpGet:
           path: /status/version
-          port: http
+          port: {{ $probePort }}
         {{- include "tempo-stack.probeTiming" $tempo.probes.liveness | nindent 8 }}
       resources:
-        {{- $emptyDir := ternary (include "tempo-stack.quantity.bytes" $tempo.persistence.size) "" (eq $component.volume "emptyDir") }}
+        {{- $emptyDir := ternary (include "tempo-stack.quantity.bytes" $component.size) "" (eq $component.volume "emptyDir") }}
         {{- include "tempo-stack.resources" (dict "resources" $tempo.resources "emptyDirBytes" $emptyDir) | nindent 8 }}
       {{- with include "tempo-stack.containerExtras" (dict "values" $tempo) }}
       {{- . | nindent 6 }}
@@ -127,7 +143,7 @@ spec:
         {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
         {{- $mounts = append $mounts (dict "name" "ingest" "mountPath" (include "tempo-stack.tempo.disk.path" $ctx) "readOnly" true) }}
         {{- end }}
-        {{- range $volume := include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray }}
+        {{- range $volume := $credentials }}
         {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $ctx) (trimPrefix "remote-write-" $volume.name) }}
         {{- $mounts = append $mounts (dict "name" $volume.name "mountPath" $path "readOnly" true) }}
         {{- end }}
@@ -138,7 +154,7 @@ spec:
   volumes:
     {{- $volumes := list (dict "name" "config" "configMap" (dict "name" $fullname)) }}
     {{- if eq $component.volume "emptyDir" }}
-    {{- $volumes = append $volumes (dict "name" "data" "emptyDir" (dict "sizeLimit" $tempo.persistence.size)) }}
+    {{- $volumes = append $volumes (dict "name" "data" "emptyDir" (dict "sizeLimit" $component.size)) }}
     {{- else if eq $component.volume "existingClaim" }}
     {{- $volumes = append $volumes (dict "name" "data" "persistentVolumeClaim" (dict "claimName" $tempo.persistence.existingClaim)) }}
     {{- end }}
@@ -146,6 +162,6 @@ spec:
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
-    {{- $volumes = concat $volumes (include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray) }}
+    {{- $volumes = concat $volumes $credentials }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -44,6 +44,12 @@ impl Component {
         }
     }
 
+    /// Whether a port of that name is the one with its metrics: of a part of Tempo it has a name of its own, unless
+    /// queries are answered there too.
+    pub(crate) fn shows_metrics_at(self, port: &str) -> bool {
+        port == self.metrics_port() || (self == Component::Tempo && port == "http-metrics")
+    }
+
     /// The value of the component label.
     pub fn label(self) -> &'static str {
         match self {
@@ -60,8 +66,12 @@ impl Component {
         }
     }
 
+    /// The component whose pods have that label: its own, or that of one of its parts (`tempo-querier`).
     pub(crate) fn from_label(label: &str) -> Option<Component> {
-        Component::ALL.into_iter().find(|c| c.label() == label)
+        Component::ALL.into_iter().find(|component| {
+            let part = label.strip_prefix(component.label());
+            part.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
     }
 }
 
@@ -388,6 +398,21 @@ pub trait Stack: Send + Sync {
 
     /// Starts the pods again.
     async fn start_pod(&self, component: Component) -> Result<()>;
+
+    /// Stops one pod as a scale down does, see [`Stack::stop_pod`].
+    async fn stop_one(&self, pod: &str) -> Result<Stop> {
+        bail!("this backend can't stop pod {pod} alone")
+    }
+
+    /// Starts a pod that [`Stack::stop_one`] stopped, and waits until it is ready.
+    async fn start_one(&self, pod: &str, _timeout: Duration) -> Result<()> {
+        bail!("this backend can't start pod {pod} alone")
+    }
+
+    /// Kills the program of one pod (SIGKILL); it is started again, its volumes stay.
+    async fn kill_one(&self, pod: &str) -> Result<()> {
+        bail!("this backend can't kill pod {pod}")
+    }
 
     /// Memory of the component's program now; of several pods the one with the highest peak.
     async fn memory(&self, component: Component) -> Result<Memory>;

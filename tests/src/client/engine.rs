@@ -19,6 +19,11 @@ impl Engine {
         }
     }
 
+    /// Whether the chart can run its parts as pods of their own.
+    pub(crate) fn runs_as_a_fleet(self) -> bool {
+        self.major == 2 && self.minor >= 9
+    }
+
     fn has_live_store(self) -> bool {
         self.major >= 3
     }

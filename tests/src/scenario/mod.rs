@@ -4,6 +4,7 @@
 
 mod alerts;
 mod cluster;
+mod fleet;
 mod full_disk;
 mod heavy_query;
 #[cfg(test)]
@@ -210,6 +211,16 @@ pub const ALL: &[Scenario] = &[
             "spread",
             "spans reach each of two Collectors, and one that is cut off under load loses nothing",
             |env| Box::pin(spread::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        needs: Needs::Machine,
+        local_tools: &["versitygw"],
+        ..everywhere(
+            "fleet",
+            "Tempo's parts as pods of their own: one of each is killed, ingesters come and go, a zone is away: no span is lost, every query is answered",
+            |env| Box::pin(fleet::run(env)),
         )
     },
     Scenario {
@@ -498,7 +509,15 @@ mod tests {
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "local"),
-            ["spread", "full-disk", "sdks", "heavy-query", "metrics", "alerts"]
+            [
+                "spread",
+                "fleet",
+                "full-disk",
+                "sdks",
+                "heavy-query",
+                "metrics",
+                "alerts"
+            ]
         );
     }
 

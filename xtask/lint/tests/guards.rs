@@ -50,6 +50,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
     [
         "_validate.tpl",
         "_validate-tempo.tpl",
+        "_validate-fleet.tpl",
         "_validate-generator.tpl",
         "_validate-otel-collector.tpl",
     ]
@@ -451,6 +452,36 @@ guards! {
     a_queue_larger_than_its_claim_is_refused: "collectorQueueSize"
         "{otelCollector: {queue: {size: 2Gi, persistence: {enabled: true, size: 2Gi}}}}"
         => "otelCollector.queue.persistence.size", "2Gi", "Make it larger";
+    a_fleet_on_volumes_is_refused: "tempoMode"
+        "{tempo: {mode: microservices}}"
+        => "tempo.storage.backend", "local", "tempo.mode", "Set it to s3";
+    a_fleet_of_tempo_3_is_refused: "tempoMode"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}}}"
+        => "tempo.mode is microservices", "3.0.3", "tempo.image.tag to 2.10.8";
+    a_fleet_that_would_strand_the_log_on_a_claim_is_refused: "tempoMode"
+        "{tempo: {mode: microservices, persistence: {existingClaim: old}, storage: {backend: s3, s3: {bucket: b, region: r}}}}"
+        => "tempo.persistence.existingClaim is old", "a claim of its own", "write-ahead log", "Remove it";
+    replicas_of_a_span_that_can_have_no_majority_are_refused: "tempoIngesters"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {replicationFactor: 2}}}}"
+        => "tempo.components.ingester.replicationFactor is 2", "majority", "Set it to 3";
+    fewer_ingesters_than_replicas_of_a_span_are_refused: "tempoIngesters"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {replicas: 2}}}}"
+        => "tempo.components.ingester.replicas is 2", "replicationFactor is 3", "3 or more";
+    an_even_number_of_zones_is_refused: "tempoIngesters"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {replicas: 4, zones: [a, b]}}}}"
+        => "tempo.components.ingester.zones names 2 zones", "majority", "Name 3 zones";
+    fewer_zones_than_replicas_of_a_span_are_refused: "tempoIngesters"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {zones: [a]}}}}"
+        => "names 1 zones", "replicationFactor is 3", "Name 3 zones or more";
+    zones_of_different_sizes_are_refused: "tempoIngesters"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {replicas: 4, zones: [a, b, c]}}}}"
+        => "tempo.components.ingester.replicas is 4 in 3 zones", "multiple of 3";
+    a_setting_that_a_component_can_not_have_is_refused: "tempoComponentKeys"
+        "{tempo: {components: {querier: {persistence: {size: 1Gi}}}}}"
+        => "tempo.components.querier.persistence", "nothing reads it", "replicas", "below tempo";
+    a_limit_of_a_component_that_is_no_quantity_is_refused: "tempoComponentKeys"
+        "{tempo: {components: {ingester: {resources: {limits: {memory: lots}}}}}}"
+        => "tempo.components.ingester.resources.limits.memory", "lots", "512Mi";
 }
 
 #[test]

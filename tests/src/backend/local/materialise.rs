@@ -40,6 +40,9 @@ pub struct Invocation {
     pub replacements: Vec<String>,
 }
 
+/// Names that lead to several addresses, as a hosts file has them.
+pub type Hosts = BTreeMap<String, Vec<Ipv4Addr>>;
+
 /// Where the volumes of a pod lie on this machine.
 #[derive(Debug, Clone)]
 pub struct Folders {
@@ -107,8 +110,10 @@ pub struct Materialiser<'a> {
 }
 
 impl Materialiser<'_> {
-    /// Makes the folders of the pod's volumes and writes what ConfigMaps and Secrets hold.
-    pub fn write_volumes(&self, pod: &Pod) -> Result<()> {
+    /// Makes the folders of the pod's volumes and writes what ConfigMaps and Secrets hold. Gives the names that
+    /// the pod has to resolve itself, because they lead to several pods and stand where only one address fits.
+    pub fn write_volumes(&self, pod: &Pod) -> Result<Hosts> {
+        let mut hosts = Hosts::new();
         for volume in &pod.volumes {
             let dir = self.folders.volume(pod, &volume.name)?;
             fs_err::create_dir_all(&dir)?;
@@ -142,8 +147,9 @@ impl Materialiser<'_> {
                     fs_err::write(&file, text)?;
                 }
             }
+            hosts.append(&mut world.hosts);
         }
-        Ok(())
+        Ok(hosts)
     }
 
     /// The container's arguments and environment on this machine.
@@ -172,6 +178,7 @@ impl Materialiser<'_> {
             pod: None,
             mounts: Vec::new(),
             replacements: Vec::new(),
+            hosts: Hosts::new(),
         }
         .services(url)
     }
@@ -185,6 +192,7 @@ impl Materialiser<'_> {
             pod: Some(pod),
             mounts,
             replacements: Vec::new(),
+            hosts: Hosts::new(),
         })
     }
 
@@ -300,6 +308,7 @@ struct World<'a> {
     pod: Option<&'a Pod>,
     mounts: Vec<(String, PathBuf)>,
     replacements: Vec<String>,
+    hosts: Hosts,
 }
 
 impl World<'_> {
@@ -437,10 +446,10 @@ impl World<'_> {
                 continue;
             };
             let [address] = addresses[..] else {
-                bail!(
-                    "{host} leads to {} pods, which the local backend can only write down where a list stands",
-                    addresses.len()
-                );
+                // Not replaced: the program asks for it, as it asks the DNS of a cluster.
+                self.note(format!("{host} = {addresses:?} in the hosts file"));
+                self.hosts.insert(host.to_owned(), addresses);
+                continue;
             };
             result.push_str(&text[last..whole.start()]);
             let address = number.map_or_else(|| address.to_string(), |port| format!("{address}:{port}"));
@@ -451,7 +460,7 @@ impl World<'_> {
         result.push_str(&text[last..]);
         if let Some(unknown) = result
             .split(|c: char| !(c.is_ascii_alphanumeric() || "-._".contains(c)))
-            .find(|word| word.contains(".svc.") || word.ends_with(".svc"))
+            .find(|word| (word.contains(".svc.") || word.ends_with(".svc")) && !self.hosts.contains_key(*word))
         {
             bail!("{unknown} is the name of no Service of this release");
         }

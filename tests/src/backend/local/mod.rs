@@ -38,7 +38,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::kafka::{Broker, Credentials};
-use self::materialise::{Folders, Materialiser};
+use self::materialise::{Folders, Hosts, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
@@ -56,6 +56,10 @@ use crate::ports::Ports;
 
 /// The shell of the chart's scripts.
 const SHELL: &str = "/bin/sh";
+/// Where programs look names up before they ask a DNS server (hosts(5)).
+const HOSTS: &str = "/etc/hosts";
+/// Runs a program with a view of its own of the machine's file systems (unshare(1), util-linux).
+const UNSHARE: &str = "/usr/bin/unshare";
 /// The key of the stack in the umbrella's values.
 const SUBCHART: &str = "tempo-stack";
 /// A program that ended this often before it was ready won't come up by waiting.
@@ -338,7 +342,7 @@ impl LocalStack {
             }
         }
         for pod in &stack.objects.pods {
-            stack.start_one(pod).await?;
+            stack.run_pod(pod).await?;
         }
         Ok(stack)
     }
@@ -356,6 +360,11 @@ impl LocalStack {
         std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
     }
 
+    fn pod(&self, name: &str) -> Result<&Pod> {
+        let found = self.objects.pods.iter().find(|pod| pod.name == name);
+        found.with_context(|| format!("this stack has no pod {name}"))
+    }
+
     fn pods_of(&self, component: Component) -> Result<Vec<&Pod>> {
         let pods: Vec<&Pod> = self.objects.pods_of(component).collect();
         anyhow::ensure!(!pods.is_empty(), "this stack has no {component}");
@@ -371,17 +380,19 @@ impl LocalStack {
         }
     }
 
-    async fn start_one(&self, pod: &Pod) -> Result<()> {
-        self.materialiser().write_volumes(pod)?;
+    async fn run_pod(&self, pod: &Pod) -> Result<()> {
+        let hosts = self.materialiser().write_volumes(pod)?;
+        let hosts = self.hosts_file(pod, &hosts)?;
+        let hosts = hosts.as_deref();
         let mut specs = Vec::new();
         for container in pod.init_containers.iter().filter(|c| self.backend.program(c).is_ok()) {
             // One that stays beside the others is ready when its probes say so (Kubernetes API, Container).
             let once = container.restart_policy.as_deref() != Some("Always");
-            specs.push((container.clone(), self.process(pod, container, once)?));
+            specs.push((container.clone(), self.process(pod, container, once, hosts)?));
         }
         let init = specs.len();
         for container in &pod.containers {
-            specs.push((container.clone(), self.process(pod, container, false)?));
+            specs.push((container.clone(), self.process(pod, container, false, hosts)?));
         }
         self.network.open(&self.objects).await?;
         let mut pods = self.pods.lock().await;
@@ -423,14 +434,37 @@ impl LocalStack {
             .collect())
     }
 
-    fn process(&self, pod: &Pod, container: &Container, once: bool) -> Result<ProcessSpec> {
-        let invocation = self.materialiser().invocation(pod, container)?;
+    /// The machine's hosts file with the names that the pod has to resolve itself; none if there are none.
+    fn hosts_file(&self, pod: &Pod, hosts: &Hosts) -> Result<Option<PathBuf>> {
+        if hosts.is_empty() {
+            return Ok(None);
+        }
+        let mut text = fs_err::read_to_string(HOSTS).unwrap_or_default();
+        for (name, addresses) in hosts {
+            for address in addresses {
+                text.push_str(&format!("\n{address} {name}"));
+            }
+        }
+        text.push('\n');
+        let file = self.folders.pod(pod).join("hosts");
+        fs_err::write(&file, text)?;
+        Ok(Some(file))
+    }
+
+    fn process(&self, pod: &Pod, container: &Container, once: bool, hosts: Option<&Path>) -> Result<ProcessSpec> {
+        let mut invocation = self.materialiser().invocation(pod, container)?;
+        let mut program = self.backend.program(container)?.to_path_buf();
+        if let Some(hosts) = hosts {
+            let args = std::mem::take(&mut invocation.args);
+            invocation.args = with_hosts(hosts, &program).into_iter().chain(args).collect();
+            program = UNSHARE.into();
+        }
         let dir = self.run.path().join("logs");
         fs_err::create_dir_all(&dir)?;
         let notes = dir.join(format!("{}.{}.replacements", pod.name, container.name));
         fs_err::write(&notes, invocation.replacements.join("\n"))?;
         Ok(ProcessSpec {
-            program: self.backend.program(container)?.to_path_buf(),
+            program,
             args: invocation.args,
             env: invocation.env,
             log: self.log(&pod.name, container),
@@ -528,9 +562,9 @@ impl Stack for LocalStack {
     fn discovery(&self) -> Result<Value> {
         let mut groups = Vec::new();
         for service in &self.objects.services {
-            for pod in self.objects.pods_behind(service) {
-                let address = self.network.pod(&pod.name)?;
-                for port in &service.ports {
+            for port in &service.ports {
+                for pod in self.objects.pods_serving(service, port) {
+                    let address = self.network.pod(&pod.name)?;
                     let container = pod.containers.iter().chain(&pod.init_containers).find(|container| {
                         let ports = container.ports.iter().flatten();
                         ports.map(|p| p.container_port).any(|p| p == i32::from(port.target))
@@ -630,7 +664,11 @@ impl Stack for LocalStack {
         for pod in self.pods_of(component)? {
             let mut ports = pod.containers.iter().flat_map(|c| c.ports.iter().flatten());
             let port = ports
-                .find(|port| port.name.as_deref() == Some(component.metrics_port()))
+                .find(|port| {
+                    port.name
+                        .as_deref()
+                        .is_some_and(|name| component.shows_metrics_at(name))
+                })
                 .with_context(|| format!("{component} has no port for its metrics"))?
                 .container_port;
             let url = format!("http://{}:{port}/metrics", self.network.pod(&pod.name)?);
@@ -682,9 +720,45 @@ impl Stack for LocalStack {
 
     async fn start_pod(&self, component: Component) -> Result<()> {
         for pod in self.pods_of(component)? {
-            self.start_one(pod).await?;
+            self.run_pod(pod).await?;
         }
         Ok(())
+    }
+
+    async fn stop_one(&self, pod: &str) -> Result<Stop> {
+        let pod = self.pod(pod)?;
+        let processes = self.take_down(pod).await?;
+        let stop = longest(processes.into_iter().map(|process| async move { process.stop().await })).await?;
+        fs_err::remove_dir_all(self.folders.pod(pod))?;
+        Ok(stop)
+    }
+
+    async fn start_one(&self, pod: &str, timeout: Duration) -> Result<()> {
+        self.run_pod(self.pod(pod)?).await?;
+        let begun = Instant::now();
+        loop {
+            let processes = self.processes(pod).await?;
+            let Some(status) = processes.iter().map(|p| p.status()).find(|status| !status.ready) else {
+                return Ok(());
+            };
+            self.backend.cancel.check()?;
+            let late = begun.elapsed() > timeout || status.failed_starts >= HOPELESS_STARTS;
+            anyhow::ensure!(
+                !late,
+                "pod {pod} is not ready after {:?}: {}",
+                begun.elapsed(),
+                status.why
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn kill_one(&self, pod: &str) -> Result<()> {
+        let pods = self.pods.lock().await;
+        let process = pods.get(pod).and_then(RunningPod::main);
+        process
+            .with_context(|| format!("pod {pod} is not running"))?
+            .signal(Signal::SIGKILL)
     }
 
     async fn memory(&self, component: Component) -> Result<Memory> {
@@ -782,6 +856,20 @@ impl Stack for LocalStack {
         self.pods.lock().await.clear();
         Ok(())
     }
+}
+
+/// Arguments of unshare(1) with which a program sees a hosts file of its own: in a mount namespace, for which a user
+/// without rights needs a user namespace too. The process stays the same.
+fn with_hosts(hosts: &Path, program: &Path) -> Vec<String> {
+    let mut args = vec!["--mount".to_owned()];
+    if !nix::unistd::geteuid().is_root() {
+        args.push("--map-root-user".to_owned());
+    }
+    let script = format!("mount --bind \"$1\" {HOSTS} && shift && exec \"$@\"");
+    let rest = [SHELL, "-c", &script, "sh"].map(str::to_owned);
+    args.extend(rest);
+    args.extend([hosts, program].map(|path| path.display().to_string()));
+    args
 }
 
 /// Whether a container runs a script of the chart that needs nothing but a shell. Scripts of others stay where

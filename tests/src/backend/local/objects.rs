@@ -254,6 +254,16 @@ impl Objects {
         })
     }
 
+    /// The pods behind a Service that have the port which it asks for by name: all of them, if it asks by number.
+    pub fn pods_serving<'a, 's>(
+        &'a self,
+        service: &'s PodService,
+        port: &'s PodPort,
+    ) -> impl Iterator<Item = &'a Pod> + use<'a, 's> {
+        self.pods_behind(service)
+            .filter(|pod| port.target_name.is_none() || pod.container_port(port).is_some())
+    }
+
     /// The pods of a component.
     pub fn pods_of(&self, component: Component) -> impl Iterator<Item = &Pod> {
         self.pods.iter().filter(move |pod| pod.component == component)
@@ -263,29 +273,39 @@ impl Objects {
     fn resolve_targets(&mut self) -> Result<()> {
         let mut services = std::mem::take(&mut self.services);
         for service in &mut services {
-            let pod = self
-                .pods_behind(service)
-                .next()
-                .with_context(|| format!("Service/{} selects no pod of this release", service.name))?;
+            let pods: Vec<&Pod> = self.pods_behind(service).collect();
+            anyhow::ensure!(
+                !pods.is_empty(),
+                "Service/{} selects no pod of this release",
+                service.name
+            );
             for port in &mut service.ports {
-                let all = pod.containers.iter().chain(&pod.init_containers);
-                let target = all
-                    .flat_map(|c| c.ports.iter().flatten())
-                    .find(|p| match &port.target_name {
-                        Some(name) => p.name.as_ref() == Some(name),
-                        None => p.container_port == i32::from(port.target),
-                    });
-                let target = target.with_context(|| {
+                // A name may be a port of some of the pods only.
+                let target = pods.iter().find_map(|pod| pod.container_port(port));
+                port.target = target.with_context(|| {
                     format!(
                         "Service/{} port {} leads to a port that no container declares",
                         service.name, port.name
                     )
                 })?;
-                port.target = u16::try_from(target.container_port).context("a port above 65535")?;
             }
         }
         self.services = services;
         Ok(())
+    }
+}
+
+impl Pod {
+    /// The number of the container's port that a Service's port leads to; none if no container declares it.
+    fn container_port(&self, port: &PodPort) -> Option<u16> {
+        let all = self.containers.iter().chain(&self.init_containers);
+        let found = all
+            .flat_map(|container| container.ports.iter().flatten())
+            .find(|declared| match &port.target_name {
+                Some(name) => declared.name.as_ref() == Some(name),
+                None => declared.container_port == i32::from(port.target),
+            });
+        found.and_then(|declared| u16::try_from(declared.container_port).ok())
     }
 }
 

@@ -1,10 +1,13 @@
 //! Rules about ports: listener in the configuration ⇔ container port ⇔ Service port.
 
 use charts::program::{Program, ProgramKind, listener_port};
+use charts::workload::Workload;
+use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_yaml::Value;
 
 use super::probes::{resolve, shown};
-use super::service::selected;
+use super::service::{picks_several, selected};
 use super::{Check, Problem, Rule, Scene};
 
 pub(super) const RULES: &[Rule] = &[
@@ -50,11 +53,14 @@ fn listeners(program: &Program) -> Vec<Listener> {
     let mut found = Vec::new();
     match program.kind {
         ProgramKind::Tempo => {
-            endpoints(
-                program.get("distributor.receivers"),
-                "distributor.receivers",
-                &mut found,
-            );
+            // A part of Tempo reads the whole file and opens the receivers only where it is the one that takes spans.
+            if matches!(target(program), None | Some("all" | "distributor")) {
+                endpoints(
+                    program.get("distributor.receivers"),
+                    "distributor.receivers",
+                    &mut found,
+                );
+            }
             for (key, public) in [
                 ("server.http_listen_port", true),
                 ("server.grpc_listen_port", false),
@@ -75,6 +81,13 @@ fn listeners(program: &Program) -> Vec<Listener> {
         }
     }
     found
+}
+
+/// What of Tempo a container runs, where its arguments say so (grafana/tempo, cmd/tempo/app/config.go, target).
+fn target<'a>(program: &Program<'a>) -> Option<&'a str> {
+    let args = program.container.spec.args.as_deref().unwrap_or_default();
+    args.iter()
+        .find_map(|arg| arg.trim_start_matches('-').strip_prefix("target="))
 }
 
 fn listener(key: &str, port: Option<u16>, public: bool) -> Option<Listener> {
@@ -184,30 +197,45 @@ fn listener_declared(scene: &Scene, problems: &mut Vec<Problem>) {
 fn service_port_exists(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let spec = service.object.spec.clone().unwrap_or_default();
-        for workload in selected(scene, spec.selector.as_ref()) {
-            for port in spec.ports.iter().flatten() {
-                let protocol = port.protocol.as_deref().unwrap_or("TCP");
-                let own = k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(port.port);
-                let target = port.target_port.as_ref().unwrap_or(&own);
-                let found =
-                    workload.containers.iter().any(|container| {
-                        let number = resolve(&container.spec, target);
-                        container.spec.ports.iter().flatten().any(|p| {
-                            Some(p.container_port) == number && p.protocol.as_deref().unwrap_or("TCP") == protocol
-                        })
-                    });
-                if !found {
-                    let message = format!(
-                        "port {} leads to {} {protocol}, which {} does not declare",
-                        port.port,
-                        shown(target),
-                        workload.manifest.id()
-                    );
-                    problems.push(Problem::new(service.manifest, &["spec", "ports"], message));
-                }
+        let workloads = selected(scene, spec.selector.as_ref());
+        for port in spec.ports.iter().flatten() {
+            let (found, missing): (Vec<&Workload>, Vec<&Workload>) =
+                workloads.iter().partition(|workload| declares(workload, port));
+            // Of several parts of one program those have the port that it is meant for.
+            if picks_several(spec.selector.as_ref()) && !found.is_empty() {
+                continue;
+            }
+            for workload in missing {
+                let message = format!(
+                    "port {} leads to {} {}, which {} does not declare",
+                    port.port,
+                    shown(&target_port(port)),
+                    port.protocol.as_deref().unwrap_or("TCP"),
+                    workload.manifest.id()
+                );
+                problems.push(Problem::new(service.manifest, &["spec", "ports"], message));
             }
         }
     }
+}
+
+/// The container port that a Service asks for.
+fn target_port(port: &ServicePort) -> IntOrString {
+    port.target_port.clone().unwrap_or(IntOrString::Int(port.port))
+}
+
+/// Whether a container of the workload declares the port that a Service's port leads to.
+fn declares(workload: &Workload, port: &ServicePort) -> bool {
+    let protocol = port.protocol.as_deref().unwrap_or("TCP");
+    workload.containers.iter().any(|container| {
+        let number = resolve(&container.spec, &target_port(port));
+        container
+            .spec
+            .ports
+            .iter()
+            .flatten()
+            .any(|p| Some(p.container_port) == number && p.protocol.as_deref().unwrap_or("TCP") == protocol)
+    })
 }
 
 fn receiver_endpoint_written(scene: &Scene, problems: &mut Vec<Problem>) {

@@ -14,8 +14,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "no-env-expansion",
-        summary: "Tempo's configuration needs no expansion of variables, which eats every dollar sign",
-        remedy: "drop -config.expand-env and the ${…}; Tempo reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY itself",
+        summary: "Tempo's configuration expands nothing but the pod's own address and name, for which Tempo has no flags",
+        remedy: "drop -config.expand-env and the ${…}, or write $$ for a dollar sign; Tempo reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY itself",
         check: Check::Render(no_env_expansion),
     },
     Rule {
@@ -105,6 +105,9 @@ fn secret_literal(scene: &Scene, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Variables that Tempo may expand: what the kubelet knows of a pod, and is no secret.
+const OF_THE_POD: [&str; 2] = ["POD_IP", "POD_NAME"];
+
 fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
     let programs = scene.programs();
     for program in programs
@@ -112,14 +115,16 @@ fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
         .filter(|p| p.kind == charts::program::ProgramKind::Tempo)
     {
         let args = program.container.spec.args.iter().flatten();
-        if args
+        let expands = args
             .into_iter()
-            .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"))
-        {
+            .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"));
+        let names = references(&program.text).unwrap_or_default();
+        let only_the_pod = !names.is_empty() && names.iter().all(|name| OF_THE_POD.contains(&name.as_str()));
+        if expands && !only_the_pod {
             let message = format!("{}: -config.expand-env is on", program.container.id());
             problems.push(Problem::in_container(program.workload.manifest, &["args"], message));
         }
-        if program.text.contains("${") {
+        if !expands && program.text.contains("${") {
             let message = "the configuration holds ${…}, which nothing expands";
             problems.push(Problem::new(program.config_map, &["data"], message));
         }

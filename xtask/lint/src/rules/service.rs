@@ -7,7 +7,7 @@ use super::{Check, Problem, Rule, Scene};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "service-selects-one",
-        summary: "a Service selects the pods of exactly one workload",
+        summary: "a Service selects the pods of exactly one workload, or of several by a label that they share for it",
         remedy: "print the selector labels of the component in the Service and on its pods",
         check: Check::Render(service_selects_one),
     },
@@ -40,6 +40,14 @@ pub(super) fn selected<'s, 'a>(
     scene.workloads.iter().filter(picks).collect()
 }
 
+/// What labels begin with by which a Service picks pods of several workloads: the parts of one program.
+const SHARED: &str = "tempo-stack/";
+
+/// Whether a selector picks the pods of several workloads on purpose.
+pub(super) fn picks_several(selector: Option<&std::collections::BTreeMap<String, String>>) -> bool {
+    selector.is_some_and(|selector| selector.keys().any(|key| key.starts_with(SHARED)))
+}
+
 fn service_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
     for service in &scene.services {
         let spec = service.object.spec.clone().unwrap_or_default();
@@ -50,7 +58,8 @@ fn service_selects_one(scene: &Scene, problems: &mut Vec<Problem>) {
             .iter()
             .map(|workload| workload.manifest.id())
             .collect();
-        if ids.len() != 1 {
+        let several = picks_several(spec.selector.as_ref()) && ids.len() > 1;
+        if ids.len() != 1 && !several {
             let message = format!("spec.selector picks the pods of {} workloads: {ids:?}", ids.len());
             problems.push(Problem::new(service.manifest, &["spec", "selector"], message));
         }

@@ -167,7 +167,10 @@ impl Network {
     ) -> std::io::Result<SocketAddr> {
         let route = Route {
             from,
-            behind: objects.pods_behind(service).map(|pod| pod.name.clone()).collect(),
+            behind: objects
+                .pods_serving(service, port)
+                .map(|pod| pod.name.clone())
+                .collect(),
             target: port.target,
             pods: self.pods.subscribe(),
             disturbed: Arc::clone(&self.disturbed),

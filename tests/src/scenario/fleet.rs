@@ -1,0 +1,397 @@
+//! `fleet`: Tempo's parts as pods of their own. What goes in through any receiver, and straight into Tempo, is
+//! found; one pod of each part is killed under load, an ingester comes and goes, every pod is replaced and a
+//! zone is away, and no acknowledged span is lost and no query fails for good. In full, old traces also go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use charts::render::merge;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::s3::{Example, SECRET_KEY};
+use super::{Access, doors, drained, judge_ledger, values};
+use crate::backend::{Component, Fault, ObjectStore, Stack};
+use crate::client::load::{Batches, Load};
+use crate::client::readback::read_back;
+use crate::client::send::Sender;
+use crate::client::tempo::{Client, Search, span_count};
+use crate::env::Env;
+use crate::model::corpus::Corpus;
+use crate::model::door::{Door, Doors};
+use crate::wait::{Look, wait_for};
+
+/// Four ingesters, of which one is stopped at first; the compactor doesn't wait for more of its kind, and what
+/// stops leaves sooner than in a cluster, where endpoints take time to change.
+const FLEET: &str = "
+tempo-stack:
+  tempo:
+    mode: microservices
+    components: {ingester: {replicas: 4}}
+    config:
+      shutdown_delay: 1s
+      compactor: {ring: {wait_stability_min_duration: 0s}}
+";
+/// An ingester in each of three zones.
+const ZONES: &str = "
+tempo-stack:
+  tempo:
+    mode: microservices
+    components:
+      distributor: {replicas: 1}
+      querier: {replicas: 1}
+      queryFrontend: {replicas: 1}
+      ingester: {replicas: 3, zones: [zone-a, zone-b, zone-c]}
+    config:
+      shutdown_delay: 1s
+      compactor: {ring: {wait_stability_min_duration: 0s}}
+";
+const RATE: u32 = 500;
+const READY: Duration = Duration::from_secs(90);
+const BACK: Duration = Duration::from_secs(60);
+const FOUND: Duration = Duration::from_secs(20);
+const SEND: Duration = Duration::from_secs(10);
+const READ: Duration = Duration::from_secs(60);
+/// Between two disturbances: the parts tell each other within a second or two.
+const CALM: Duration = Duration::from_secs(2);
+const AWAY: Duration = Duration::from_secs(8);
+/// Between two queries.
+const ASK: Duration = Duration::from_millis(250);
+/// How long a query that failed is asked again: what was open to a killed pod breaks, as it does for Grafana.
+const AGAIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(env: &Env) -> Result<()> {
+    if !env.engine()?.runs_as_a_fleet() {
+        let reason = "the chart writes a fleet for Tempo 2.9 and 2.10 only";
+        env.recorder.skip("Tempo as a fleet", reason);
+        return Ok(());
+    }
+    let example = Example::read(env)?;
+    let server = example.server(env).await?;
+    let stack = start(env, &example, server.as_ref(), FLEET).await?;
+    let spare = pods_of(stack.as_ref(), "ingester")
+        .await?
+        .pop()
+        .context("no ingester")?;
+    stack.stop_one(&spare).await?;
+    every_door(env, stack.as_ref()).await?;
+
+    let access = Access::new(stack.as_ref())?;
+    let load = Load::start(access.sender.clone(), batches(env, 1), env.cancel.clone());
+    let direct = Load::start(tempo_door(stack.as_ref())?, batches(env, 2), env.cancel.clone());
+    let queries = Queries::start(access.tempo.clone());
+    kills(env, stack.as_ref()).await?;
+    comes_and_goes(env, stack.as_ref(), &spare).await?;
+    queries
+        .judge(env, "while a pod of each part is killed and an ingester comes and goes")
+        .await?;
+    let queries = Queries::start(access.tempo.clone());
+    every_pod_anew(env, &stack, &spare).await?;
+    let answered = queries.judge(env, "while every pod is replaced").await?;
+    env.recorder.check(
+        "no query fails while every pod is replaced",
+        answered.repeated == 0,
+        answered.to_string(),
+    );
+    for (what, load) in [("through the Collector", load), ("straight into Tempo", direct)] {
+        let (mut ledger, _) = load.stop().await?;
+        drained(env, stack.as_ref()).await?;
+        read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+        judge_ledger(env, what, &ledger)?;
+    }
+    in_the_bucket(env, server.as_ref()).await?;
+    env.remove(stack).await?;
+
+    let stack = start(env, &example, server.as_ref(), ZONES).await?;
+    a_zone_away(env, stack.as_ref()).await?;
+    env.finish(stack).await
+}
+
+async fn start(env: &Env, example: &Example, server: &dyn ObjectStore, fleet: &str) -> Result<Arc<dyn Stack>> {
+    let mut wanted = example.values(server, &example.bucket)?;
+    merge(&mut wanted, values(fleet)?);
+    let stack = env.start(&example.spec(wanted, SECRET_KEY)).await?;
+    stack.wait_ready(READY).await?;
+    Ok(stack)
+}
+
+fn batches(env: &Env, n: u64) -> Batches {
+    Batches {
+        rate: RATE,
+        ..Batches::new(env.seed.wrapping_add(n))
+    }
+}
+
+/// The names of a part's pods, by what its containers run (`-target`).
+async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
+    Ok(parts(stack).await?.remove(target).unwrap_or_default())
+}
+
+/// The pods of Tempo by what they run.
+async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
+    let targets: BTreeMap<String, String> = stack
+        .render()
+        .manifests
+        .iter()
+        .filter(|manifest| ["Deployment", "StatefulSet"].contains(&manifest.kind.as_str()))
+        .filter_map(|manifest| {
+            let label = ["spec", "template", "metadata", "labels", "tempo-stack/target"];
+            let target = manifest.get(&label)?.as_str()?;
+            Some((manifest.name.clone(), target.to_owned()))
+        })
+        .collect();
+    let mut parts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pod in stack.pod_names(Component::Tempo).await? {
+        let workload = pod.rsplit_once('-').map_or(pod.as_str(), |(workload, _)| workload);
+        if let Some(target) = targets.get(workload) {
+            parts.entry(target.clone()).or_default().push(pod);
+        }
+    }
+    Ok(parts)
+}
+
+/// Sends to the port of Tempo's Service that applications without a Collector use.
+fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
+    let otlp_grpc = stack.endpoints().get(Component::Tempo, "otlp-grpc")?;
+    Sender::new(
+        &Doors {
+            otlp_grpc,
+            ..doors(stack)?
+        },
+        SEND,
+    )
+}
+
+async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
+    let access = Access::new(stack)?;
+    let corpus = Corpus::from_now(env.seed)?;
+    let direct = tempo_door(stack)?;
+    let doors = Door::ALL.into_iter().filter(|door| door.acknowledges());
+    let ways = doors
+        .map(|door| (door.name(), &access.sender, door))
+        .chain([("tempo:4317", &direct, Door::OtlpGrpc)]);
+    for (n, (name, sender, door)) in ways.enumerate() {
+        let sample = corpus.sample(u32::try_from(n)?);
+        let outcome = sender.send(door, &sample.traces).await?;
+        let sent = outcome.is_acked();
+        let found = access
+            .tempo
+            .wait_for_trace(sample.id, span_count(&sample.traces), FOUND, &env.cancel)
+            .await;
+        let detail = found.as_ref().map_or_else(
+            |error| format!("{outcome}, {error:#}"),
+            |found| format!("found after {} ms", found.elapsed.as_millis()),
+        );
+        env.recorder.check(
+            format!("what goes in through {name} is found"),
+            sent && found.is_ok(),
+            detail,
+        );
+    }
+    Ok(())
+}
+
+/// One pod of each part, one after the other.
+async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
+    for (target, pods) in parts(stack).await? {
+        let Some(pod) = pods.first() else { continue };
+        let before = stack.pids(Component::Tempo).await?.get(pod).copied();
+        stack.kill_one(pod).await?;
+        let back = back(env, stack, pod, before).await;
+        let detail = back.as_ref().map_or_else(|error| format!("{error:#}"), String::clone);
+        env.recorder
+            .check(format!("{target} is back after a kill"), back.is_ok(), detail);
+        tokio::time::sleep(CALM).await;
+    }
+    Ok(())
+}
+
+/// Waits until another process is the pod's, and it is ready.
+async fn back(env: &Env, stack: &dyn Stack, pod: &str, before: Option<i32>) -> Result<String> {
+    let found = wait_for("the pod to be back", BACK, &env.cancel, || async {
+        let now = stack.pids(Component::Tempo).await?.get(pod).copied();
+        Ok(if now.is_none() || now == before {
+            Look::NotYet(format!("process {now:?}"))
+        } else {
+            Look::Found(())
+        })
+    })
+    .await?;
+    stack.wait_ready(BACK).await?;
+    Ok(format!("another process after {} ms", found.elapsed.as_millis()))
+}
+
+/// 3 → 4 → 3 ingesters.
+async fn comes_and_goes(env: &Env, stack: &dyn Stack, spare: &str) -> Result<()> {
+    stack.start_one(spare, BACK).await?;
+    tokio::time::sleep(AWAY).await;
+    let metrics = stack.metrics(Component::Tempo).await?;
+    let took = metrics
+        .get(spare)
+        .map(|text| crate::client::metrics::Scrape::parse(text))
+        .transpose()?
+        .and_then(|scrape| scrape.sum("tempo_ingester_traces_created_total", &[]))
+        .unwrap_or(0.0);
+    env.recorder
+        .check("a fourth ingester takes its part", took > 0.0, format!("{took} traces"));
+    let stop = stack.stop_one(spare).await?;
+    env.recorder.check(
+        "an ingester that leaves ends by itself",
+        !stop.killed,
+        format!("after {:.1} s", stop.elapsed.as_secs_f64()),
+    );
+    tokio::time::sleep(CALM).await;
+    Ok(())
+}
+
+/// Each workload one pod at a time and all workloads at once, as an upgrade does it.
+async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &str) -> Result<()> {
+    let begun = Instant::now();
+    let mut rolls = JoinSet::new();
+    for mut pods in parts(stack.as_ref()).await?.into_values() {
+        pods.retain(|pod| pod != spare);
+        let stack = Arc::clone(stack);
+        rolls.spawn(async move {
+            for pod in &pods {
+                stack.stop_one(pod).await?;
+                stack.start_one(pod, BACK).await?;
+            }
+            anyhow::Ok(pods.len())
+        });
+    }
+    let mut replaced = 0;
+    while let Some(roll) = rolls.join_next().await {
+        replaced += roll.context("a roll ended badly")??;
+    }
+    env.recorder.measured(
+        "replacing every pod of Tempo",
+        begun.elapsed().as_secs_f64(),
+        "s",
+        format!("{replaced} pods"),
+    );
+    Ok(())
+}
+
+/// An ingester that left has put everything that it held into the bucket.
+async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
+    let blocks = server.objects().await?;
+    let blocks = blocks.iter().filter(|key| key.ends_with("meta.json")).count();
+    env.recorder.check(
+        "ingesters write blocks to the bucket",
+        blocks > 0,
+        format!("{blocks} blocks"),
+    );
+    Ok(())
+}
+
+/// All pods of one of three zones stand still, as behind a cut cable.
+async fn a_zone_away(env: &Env, stack: &dyn Stack) -> Result<()> {
+    let access = Access::new(stack)?;
+    let load = Load::start(access.sender.clone(), batches(env, 3), env.cancel.clone());
+    tokio::time::sleep(CALM).await;
+    let zone = pods_of(stack, "ingester").await?.pop().context("no ingester")?;
+    stack.disturb(&zone, Fault::Frozen).await?;
+    let queries = Queries::start(access.tempo.clone());
+    tokio::time::sleep(AWAY).await;
+    queries.judge(env, "while a zone is away").await?;
+    let before = load.ledger().summary().acked;
+    tokio::time::sleep(CALM).await;
+    let after = load.ledger().summary().acked;
+    env.recorder.check(
+        "spans are taken while a zone is away",
+        after > before,
+        format!("{} in {} s", after - before, CALM.as_secs()),
+    );
+    let (mut ledger, _) = load.stop().await?;
+    drained(env, stack).await?;
+    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    judge_ledger(env, "with a zone away", &ledger)?;
+    stack.recover(&zone).await
+}
+
+/// Searches that go on until they are judged.
+struct Queries {
+    done: Arc<AtomicBool>,
+    task: JoinHandle<Answered>,
+}
+
+/// How they were answered.
+#[derive(Debug, Default)]
+struct Answered {
+    asked: u32,
+    /// Answered when they were asked again.
+    repeated: u32,
+    /// Not answered within [`AGAIN`].
+    failed: u32,
+    last: Option<String>,
+}
+
+impl std::fmt::Display for Answered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Answered {
+            asked,
+            repeated,
+            failed,
+            last,
+        } = self;
+        write!(
+            f,
+            "{asked} searches, {repeated} answered when asked again, {failed} not at all"
+        )?;
+        last.as_ref()
+            .map_or(Ok(()), |last| write!(f, "; the last error: {last}"))
+    }
+}
+
+impl Queries {
+    fn start(client: Client) -> Queries {
+        let done = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&done);
+        let task = tokio::spawn(async move {
+            let mut answered = Answered::default();
+            while !until.load(Ordering::Relaxed) {
+                answered.ask(&client).await;
+                tokio::time::sleep(ASK).await;
+            }
+            answered
+        });
+        Queries { done, task }
+    }
+
+    /// Ends them. Each was answered, if need be when it was asked again.
+    async fn judge(self, env: &Env, when: &str) -> Result<Answered> {
+        self.done.store(true, Ordering::Relaxed);
+        let answered = self.task.await.context("asking queries")?;
+        env.recorder.check(
+            format!("every query is answered {when}"),
+            answered.failed == 0 && answered.asked > 0,
+            answered.to_string(),
+        );
+        Ok(answered)
+    }
+}
+
+impl Answered {
+    async fn ask(&mut self, client: &Client) {
+        self.asked += 1;
+        let begun = Instant::now();
+        let mut first = true;
+        loop {
+            match client.search(&Search::new("{}").limit(1)).await {
+                Ok(_) => {
+                    self.repeated += u32::from(!first);
+                    return;
+                }
+                Err(error) => self.last = Some(format!("{error:#}")),
+            }
+            first = false;
+            if begun.elapsed() > AGAIN {
+                self.failed += 1;
+                return;
+            }
+            tokio::time::sleep(ASK).await;
+        }
+    }
+}
