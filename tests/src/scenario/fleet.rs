@@ -64,7 +64,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(env: &Env) -> Result<()> {
     if !env.engine()?.runs_as_a_fleet() {
-        let reason = "the chart writes a fleet for Tempo 2.9 and 2.10 only";
+        let reason = "the chart writes a fleet without Kafka for Tempo 2.9 and 2.10 only: fleet-kafka has those of 3.0";
         env.recorder.skip("Tempo as a fleet", reason);
         return Ok(());
     }
@@ -88,7 +88,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         .judge(env, "while a pod of each part is killed and an ingester comes and goes")
         .await?;
     let queries = Queries::start(access.tempo.clone());
-    every_pod_anew(env, &stack, &spare).await?;
+    every_pod_anew(env, &stack, Some(&spare)).await?;
     let answered = queries.judge(env, "while every pod is replaced").await?;
     env.recorder.check(
         "no query fails while every pod is replaced",
@@ -117,7 +117,7 @@ async fn start(env: &Env, example: &Example, server: &dyn ObjectStore, fleet: &s
     Ok(stack)
 }
 
-fn batches(env: &Env, n: u64) -> Batches {
+pub(super) fn batches(env: &Env, n: u64) -> Batches {
     Batches {
         rate: RATE,
         ..Batches::new(env.seed.wrapping_add(n))
@@ -125,12 +125,12 @@ fn batches(env: &Env, n: u64) -> Batches {
 }
 
 /// The names of a part's pods, by what its containers run (`-target`).
-async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
+pub(super) async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
     Ok(parts(stack).await?.remove(target).unwrap_or_default())
 }
 
 /// The pods of Tempo by what they run.
-async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
+pub(super) async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
     let targets: BTreeMap<String, String> = stack
         .render()
         .manifests
@@ -153,7 +153,7 @@ async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
 }
 
 /// Sends to the port of Tempo's Service that applications without a Collector use.
-fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
+pub(super) fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
     let otlp_grpc = stack.endpoints().get(Component::Tempo, "otlp-grpc")?;
     Sender::new(
         &Doors {
@@ -164,7 +164,7 @@ fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
     )
 }
 
-async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(super) async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
     let access = Access::new(stack)?;
     let corpus = Corpus::from_now(env.seed)?;
     let direct = tempo_door(stack)?;
@@ -194,7 +194,7 @@ async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
 }
 
 /// One pod of each part, one after the other.
-async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(super) async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
     for (target, pods) in parts(stack).await? {
         let Some(pod) = pods.first() else { continue };
         let before = stack.pids(Component::Tempo).await?.get(pod).copied();
@@ -247,11 +247,11 @@ async fn comes_and_goes(env: &Env, stack: &dyn Stack, spare: &str) -> Result<()>
 }
 
 /// Each workload one pod at a time and all workloads at once, as an upgrade does it.
-async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &str) -> Result<()> {
+pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: Option<&str>) -> Result<()> {
     let begun = Instant::now();
     let mut rolls = JoinSet::new();
     for mut pods in parts(stack.as_ref()).await?.into_values() {
-        pods.retain(|pod| pod != spare);
+        pods.retain(|pod| Some(pod.as_str()) != spare);
         let stack = Arc::clone(stack);
         rolls.spawn(async move {
             for pod in &pods {
@@ -286,14 +286,25 @@ async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     Ok(())
 }
 
-/// All pods of one of three zones stand still, as behind a cut cable.
+/// The ingesters of one of three zones stand still.
 async fn a_zone_away(env: &Env, stack: &dyn Stack) -> Result<()> {
     let access = Access::new(stack)?;
     let load = Load::start(access.sender.clone(), batches(env, 3), env.cancel.clone());
     tokio::time::sleep(CALM).await;
     let zone = pods_of(stack, "ingester").await?.pop().context("no ingester")?;
-    stack.disturb(&zone, Fault::Frozen).await?;
-    let queries = Queries::start(access.tempo.clone());
+    frozen(env, stack, &access.tempo, &load, &[zone]).await?;
+    let (mut ledger, _) = load.stop().await?;
+    drained(env, stack).await?;
+    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
+    judge_ledger(env, "with a zone away", &ledger)
+}
+
+/// The pods of a zone stand still, as behind a cut cable: queries are answered, and spans are taken.
+pub(super) async fn frozen(env: &Env, stack: &dyn Stack, tempo: &Client, load: &Load, zone: &[String]) -> Result<()> {
+    for pod in zone {
+        stack.disturb(pod, Fault::Frozen).await?;
+    }
+    let queries = Queries::start(tempo.clone());
     tokio::time::sleep(AWAY).await;
     queries.judge(env, "while a zone is away").await?;
     let before = load.ledger().summary().acked;
@@ -304,25 +315,24 @@ async fn a_zone_away(env: &Env, stack: &dyn Stack) -> Result<()> {
         after > before,
         format!("{} in {} s", after - before, CALM.as_secs()),
     );
-    let (mut ledger, _) = load.stop().await?;
-    drained(env, stack).await?;
-    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
-    judge_ledger(env, "with a zone away", &ledger)?;
-    stack.recover(&zone).await
+    for pod in zone {
+        stack.recover(pod).await?;
+    }
+    Ok(())
 }
 
 /// Searches that go on until they are judged.
-struct Queries {
+pub(super) struct Queries {
     done: Arc<AtomicBool>,
     task: JoinHandle<Answered>,
 }
 
 /// How they were answered.
 #[derive(Debug, Default)]
-struct Answered {
-    asked: u32,
+pub(super) struct Answered {
+    pub asked: u32,
     /// Answered when they were asked again.
-    repeated: u32,
+    pub repeated: u32,
     /// Not answered within [`AGAIN`].
     failed: u32,
     last: Option<String>,
@@ -346,7 +356,7 @@ impl std::fmt::Display for Answered {
 }
 
 impl Queries {
-    fn start(client: Client) -> Queries {
+    pub fn start(client: Client) -> Queries {
         let done = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&done);
         let task = tokio::spawn(async move {
@@ -361,7 +371,7 @@ impl Queries {
     }
 
     /// Ends them. Each was answered, if need be when it was asked again.
-    async fn judge(self, env: &Env, when: &str) -> Result<Answered> {
+    pub async fn judge(self, env: &Env, when: &str) -> Result<Answered> {
         self.done.store(true, Ordering::Relaxed);
         let answered = self.task.await.context("asking queries")?;
         env.recorder.check(
