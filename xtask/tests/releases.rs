@@ -7,6 +7,7 @@
 
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod keys;
+mod official;
 mod registry;
 #[allow(dead_code, reason = "shared by the tests of releases")]
 mod repo;

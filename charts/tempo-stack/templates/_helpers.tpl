@@ -139,19 +139,6 @@ http://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelColle
 {{- printf "%s:%d" $address (int .port) -}}
 {{- end }}
 
-{{/* Objects of S3 credentials: the Secret that the chart makes, and the one that the pod reads (empty: the pod's role). */}}
-{{- define "tempo-stack.tempo.s3.ownSecretName" -}}
-{{- $s3 := .Values.tempo.storage.s3 -}}
-{{- if and (eq .Values.tempo.storage.backend "s3") $s3.accessKey -}}
-{{- include "tempo-stack.tempo.fullname" . }}-s3
-{{- end -}}
-{{- end }}
-{{- define "tempo-stack.tempo.s3.secretName" -}}
-{{- if eq .Values.tempo.storage.backend "s3" -}}
-{{- default (include "tempo-stack.tempo.s3.ownSecretName" .) .Values.tempo.storage.s3.existingSecret -}}
-{{- end -}}
-{{- end }}
-
 {{/* "true" when Tempo keeps its data on a claim, which makes it a StatefulSet. */}}
 {{- define "tempo-stack.tempo.stateful" -}}
 {{- if and .Values.tempo.enabled .Values.tempo.persistence.enabled -}}true{{- end -}}

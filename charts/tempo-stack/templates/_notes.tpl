@@ -43,7 +43,7 @@ Query Tempo at {{ include "tempo-stack.tempo.queryUrl" . }}, from your machine w
   kubectl port-forward --namespace {{ .Release.Namespace }} service/{{ include "tempo-stack.tempo.serviceName" . }} {{ int $tempo.service.ports.http }}
   curl --get http://127.0.0.1:{{ int $tempo.service.ports.http }}/api/search --data-urlencode 'q={}'
 
-Traces are kept for {{ $tempo.retention.period }}{{ if eq $tempo.storage.backend "s3" }} in the bucket {{ $tempo.storage.s3.bucket }}{{ end }}.
+Traces are kept for {{ $tempo.retention.period }}{{ if include "tempo-stack.tempo.storage.remote" . }} in {{ include "tempo-stack.tempo.storage.place" . }}{{ end }}.
 {{- if eq $tempo.storage.backend "local" }}
 At {{ int64 $tempo.disk.bytesPerSpan }} bytes a span, {{ $tempo.persistence.size }} hold the spans of {{ range $n, $rate := list 100 1000 10000 }}{{ if $n }}, {{ end }}{{ include "tempo-stack.tempo.disk.lasts" (dict "ctx" $ "rate" $rate) }} at {{ $rate }} spans/s{{ end }}.
 {{- end }}
@@ -63,7 +63,7 @@ TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo
 {{- if include "tempo-stack.tempo.isFleet" . }}
 {{ include "tempo-stack.notes.fleet" . | trim }}
 {{- else if not $tempo.persistence.enabled }}
-Persistence is off: {{ if eq $tempo.storage.backend "s3" }}traces that are not in the bucket yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
+Persistence is off: {{ if include "tempo-stack.tempo.storage.remote" . }}traces that are not in {{ include "tempo-stack.tempo.storage.place" . }} yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}
 The claim {{ include "tempo-stack.tempo.claimName" . }} stays after `helm uninstall`; delete it by hand if you don't want it any more.
 {{- end }}

@@ -55,11 +55,11 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Labels and annotations of a pod. Parameters: ctx, component, values, checksums (map of name to text that is hashed). */}}
+{{/* Labels and annotations of a pod. Parameters: ctx, component, values, checksums (map of name to text that is hashed), labels (the chart's, optional). */}}
 {{- define "tempo-stack.podMetadata" -}}
 {{- $needed := dict -}}
 {{- range $name, $text := .checksums -}}{{- $_ := set $needed (printf "checksum/%s" $name) ($text | sha256sum) -}}{{- end -}}
-{{- include "tempo-stack.metadata" (dict "ctx" .ctx "component" .component "labels" .values.podLabels "annotations" .values.podAnnotations "needed" $needed) -}}
+{{- include "tempo-stack.metadata" (dict "ctx" .ctx "component" .component "labels" (merge (deepCopy (.values.podLabels | default dict)) (.labels | default dict)) "annotations" .values.podAnnotations "needed" $needed) -}}
 {{- end }}
 
 {{/* Those entries of a map that are not empty, as YAML; nothing where there are none. Parameter: the map. */}}

@@ -10,11 +10,11 @@ Tempo's configuration file, built as a map and printed once.
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
-{{- $parts := list "limits" "storage" "generator" (printf "v%s" $version) -}}
+{{- $parts := list "limits" "storage" "cache" "generator" (printf "v%s" $version) -}}
 {{- if include "tempo-stack.tempo.onKafka" . -}}
-{{- $parts = list "kafkaLimits" "storage" "fleetGenerator" "v3" "fleet" "fleetV3" -}}
+{{- $parts = list "kafkaLimits" "storage" "cache" "fleetGenerator" "v3" "fleet" "fleetV3" -}}
 {{- else if include "tempo-stack.tempo.isFleet" . -}}
-{{- $parts = list "fleetLimits" "storage" "fleetGenerator" "v2" "fleet" "fleetV2" -}}
+{{- $parts = list "fleetLimits" "storage" "cache" "fleetGenerator" "v2" "fleet" "fleetV2" -}}
 {{- end -}}
 {{- range $parts -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
@@ -56,41 +56,6 @@ Tempo's configuration file, built as a map and printed once.
   | toYaml -}}
 {{- end }}
 
-{{/* Where blocks and the write-ahead log are. */}}
-{{- define "tempo-stack.tempo.config.storage" -}}
-{{- $storage := .Values.tempo.storage -}}
-{{- $data := include "tempo-stack.tempo.dataPath" . -}}
-{{- $trace := dict "backend" $storage.backend "wal" (dict "path" (printf "%s/wal" $data)) -}}
-{{- if eq $storage.backend "s3" -}}
-{{- $s3 := dict
-  "bucket" $storage.s3.bucket
-  "endpoint" (include "tempo-stack.tempo.s3.endpoint" .)
-  "insecure" $storage.s3.insecure
-  "forcepathstyle" $storage.s3.forcePathStyle -}}
-{{- with $storage.s3.region -}}{{- $_ := set $s3 "region" . -}}{{- end -}}
-{{- /* Tempo writes blocks below "/tempo", and looks for them below "tempo". */ -}}
-{{- with trimAll "/" $storage.s3.prefix -}}{{- $_ := set $s3 "prefix" . -}}{{- end -}}
-{{- $_ := set $trace "s3" $s3 -}}
-{{- else -}}
-{{- $_ := set $trace "local" (dict "path" (printf "%s/blocks" $data)) -}}
-{{- end -}}
-{{- /* 2.3 would write vParquet2, which 2.10 can't read any more. */ -}}
-{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" "<2.4.0") -}}
-{{- $_ := set $trace "block" (dict "version" "vParquet3") -}}
-{{- end -}}
-{{- dict "storage" (dict "trace" $trace) | toYaml -}}
-{{- end }}
-
-{{/* Host of the object store. */}}
-{{- define "tempo-stack.tempo.s3.endpoint" -}}
-{{- $s3 := .Values.tempo.storage.s3 -}}
-{{- if $s3.endpoint -}}
-{{- $s3.endpoint -}}
-{{- else if $s3.region -}}
-{{- printf "s3.%s.amazonaws.com%s" $s3.region (ternary ".cn" "" (hasPrefix "cn-" $s3.region)) -}}
-{{- end -}}
-{{- end }}
-
 {{/*
 What only 2.x reads: traces are cut to the write-ahead log after a second, and /ready does not wait 15 s.
 On a stop the ingester goes on accepting for two seconds, in which the receivers close.
@@ -125,20 +90,4 @@ Recent spans need not be hidden from search, because a single process has no Kaf
   "backend_worker" (dict "compaction" $compaction)
   "query_frontend" (dict "query_end_cutoff" "0s")
   | toYaml -}}
-{{- end }}
-
-{{/* Contents of the Secret that the chart makes of credentials in clear. */}}
-{{- define "tempo-stack.tempo.s3.secretData" -}}
-{{- $s3 := .Values.tempo.storage.s3 -}}
-{{ $s3.existingSecretKeys.accessKey | quote }}: {{ $s3.accessKey | quote }}
-{{ $s3.existingSecretKeys.secretKey | quote }}: {{ $s3.secretKey | quote }}
-{{- end }}
-
-{{/* Variables that carry the credentials into the container: Tempo reads them itself, so its file needs none. */}}
-{{- define "tempo-stack.tempo.s3.env" -}}
-{{- $keys := .Values.tempo.storage.s3.existingSecretKeys -}}
-{{- with include "tempo-stack.tempo.s3.secretName" . -}}
-AWS_ACCESS_KEY_ID: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $keys.accessKey | quote }}}}}
-AWS_SECRET_ACCESS_KEY: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $keys.secretKey | quote }}}}}
-{{- end -}}
 {{- end }}

@@ -64,7 +64,7 @@ Parameters: ctx (root context), component (row).
 {{- $tempo := dict -}}
 {{- include "tempo-stack.tempo.component.values" (dict "ctx" $ctx "key" $component.key "into" $tempo) -}}
 {{- $args := list "-config.file=/etc/tempo/tempo.yaml" -}}
-{{- $env := include "tempo-stack.tempo.s3.env" $ctx | fromYaml -}}
+{{- $env := include "tempo-stack.tempo.storage.env" $ctx | fromYaml -}}
 {{- $credentials := list -}}
 {{- if has $component.target (list "" "metrics-generator") -}}{{- $credentials = include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray -}}{{- end -}}
 {{- $probePort := (get (include "tempo-stack.tempo.knownPorts" $ctx | fromYaml) $component.monitor).name -}}
@@ -87,7 +87,7 @@ Parameters: ctx (root context), component (row).
 {{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" $ctx) -}}
 {{- end -}}
 metadata:
-  {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}
+  {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums "labels" (include "tempo-stack.tempo.storage.labels" $ctx | fromYaml)) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
   {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $tempo.initContainers }}
@@ -149,6 +149,9 @@ spec:
         {{- $path := printf "%s/%s" (include "tempo-stack.tempo.remoteWrite.path" $ctx) (trimPrefix "remote-write-" $volume.name) }}
         {{- $mounts = append $mounts (dict "name" $volume.name "mountPath" $path "readOnly" true) }}
         {{- end }}
+        {{- range include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray }}
+        {{- $mounts = append $mounts (dict "name" .name "mountPath" (include "tempo-stack.tempo.storage.path" $ctx) "readOnly" true) }}
+        {{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -164,6 +167,6 @@ spec:
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
-    {{- $volumes = concat $volumes $credentials }}
+    {{- $volumes = concat $volumes $credentials (include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray) }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -58,10 +58,17 @@ tempo.config.distributor.receivers.otlp.protocols.grpc.endpoint is {{ default "r
 
 {{- define "tempo-stack.validate.tempoConfigCredentials" -}}
 {{- if .Values.tempo.enabled -}}
-{{- $s3 := dig "storage" "trace" "s3" dict (.Values.tempo.config | default dict) -}}
-{{- range list "access_key" "secret_key" "session_token" -}}
-{{- if and (kindIs "map" $s3) (get $s3 .) }}
-tempo.config.storage.trace.s3.{{ . }} is set: it would stand in clear in a ConfigMap. Put it into a Secret and name that in tempo.storage.s3.existingSecret.
+{{- range $store, $keys := dict "s3" (list "access_key" "secret_key" "session_token") "azure" (list "storage_account_key") -}}
+{{- $given := dig "storage" "trace" $store dict ($.Values.tempo.config | default dict) -}}
+{{- range $keys -}}
+{{- if and (kindIs "map" $given) (get $given .) }}
+tempo.config.storage.trace.{{ $store }}.{{ . }} is set: it would stand in clear in a ConfigMap. Put it into a Secret and name that in tempo.storage.{{ $store }}.existingSecret.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with dig "storage" "trace" "s3" "sse" dict (.Values.tempo.config | default dict) -}}
+{{- if and (kindIs "map" .) .encryption_key }}
+tempo.config.storage.trace.s3.sse.encryption_key is set: it would stand in clear in a ConfigMap. Let the store hold the key, with tempo.storage.s3.sse.
 {{- end -}}
 {{- end -}}
 {{- range dig "metrics_generator" "storage" "remote_write" list (.Values.tempo.config | default dict) -}}
@@ -113,71 +120,6 @@ tempo.persistence.existingClaim is {{ .persistence.existingClaim }} while tempo.
 {{- with .Values.tempo -}}
 {{- if and .enabled .persistence.enabled (not .persistence.existingClaim) (eq .persistence.accessMode "ReadWriteMany") -}}
 tempo.persistence.accessMode is ReadWriteMany: two pods could write to the claim, and one would destroy the other's write-ahead log. Set it to ReadWriteOnce or ReadWriteOncePod.
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{- define "tempo-stack.validate.tempoBackend" -}}
-{{- if and .Values.tempo.enabled (not (has .Values.tempo.storage.backend (list "local" "s3"))) -}}
-tempo.storage.backend is {{ .Values.tempo.storage.backend | quote }}: not a backend that the chart knows. Set it to local or s3.
-{{- end -}}
-{{- end }}
-
-{{- define "tempo-stack.validate.tempoS3Bucket" -}}
-{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") (not .Values.tempo.storage.s3.bucket) -}}
-tempo.storage.s3.bucket is empty: with tempo.storage.backend s3 Tempo needs a bucket. Set its name.
-{{- end -}}
-{{- end }}
-
-{{- define "tempo-stack.validate.tempoS3Endpoint" -}}
-{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
-{{- $endpoint := include "tempo-stack.tempo.s3.endpoint" . -}}
-{{- if not $endpoint -}}
-tempo.storage.s3.endpoint and tempo.storage.s3.region are both empty: Tempo can't know where the bucket is. Set the region for AWS, or the endpoint for another store.
-{{- else if contains "/" $endpoint -}}
-tempo.storage.s3.endpoint is {{ $endpoint | quote }}: Tempo wants a host and a port without a scheme or a path. Write for example minio.storage.svc:9000, and tempo.storage.s3.insecure: true for plain HTTP.
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{- define "tempo-stack.validate.tempoS3Credentials" -}}
-{{- with .Values.tempo.storage.s3 -}}
-{{- if and $.Values.tempo.enabled .existingSecret (or .accessKey .secretKey) -}}
-tempo.storage.s3.existingSecret is {{ .existingSecret }} and accessKey or secretKey is set too: it is unclear which credentials count. Keep the Secret and remove the keys.
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{- define "tempo-stack.validate.tempoS3KeyPair" -}}
-{{- with .Values.tempo.storage.s3 -}}
-{{- if and $.Values.tempo.enabled (ne (empty .accessKey) (empty .secretKey)) -}}
-{{- $missing := ternary "accessKey" "secretKey" (empty .accessKey) -}}
-tempo.storage.s3.{{ $missing }} is empty while its counterpart is set: both are needed. Set it, or use tempo.storage.s3.existingSecret.
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{/* The prefix becomes part of every object's name, and stores disagree about empty and relative parts. */}}
-{{- define "tempo-stack.validate.tempoS3Prefix" -}}
-{{- $s3 := .Values.tempo.storage.s3 -}}
-{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
-{{- range splitList "/" (trimAll "/" $s3.prefix) -}}
-{{- if or (has . (list "." "..")) (and (eq . "") $s3.prefix) }}
-tempo.storage.s3.prefix is {{ $s3.prefix | quote }}: between two slashes stands {{ quote . }}, under which Tempo would not find its blocks again. Write a folder such as tempo or team-a/tempo.
-{{- end -}}
-{{- end -}}
-{{- if contains "/" $s3.bucket }}
-tempo.storage.s3.bucket is {{ $s3.bucket | quote }}: a bucket's name holds no slash. Put what is behind it into tempo.storage.s3.prefix.
-{{- end -}}
-{{- end -}}
-{{- end }}
-
-{{- define "tempo-stack.validate.tempoS3KeyText" -}}
-{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
-{{- range $key := list "accessKey" "secretKey" -}}
-{{- if regexMatch "[\\x00-\\x1f\\x7f]|^ | $" (get $.Values.tempo.storage.s3 $key) }}
-tempo.storage.s3.{{ $key }} has a line break, another control character or a space at its end, as a file often leaves it: the store would refuse it. Remove it.
-{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -8,11 +8,12 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "keys" "components" "serviceNames" "ports" "quantities"
   "tempoReplicas" "tempoVersion" "tempoConfigBlocks" "tempoConfigPorts" "tempoConfigCredentials"
   "tempoRetention" "tempoRetentionPoll" "tempoExistingClaim" "tempoAccessMode"
-  "tempoBackend" "tempoS3Bucket" "tempoS3Endpoint" "tempoS3Credentials" "tempoS3KeyPair"
+  "tempoBackend" "tempoStoreName" "tempoS3Endpoint" "tempoS3Credentials" "tempoS3KeyPair"
+  "tempoS3Session" "tempoS3Ca" "tempoS3Sse" "tempoS3StorageClass" "tempoGcs" "tempoAzure" "tempoCache"
   "collectorVersion" "collectorExporter" "collectorReceivers" "collectorConfigPorts" "collectorPipelines"
   "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize"
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
-  "tempoS3Prefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
+  "tempoStorePrefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
   "tempoMode" "tempoIngesters" "tempoKafka" "tempoComponentKeys"
   "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
   "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
@@ -186,8 +187,8 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 
 {{/* Volumes and mounts of the user are joined with the chart's own. */}}
 {{- define "tempo-stack.validate.extraVolumes" -}}
-{{- $names := list "config" "data" "ingest" -}}
-{{- $paths := list "/etc/tempo" (include "tempo-stack.tempo.dataPath" .) (include "tempo-stack.tempo.disk.path" .) (include "tempo-stack.tempo.remoteWrite.path" .) -}}
+{{- $names := list "config" "data" "ingest" "storage" -}}
+{{- $paths := list "/etc/tempo" (include "tempo-stack.tempo.storage.path" .) (include "tempo-stack.tempo.dataPath" .) (include "tempo-stack.tempo.disk.path" .) (include "tempo-stack.tempo.remoteWrite.path" .) -}}
 {{- range include "tempo-stack.tempo.remoteWrite.volumes" . | fromYamlArray -}}{{- $names = append $names .name -}}{{- end -}}
 {{- $own := dict
   "tempo" (dict "names" $names "paths" $paths)

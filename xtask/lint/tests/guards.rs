@@ -160,8 +160,8 @@ guards! {
         "{tempo: {persistence: {enabled: false, existingClaim: old-traces}}}"
         => "tempo.persistence.existingClaim", "old-traces", "Switch persistence on";
     an_unknown_backend_is_refused: "tempoBackend"
-        "{tempo: {storage: {backend: gcs}}}" => "tempo.storage.backend", "gcs", "local or s3";
-    s3_without_a_bucket_is_refused: "tempoS3Bucket"
+        "{tempo: {storage: {backend: swift}}}" => "tempo.storage.backend", "swift", "local, s3, gcs or azure";
+    s3_without_a_bucket_is_refused: "tempoStoreName"
         "{tempo: {storage: {backend: s3, s3: {region: eu-west-1}}}}" => "tempo.storage.s3.bucket", "empty", "Set its name";
     s3_without_a_place_is_refused: "tempoS3Endpoint"
         "{tempo: {storage: {backend: s3, s3: {bucket: b}}}}"
@@ -257,15 +257,86 @@ guards! {
         => "tempo.extraVolumeMounts", "nobody", "tempo.extraVolumes";
     a_variable_that_stands_twice_is_refused: "extraEnv"
         "{tempo: {extraEnv: [{name: A, value: a}, {name: A, value: b}]}}" => "tempo.extraEnv", "A twice", "Remove one";
-    a_prefix_that_climbs_is_refused: "tempoS3Prefix"
+    a_prefix_that_climbs_is_refused: "tempoStorePrefix"
         "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, prefix: a/../b}}}}"
         => "tempo.storage.s3.prefix", "a/../b", "team-a/tempo";
-    a_prefix_with_two_slashes_is_refused: "tempoS3Prefix"
+    a_prefix_with_two_slashes_is_refused: "tempoStorePrefix"
         "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, prefix: a//b}}}}"
         => "tempo.storage.s3.prefix", "a//b", "team-a/tempo";
-    a_bucket_with_a_folder_is_refused: "tempoS3Prefix"
+    a_bucket_with_a_folder_is_refused: "tempoStorePrefix"
         "{tempo: {storage: {backend: s3, s3: {bucket: b/tempo, region: r}}}}"
         => "tempo.storage.s3.bucket", "b/tempo", "tempo.storage.s3.prefix";
+    gcs_without_a_bucket_is_refused: "tempoStoreName"
+        "{tempo: {storage: {backend: gcs}}}" => "tempo.storage.gcs.bucket", "empty", "Set its name";
+    azure_without_an_account_is_refused: "tempoStoreName"
+        "{tempo: {storage: {backend: azure, azure: {container: c, existingSecret: s}}}}"
+        => "tempo.storage.azure.account", "empty", "Set its name";
+    a_container_with_a_folder_is_refused: "tempoStorePrefix"
+        "{tempo: {storage: {backend: azure, azure: {account: a, container: c/d, existingSecret: s}}}}"
+        => "tempo.storage.azure.container", "c/d", "tempo.storage.azure.prefix";
+    a_session_token_without_a_secret_is_refused: "tempoS3Session"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, existingSecretKeys: {sessionToken: t}}}}}"
+        => "tempo.storage.s3.existingSecretKeys.sessionToken", "is t", "into a Secret";
+    an_authority_over_http_is_refused: "tempoS3Ca"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, insecure: true, caSecret: ca}}}}"
+        => "tempo.storage.s3.caSecret", "is ca", "Set insecure to false";
+    an_encryption_before_2_8_is_refused: "tempoS3Sse"
+        "{tempo: {image: {tag: 2.7.2}, storage: {backend: s3, s3: {bucket: b, region: r, sse: {type: SSE-S3}}}}}"
+        => "tempo.storage.s3.sse.type", "SSE-S3", "2.8.0 or later";
+    kms_without_a_key_is_refused: "tempoS3Sse"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, sse: {type: SSE-KMS}}}}}"
+        => "tempo.storage.s3.sse.kmsKeyId", "empty", "Set its id or ARN";
+    a_key_without_kms_is_refused: "tempoS3Sse"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, sse: {type: SSE-S3, kmsKeyId: k}}}}}"
+        => "tempo.storage.s3.sse.kmsKeyId", "\"k\"", "Set the type to SSE-KMS";
+    an_encryption_context_that_is_no_object_is_refused: "tempoS3Sse"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, sse: {type: SSE-KMS, kmsKeyId: k, kmsEncryptionContext: team}}}}}"
+        => "tempo.storage.s3.sse.kmsEncryptionContext", "\"team\"", "Write for example";
+    an_archive_is_refused: "tempoS3StorageClass"
+        "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, storageClass: GLACIER}}}}"
+        => "tempo.storage.s3.storageClass", "GLACIER", "STANDARD_IA";
+    a_gcs_endpoint_without_a_path_is_refused: "tempoGcs"
+        "{tempo: {storage: {backend: gcs, gcs: {bucket: b, endpoint: 'gcs:4443'}}}}"
+        => "tempo.storage.gcs.endpoint", "gcs:4443", "/storage/v1/";
+    gcs_credentials_that_would_not_be_sent_are_refused: "tempoGcs"
+        "{tempo: {storage: {backend: gcs, gcs: {bucket: b, endpoint: 'http://gcs/storage/v1/', insecure: true, existingSecret: kept}}}}"
+        => "tempo.storage.gcs.insecure", "kept", "Set insecure to false";
+    google_without_credentials_is_refused: "tempoGcs"
+        "{tempo: {storage: {backend: gcs, gcs: {bucket: b, insecure: true}}}}"
+        => "tempo.storage.gcs.insecure", "endpoint is empty", "Set insecure to false";
+    two_kinds_of_azure_credentials_are_refused: "tempoAzure"
+        "{tempo: {storage: {backend: azure, azure: {account: a, container: c, existingSecret: kept, useFederatedToken: true}}}}"
+        => "tempo.storage.azure.existingSecret", "tempo.storage.azure.useFederatedToken", "Keep one";
+    azure_without_credentials_is_refused: "tempoAzure"
+        "{tempo: {storage: {backend: azure, azure: {account: a, container: c}}}}"
+        => "tempo.storage.azure.existingSecret", "empty", "Name a Secret";
+    an_identity_that_would_not_be_used_is_refused: "tempoAzure"
+        "{tempo: {storage: {backend: azure, azure: {account: a, container: c, existingSecret: kept, userAssignedId: i}}}}"
+        => "tempo.storage.azure.userAssignedId", "is i", "Set useManagedIdentity to true";
+    an_azure_suffix_with_a_scheme_is_refused: "tempoAzure"
+        "{tempo: {storage: {backend: azure, azure: {account: a, container: c, existingSecret: kept, endpointSuffix: 'https://b'}}}}"
+        => "tempo.storage.azure.endpointSuffix", "https://b", "blob.core";
+    a_cache_before_2_4_is_refused: "tempoCache"
+        "{tempo: {image: {tag: 2.3.1}, storage: {backend: gcs, gcs: {bucket: b}}, cache: {memcached: {addresses: ['m:11211']}}}}"
+        => "tempo.cache.memcached.addresses", "m:11211", "2.4.0 or later";
+    a_cache_before_a_volume_is_refused: "tempoCache"
+        "{tempo: {cache: {memcached: {addresses: ['m:11211']}}}}"
+        => "tempo.cache.memcached.addresses", "m:11211", "Leave the addresses out";
+    a_cache_without_a_port_is_refused: "tempoCache"
+        "{tempo: {storage: {backend: gcs, gcs: {bucket: b}}, cache: {memcached: {addresses: [memcached]}}}}"
+        => "tempo.cache.memcached.addresses", "\"memcached\"", "memcached.cache.svc:11211";
+    a_cache_of_nothing_is_refused: "tempoCache"
+        "{tempo: {storage: {backend: gcs, gcs: {bucket: b}}, cache: {memcached: {addresses: ['m:11211'], roles: []}}}}"
+        => "tempo.cache.memcached.roles", "empty", "Name a role";
+    two_lists_of_caches_are_refused: "tempoCache"
+        "{tempo: {storage: {backend: gcs, gcs: {bucket: b}}, cache: {memcached: {addresses: ['m:11211']}}, config: {cache: {caches: [{}]}}}}"
+        => "tempo.config.cache.caches", "m:11211", "Keep one";
+    an_azure_key_in_the_configuration_is_refused: "tempoConfigCredentials"
+        "{tempo: {config: {storage: {trace: {azure: {storage_account_key: hunter2}}}}}}"
+        => "tempo.config.storage.trace.azure.storage_account_key", "ConfigMap", "tempo.storage.azure.existingSecret";
+    an_encryption_key_in_the_configuration_is_refused: "tempoConfigCredentials"
+        "{tempo: {config: {storage: {trace: {s3: {sse: {encryption_key: hunter2}}}}}}}"
+        => "tempo.config.storage.trace.s3.sse.encryption_key", "ConfigMap", "tempo.storage.s3.sse";
     a_key_with_a_line_break_is_refused: "tempoS3KeyText"
         "{tempo: {storage: {backend: s3, s3: {bucket: b, region: r, accessKey: \"a\\n\", secretKey: s}}}}"
         => "tempo.storage.s3.accessKey", "line break", "Remove it";

@@ -194,10 +194,13 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
         };
         return list(ctx, &scenarios);
     }
-    if args.backend != BackendName::Local {
-        args.programs.refuse(args.backend.name())?;
-    }
-    let ctx = &args.programs.given(ctx)?;
+    let ctx = &match args.backend {
+        BackendName::Local => args.programs.given(ctx)?,
+        other => {
+            args.programs.refuse(other.name())?;
+            ctx.clone()
+        }
+    };
     let choice = choice.unwrap_or(Choice::Sets(vec![Set::Core]));
     let scenarios = scenario::select(&choice, args.backend.name())?;
     if ctx.runner.plans() {

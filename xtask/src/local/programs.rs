@@ -1,7 +1,5 @@
 //! Which programs a stack on this machine consists of.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::Args;
 use kit::failure::Failure;
@@ -11,21 +9,22 @@ use crate::ctx::Ctx;
 /// Programs that are run instead of the pinned ones.
 #[derive(Debug, Clone, Args)]
 pub struct Programs {
-    /// Run this Tempo, in whatever supported version it says that it is, instead of the pinned one.
-    #[arg(long, value_name = "PATH", env = "XTASK_TEMPO")]
-    pub tempo: Option<PathBuf>,
+    /// Run this Tempo instead of the pinned one: a program, a version of its official image, or an image.
+    #[arg(long, value_name = "PATH|VERSION|IMAGE", env = "XTASK_TEMPO")]
+    pub tempo: Option<String>,
     /// Run this OpenTelemetry Collector (contrib, or one with the same components) instead of the pinned one.
-    #[arg(long, value_name = "PATH", env = "XTASK_OTELCOL")]
-    pub otelcol: Option<PathBuf>,
+    #[arg(long, value_name = "PATH|VERSION|IMAGE", env = "XTASK_OTELCOL")]
+    pub otelcol: Option<String>,
 }
 
 impl Programs {
-    /// The context with these programs in its toolbox.
+    /// The context with these programs in its toolbox, and with the official ones where neither is named nor built.
     pub fn given(&self, ctx: &Ctx) -> Result<Ctx> {
         let mut ctx = ctx.clone();
-        for (name, path) in [("tempo", &self.tempo), ("otelcol", &self.otelcol)] {
-            if let Some(path) = path {
-                ctx.toolbox_mut().give(name, path)?;
+        for (name, text) in [("tempo", &self.tempo), ("otelcol", &self.otelcol)] {
+            match text {
+                Some(text) => ctx.toolbox_mut().name(name, text)?,
+                None => ctx.toolbox_mut().prefer_official(name)?,
             }
         }
         Ok(ctx)

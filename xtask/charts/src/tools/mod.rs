@@ -5,6 +5,7 @@
 
 mod build;
 mod go;
+mod official;
 pub mod outdated;
 mod pin;
 
@@ -54,6 +55,8 @@ pub struct Toolbox {
     tools: Vec<Tool>,
     /// Programs that the user named; they win over all others.
     given: BTreeMap<String, Installed>,
+    /// The workspace's folder.
+    root: PathBuf,
     cache: PathBuf,
     runner: Runner,
     quiet: bool,
@@ -91,6 +94,7 @@ impl Toolbox {
         Ok(Toolbox {
             tools,
             given: BTreeMap::new(),
+            root: root.to_path_buf(),
             cache,
             runner,
             quiet,

@@ -34,6 +34,9 @@ pub struct ToolFile {
     pub accept: VersionReq,
     /// Arguments that make the program print its version.
     pub probe: Vec<String>,
+    /// The key of the chart's values that names its official image; empty where there is none.
+    #[serde(default)]
+    pub image: String,
 }
 
 /// Which work needs a tool.

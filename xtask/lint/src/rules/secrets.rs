@@ -14,8 +14,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "no-env-expansion",
-        summary: "Tempo's configuration expands nothing but the pod's own address and name, for which Tempo has no flags",
-        remedy: "drop -config.expand-env and the ${…}, or write $$ for a dollar sign; Tempo reads AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY itself",
+        summary: "Tempo's configuration expands nothing but the pod's own address and name and the password of Kafka, which Tempo reads from nowhere else",
+        remedy: "drop -config.expand-env and the ${…}, or write $$ for a dollar sign; Tempo reads AWS_…, AZURE_STORAGE_KEY and GOOGLE_APPLICATION_CREDENTIALS itself",
         check: Check::Render(no_env_expansion),
     },
     Rule {
@@ -29,8 +29,8 @@ pub(super) const RULES: &[Rule] = &[
 /// Whether a key or variable of that name holds a credential.
 fn names_a_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['-', '.'], "_");
-    // Names of files and of Secrets are not credentials.
-    if ["_file", "_path", "_name", "_url"]
+    // Names of files and of Secrets are not credentials; Google's variable names a file, too.
+    if ["_file", "_path", "_name", "_url", "google_application_credentials"]
         .iter()
         .any(|end| name.ends_with(end))
     {
@@ -43,6 +43,8 @@ fn names_a_credential(name: &str) -> bool {
         "token",
         "access_key",
         "accesskey",
+        "account_key",
+        "storage_key",
         "api_key",
         "apikey",
         "credential",
@@ -105,8 +107,8 @@ fn secret_literal(scene: &Scene, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Variables that Tempo may expand: what the kubelet knows of a pod, and is no secret.
-const OF_THE_POD: [&str; 2] = ["POD_IP", "POD_NAME"];
+/// Variables that Tempo may expand: what the kubelet knows of a pod, and the password for which it has nothing else.
+const EXPANDED: [&str; 3] = ["POD_IP", "POD_NAME", "KAFKA_PASSWORD"];
 
 fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
     let programs = scene.programs();
@@ -119,7 +121,7 @@ fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
             .into_iter()
             .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"));
         let names = references(&program.text).unwrap_or_default();
-        let only_the_pod = !names.is_empty() && names.iter().all(|name| OF_THE_POD.contains(&name.as_str()));
+        let only_the_pod = !names.is_empty() && names.iter().all(|name| EXPANDED.contains(&name.as_str()));
         if expands && !only_the_pod {
             let message = format!("{}: -config.expand-env is on", program.container.id());
             problems.push(Problem::in_container(program.workload.manifest, &["args"], message));
@@ -185,10 +187,23 @@ mod tests {
 
     #[test]
     fn names_of_files_and_secrets_are_not_credentials() {
-        for name in ["AWS_SECRET_ACCESS_KEY", "secret_key", "api-token", "db.password"] {
+        for name in [
+            "AWS_SECRET_ACCESS_KEY",
+            "AZURE_STORAGE_KEY",
+            "storage_account_key",
+            "secret_key",
+            "api-token",
+            "db.password",
+        ] {
             assert!(names_a_credential(name), "{name}");
         }
-        for name in ["bearer_token_file", "secretName", "tls_key_path", "endpoint"] {
+        for name in [
+            "bearer_token_file",
+            "secretName",
+            "tls_key_path",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "endpoint",
+        ] {
             assert_eq!(names_a_credential(name), name == "secretName", "{name}");
         }
         assert!(!is_literal("${env:TOKEN}") && !is_literal("true") && !is_literal("3") && is_literal("hunter2"));
