@@ -150,7 +150,9 @@ azure.workload.identity/use: "true"
 {{- define "tempo-stack.tempo.config.cache" -}}
 {{- with .Values.tempo.cache.memcached -}}
 {{- if .addresses -}}
-{{- $memcached := dict "addresses" (join "," .addresses) "timeout" .timeout "consistent_hash" true -}}
+{{- /* A server that is away would cost each read the timeout. */ -}}
+{{- $breaker := dict "circuit_breaker_consecutive_failures" 10 "circuit_breaker_timeout" "10s" -}}
+{{- $memcached := merge (dict "addresses" (join "," .addresses) "timeout" .timeout "consistent_hash" true) $breaker -}}
 {{- dict "cache" (dict "caches" (list (dict "roles" .roles "memcached" $memcached))) | toYaml -}}
 {{- end -}}
 {{- end -}}

@@ -89,7 +89,7 @@ tempo.storage.s3.sse.{{ $key }} is {{ $value | quote }} while tempo.storage.s3.s
 {{- end -}}
 {{- end -}}
 {{- with $sse.kmsEncryptionContext -}}
-{{- if not (kindIs "map" (mustFromJson (ternary . "0" (regexMatch "^ *\\{.*\\} *$" .)))) }}
+{{- if hasKey (fromJson .) "Error" }}
 tempo.storage.s3.sse.kmsEncryptionContext is {{ . | quote }}: not a JSON object. Write for example {"team": "traces"}.
 {{- end -}}
 {{- end -}}

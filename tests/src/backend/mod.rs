@@ -20,7 +20,7 @@ use serde_yaml::Value;
 use tokio::task::JoinSet;
 
 use self::cluster::ClusterBackend;
-use self::local::{Broker, Credentials};
+use self::local::{Broker, Credentials, Memcached};
 use self::prometheus::Prometheus;
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
@@ -253,7 +253,7 @@ pub trait Backend: Send + Sync {
     /// Renders and starts a stack. It may not be ready yet: see [`Stack::wait_ready`].
     async fn start(&self, spec: &StackSpec) -> Result<Arc<dyn Stack>>;
 
-    /// Starts a real S3 server with one empty bucket that stacks of this backend reach.
+    /// Starts a real object store with one empty bucket that stacks of this backend reach. A cluster has S3 only.
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>>;
 
     /// Starts a real Prometheus with that password, which stacks of this backend reach.
@@ -263,6 +263,11 @@ pub trait Backend: Send + Sync {
     /// has these credentials is let in.
     async fn kafka(&self, _installed: &Path, _credentials: Credentials) -> Result<Broker> {
         bail!("this backend starts no Kafka")
+    }
+
+    /// Starts a real memcached that stacks of this backend reach.
+    async fn memcached(&self) -> Result<Memcached> {
+        bail!("this backend starts no memcached")
     }
 
     /// How many stacks there is room for beside what others run; none where nobody counts.
@@ -276,18 +281,31 @@ pub trait Backend: Send + Sync {
     }
 }
 
+/// Which object store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// S3, as versitygw speaks it.
+    S3,
+    /// Google Cloud Storage, as fake-gcs-server speaks it.
+    Gcs,
+    /// Azure's blobs, as Azurite speaks it: the script that Node runs.
+    Azure(PathBuf),
+}
+
 /// A bucket and who may use it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bucket<'a> {
+    /// The store that it is in.
+    pub store: Store,
     /// Its name.
     pub name: &'a str,
-    /// The access key id.
+    /// The access key id, or the name of the account.
     pub access_key: &'a str,
-    /// The secret access key.
+    /// The secret access key, or the key of the account.
     pub secret_key: &'a str,
 }
 
-/// An S3 server that runs. Dropping it stops and removes it.
+/// An object store that runs. Dropping it stops and removes it.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// Host and port as Tempo reaches it, without a scheme.

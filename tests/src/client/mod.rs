@@ -2,8 +2,8 @@
 //! applications with an SDK.
 
 pub(crate) mod engine;
-pub(crate) mod jaeger;
 pub(crate) mod install;
+pub(crate) mod jaeger;
 pub(crate) mod load;
 pub(crate) mod malformed;
 pub(crate) mod metrics;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use charts::render::merge;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::s3::{Example, SECRET_KEY};
+use super::store::{Example, SECRET_KEY};
 use super::{Access, doors, drained, judge_ledger, values};
 use crate::backend::{Component, Fault, ObjectStore, Stack};
 use crate::client::load::{Batches, Load};

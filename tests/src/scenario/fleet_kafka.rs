@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use charts::render::merge;
 use kit::step::Runner;
 
 use super::fleet::{Queries, batches, every_door, every_pod_anew, frozen, kills, parts, pods_of, tempo_door};
-use super::s3::{Example, SECRET_KEY};
+use super::store::{Example, SECRET_KEY};
 use super::{Access, drained, judge_ledger, values};
 use crate::backend::local::{Broker, Credentials};
 use crate::backend::{Component, ObjectStore, Stack};
@@ -151,9 +151,17 @@ async fn start(
 ) -> Result<Arc<dyn Stack>> {
     let partitions = PARTITIONS.to_string();
     let topic_args = ["--create", "--topic", topic, "--partitions", &partitions];
-    let config = ["--config", "max.message.bytes=16777216", "--config", "retention.ms=86400000"];
+    let config = [
+        "--config",
+        "max.message.bytes=16777216",
+        "--config",
+        "retention.ms=86400000",
+    ];
     broker
-        .command(TOPIC_COMMAND, &[&topic_args[..], &["--replication-factor", "1"], &config].concat())
+        .command(
+            TOPIC_COMMAND,
+            &[&topic_args[..], &["--replication-factor", "1"], &config].concat(),
+        )
         .await?;
     let Credentials { username, password } = CREDENTIALS;
     let fleet = format!(
@@ -212,15 +220,20 @@ async fn broker_away(env: &Env, broker: &Broker, tempo: &Client, load: &Load) ->
 
 /// Waits until block-builders have read to the end of their partitions.
 async fn built(env: &Env, stack: &dyn Stack) -> Result<()> {
-    let found = wait_for("block-builders at the end of their partitions", BUILT, &env.cancel, || async {
-        let lag = lag_of_builders(stack).await?;
-        let left: f64 = lag.values().sum();
-        Ok(if lag.len() < PARTITIONS as usize || left > 0.0 {
-            Look::NotYet(format!("records left: {lag:?}"))
-        } else {
-            Look::Found(())
-        })
-    })
+    let found = wait_for(
+        "block-builders at the end of their partitions",
+        BUILT,
+        &env.cancel,
+        || async {
+            let lag = lag_of_builders(stack).await?;
+            let left: f64 = lag.values().sum();
+            Ok(if lag.len() < PARTITIONS as usize || left > 0.0 {
+                Look::NotYet(format!("records left: {lag:?}"))
+            } else {
+                Look::Found(())
+            })
+        },
+    )
     .await;
     let detail = found.as_ref().map_or_else(
         |error| format!("{error:#}"),
@@ -238,7 +251,8 @@ async fn lag_of_builders(stack: &dyn Stack) -> Result<BTreeMap<String, f64>> {
     let mut lag = BTreeMap::new();
     for pod in builders {
         let Some(text) = metrics.get(&pod) else { continue };
-        if let Some(left) = Scrape::parse(text)?.sum("tempo_ingest_group_partition_lag", &[("group", "block-builder")]) {
+        if let Some(left) = Scrape::parse(text)?.sum("tempo_ingest_group_partition_lag", &[("group", "block-builder")])
+        {
             lag.insert(pod, left);
         }
     }
@@ -263,7 +277,14 @@ async fn from_blocks(
         judge_ledger(env, &format!("{what}, from blocks alone"), &ledger)?;
         doubles(env, &access.tempo, what, &ledger).await?;
     }
-    let found = access.tempo.search(&Search::new("{}").limit(1)).await?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock")?
+        .as_secs();
+    let found = access
+        .tempo
+        .search(&Search::new("{}").between(now - 3600, now).limit(1))
+        .await?;
     env.recorder.check(
         "a search finds what only blocks hold",
         !found.is_empty(),
@@ -279,7 +300,10 @@ async fn doubles(env: &Env, tempo: &Client, what: &str, ledger: &Ledger) -> Resu
     let step = (ids.len() / READ_FOR_DOUBLES).max(1);
     for id in ids.into_iter().step_by(step) {
         let trace = tempo.trace(id).await?.with_context(|| format!("trace {id} is gone"))?;
-        let scopes = trace.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        let scopes = trace
+            .resource_spans
+            .into_iter()
+            .flat_map(|resource| resource.scope_spans);
         let mut seen = HashSet::new();
         for span in scopes.flat_map(|scope| scope.spans) {
             spans += 1;

@@ -3,6 +3,7 @@
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
 mod alerts;
+mod cache;
 mod cluster;
 mod fleet;
 mod fleet_kafka;
@@ -18,9 +19,9 @@ mod restart;
 mod retention;
 mod rollout;
 mod roundtrip;
-pub(crate) mod s3;
 mod sdks;
 mod spread;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -187,7 +188,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "s3",
             "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
-            |env| Box::pin(s3::run(env)),
+            |env| Box::pin(store::s3(env)),
         )
     },
     everywhere(
@@ -282,6 +283,35 @@ pub const ALL: &[Scenario] = &[
             "alerts",
             "each alert comes from its cause and goes with it: inactive, pending, firing, inactive",
             |env| Box::pin(alerts::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // A cluster has no image with these servers.
+        needs: Needs::Machine,
+        tools: &["fake-gcs-server"],
+        ..everywhere(
+            "gcs",
+            "blocks go to a bucket of Google Cloud Storage, are found after a restart and by a fresh Tempo, and go with their time",
+            |env| Box::pin(store::gcs(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        needs: Needs::Machine,
+        installs: true,
+        ..everywhere("azure", "the same with a container of Azure", |env| {
+            Box::pin(store::azure(env))
+        })
+    },
+    Scenario {
+        set: Set::More,
+        needs: Needs::Machine,
+        tools: &["versitygw"],
+        ..everywhere(
+            "cache",
+            "memcached answers in the place of the bucket, and Tempo in the place of a memcached that is gone",
+            |env| Box::pin(cache::run(env)),
         )
     },
     Scenario {
@@ -529,7 +559,10 @@ mod tests {
                 "sdks",
                 "heavy-query",
                 "metrics",
-                "alerts"
+                "alerts",
+                "gcs",
+                "azure",
+                "cache"
             ]
         );
     }

@@ -51,6 +51,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate.tpl",
         "_validate-tempo.tpl",
         "_validate-fleet.tpl",
+        "_validate-storage.tpl",
         "_validate-generator.tpl",
         "_validate-otel-collector.tpl",
     ]

@@ -10,6 +10,8 @@ use crate::table::Fate;
 
 /// The Secret that the chart's README makes.
 const SECRET: &str = "tempo-s3";
+/// The same for a key of Azure.
+const AZURE_SECRET: &str = "tempo-azure";
 /// Where the charts of Grafana have Tempo's receivers.
 const RECEIVERS: &str = "tempo.receivers";
 /// Where the charts of Grafana send metrics when they aren't told (values.yaml of grafana-community/tempo 2.2.4).
@@ -42,7 +44,9 @@ pub(crate) fn parse_text(source: &mut Value, path: &str) {
 pub(crate) fn change(path: &str, ours: &str, value: &Value) -> Option<(String, Value)> {
     match (ours, value) {
         // The stores that the chart has no values for are still Tempo's.
-        ("tempo.storage.backend", Value::String(backend)) if !["local", "s3"].contains(&backend.as_str()) => {
+        ("tempo.storage.backend", Value::String(backend))
+            if !["local", "s3", "gcs", "azure"].contains(&backend.as_str()) =>
+        {
             Some(("tempo.config.storage.trace.backend".to_owned(), value.clone()))
         }
         ("tempo.persistence.accessMode", Value::Sequence(modes)) => Some((ours.to_owned(), modes.first()?.clone())),
@@ -168,10 +172,12 @@ impl Walk<'_> {
     }
 }
 
-/// The credentials of the S3 bucket, which the chart takes from a Secret.
+/// The credentials of the store, which the chart takes from a Secret.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     given: bool,
+    /// A key of Azure was in clear.
+    azure: bool,
     /// The Secret and its two keys, where the values name them.
     secret: Option<[String; 3]>,
 }
@@ -195,6 +201,9 @@ impl Credentials {
         };
         let (access, secret) = (named("access_key"), named("secret_key"));
         self.given = secrets.iter().any(of_s3) || access.is_some() || secret.is_some();
+        self.azure = secrets
+            .iter()
+            .any(|path| path.contains("trace.azure.") || path.contains("AZURE_STORAGE_KEY"));
         let variables = get(source, "tempo.extraEnv").or_else(|| get(source, "ingester.extraEnvVars"));
         let reference = |text: Option<&str>| {
             let name = text?
@@ -222,6 +231,18 @@ impl Credentials {
 
     pub(crate) fn apply(&self, values: &mut Value, report: &mut Report) {
         let backend = get(values, "tempo.storage.backend").and_then(Value::as_str);
+        if self.azure && backend == Some("azure") {
+            set(
+                values,
+                &["tempo", "storage", "azure", "existingSecret"],
+                AZURE_SECRET.into(),
+            );
+            report.remarks.push(format!(
+                "tempo.storage.azure.existingSecret names {AZURE_SECRET}: make this Secret before the installation, with \
+                 `kubectl create secret generic {AZURE_SECRET} --from-literal=AZURE_STORAGE_KEY=…`"
+            ));
+            return;
+        }
         if !self.given || backend != Some("s3") {
             return;
         }

@@ -164,6 +164,23 @@ fn credentials_that_variables_take_from_a_secret_come_from_it_here_too() {
 }
 
 #[test]
+fn a_bucket_of_google_and_a_container_of_azure_are_carried_over() {
+    let gcs = "{tempo: {storage: {trace: {backend: gcs, gcs: {bucket_name: spans, prefix: a, chunk_buffer_size: 5}}}}}";
+    let found = values(GRAFANA, gcs);
+    assert_eq!(
+        found["tempo"]["storage"],
+        yaml("{backend: gcs, gcs: {bucket: spans, prefix: a}}")
+    );
+    let rest = yaml("{chunk_buffer_size: 5}");
+    assert_eq!(found["tempo"]["config"]["storage"]["trace"]["gcs"], rest);
+    let azure = "{tempo: {storage: {trace: {backend: azure, azure: {storage_account_name: spans, container_name: tempo, \
+                 storage_account_key: example-secret}}}}}";
+    let found = values(GRAFANA, azure);
+    let ours = yaml("{backend: azure, azure: {account: spans, container: tempo, existingSecret: tempo-azure}}");
+    assert_eq!(found["tempo"]["storage"], ours);
+}
+
+#[test]
 fn values_that_have_another_form_here_are_changed() {
     for (theirs, ours) in [
         ("{tempo: {retention: 24h}}", "{tempo: {retention: {period: 24h}}}"),
@@ -182,8 +199,8 @@ fn values_that_have_another_form_here_are_changed() {
         ),
         ("{labels: {a: b}, extraLabels: {c: d}}", "{commonLabels: {a: b, c: d}}"),
         (
-            "{tempo: {storage: {trace: {backend: gcs, gcs: {bucket_name: b}}}}}",
-            "{tempo: {config: {storage: {trace: {backend: gcs, gcs: {bucket_name: b}}}}}}",
+            "{tempo: {storage: {trace: {backend: swift, swift: {bucket_name: b}}}}}",
+            "{tempo: {config: {storage: {trace: {backend: swift, swift: {bucket_name: b}}}}}}",
         ),
         (
             "{tempo: {receivers: {jaeger: null, otlp: {protocols: {grpc: {endpoint: '0.0.0.0:5317'}}}}}}",

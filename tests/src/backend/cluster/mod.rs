@@ -46,7 +46,7 @@ pub(crate) use self::shell::Shell;
 pub(crate) use self::stack::ClusterStack;
 use self::store::S3Pod;
 use super::prometheus::Prometheus;
-use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, find_all, stop_soon};
+use super::{Backend, Bucket, ObjectStore, Stack, StackSpec, Store, find_all, stop_soon};
 use charts::manifest::{Manifest, parse_all};
 use charts::render::{Helm, Prepared, Render, RenderOptions, merge, set};
 use kit::run_dir::RunDir;
@@ -409,6 +409,10 @@ impl Backend for ClusterBackend {
     }
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
+        anyhow::ensure!(
+            bucket.store == Store::S3,
+            "a cluster has no image of another store than S3"
+        );
         let store = S3Pod::start(self.connection(), self.images(), bucket, self.folder()).await?;
         Ok(Box::new(store))
     }

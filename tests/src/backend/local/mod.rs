@@ -11,7 +11,7 @@ mod network;
 mod objects;
 mod process;
 mod prometheus;
-mod s3;
+mod store;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,12 +43,13 @@ use self::network::Network;
 use self::objects::{Objects, Pod, PodPort, PodService};
 use self::process::{Probes, ProcessSpec, Status, Supervised};
 use self::prometheus::PrometheusServer;
-use self::s3::S3Server;
+pub use self::store::Memcached;
+use self::store::StoreServer;
 use self::volume::{disk, limit, repair, take_room, unlimited};
 use super::prometheus::Prometheus;
 use super::{
     Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, QUEUE, Stack, StackSpec, Stop,
-    cpu_ticks, find_all, longest, peak_memory, stop_soon,
+    Store, cpu_ticks, find_all, longest, peak_memory, stop_soon,
 };
 use crate::client::send::http_client;
 use crate::diagnostics;
@@ -227,8 +228,12 @@ impl Backend for LocalBackend {
     }
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
-        let tool = self.tool("versitygw").await?;
-        let server = S3Server::start(&tool.path, bucket, &self.runs, &self.cancel).await?;
+        let program = match &bucket.store {
+            Store::S3 => self.tool("versitygw").await?.path,
+            Store::Gcs => self.tool("fake-gcs-server").await?.path,
+            Store::Azure(_) => "node".into(),
+        };
+        let server = StoreServer::start(&program, bucket, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))
     }
 
@@ -240,6 +245,10 @@ impl Backend for LocalBackend {
 
     async fn kafka(&self, installed: &Path, credentials: Credentials) -> Result<Broker> {
         Broker::start(installed, credentials, &self.runs, &self.helm.runner).await
+    }
+
+    async fn memcached(&self) -> Result<Memcached> {
+        Memcached::start(&self.runs, &self.cancel).await
     }
 }
 

@@ -19,7 +19,7 @@ use serde_yaml::Value;
 
 use super::{DOCUMENTED, Lab, READY, cluster, delivers, documented_command, policy, stack_values};
 use crate::backend::cluster::{ClusterStack, Image, Shell};
-use crate::backend::{Bucket, Component, Stack};
+use crate::backend::{Bucket, Component, Stack, Store};
 use crate::client::tempo::Client;
 use crate::env::Env;
 use crate::ports::is_free;
@@ -271,6 +271,7 @@ async fn bucket(env: &Env, command: &[String]) -> Result<()> {
         anyhow::bail!("namespace {DOCUMENTED} is there again although it was removed");
     };
     let bucket = Bucket {
+        store: Store::S3,
         name: "tempo-traces",
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,

@@ -9,7 +9,7 @@ use kube::api::ListParams;
 
 use super::{Lab, deliver, stack_values};
 use crate::backend::cluster::ClusterStack;
-use crate::backend::{Bucket, Component, Stack};
+use crate::backend::{Bucket, Component, Stack, Store};
 use crate::env::Env;
 
 /// The user and group of every process (values.yaml, `podSecurityContext`).
@@ -25,6 +25,7 @@ const FILTERED: &str = "2";
 
 pub(in super::super) async fn run(env: &Env) -> Result<()> {
     let bucket = Bucket {
+        store: Store::S3,
         name: "traces",
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,

@@ -1,0 +1,344 @@
+//! `s3`, `gcs`, `azure`: blocks in a bucket of a real object store. The first is the documented example.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use charts::render::{merge, set};
+use kit::step::Runner;
+use serde_yaml::Value;
+use tokio::task::spawn_blocking;
+
+use super::{Access, values};
+use crate::backend::{Bucket, Component, ObjectStore, Stack, StackSpec, Store};
+use crate::client::engine::{Engine, tempo_config};
+use crate::client::install::{Installer, Missing, NODE, NPM, NPM_CI, Package};
+use crate::client::tempo::span_count;
+use crate::env::Env;
+use crate::model::corpus::{Corpus, Sample};
+use crate::model::door::Door;
+use crate::wait::{Look, wait_for};
+
+const READY: Duration = Duration::from_secs(60);
+const FOUND: Duration = Duration::from_secs(20);
+/// A block is marked and deleted in cycles of five seconds, of which a busy machine takes its time.
+const GONE: Duration = Duration::from_secs(60);
+pub(crate) const ACCESS_KEY: &str = "e2e-access-key";
+pub(crate) const SECRET_KEY: &str = "e2e-secret-key";
+const ACCOUNT: &str = "e2eaccount";
+/// Keys of an account are base64.
+const ACCOUNT_KEY: &str = "ZTJlLWFjY291bnQta2V5";
+
+const AZURITE: Package = Package {
+    name: "azurite",
+    programs: &[NODE, NPM],
+    files: &["package.json", "package-lock.json"],
+    registry: "npm",
+    install: NPM_CI,
+};
+
+pub(super) async fn s3(env: &Env) -> Result<()> {
+    run(env, Example::read(env)?).await
+}
+
+pub(super) async fn gcs(env: &Env) -> Result<()> {
+    let stack = "{tempo: {storage: {backend: gcs, gcs: {insecure: true, prefix: team-a}}}}";
+    run(env, Example::of(env, Store::Gcs, stack, "tempo-gcs")?).await
+}
+
+pub(super) async fn azure(env: &Env) -> Result<()> {
+    let installer = Installer {
+        sources: env.workspace.root().join("tests/stores"),
+        cache: env.toolbox.cache().join("stores"),
+        builds: env.toolbox.builds(),
+        runner: Runner::new(env.cancel.clone(), false),
+        quiet: env.quiet,
+    };
+    let recorder = env.recorder.clone();
+    let installed = spawn_blocking(move || installer.get(&AZURITE, &|line| recorder.say(line))).await;
+    let folder = match installed.context("installing Azurite")?? {
+        Ok(folder) => folder,
+        Err(Missing(why)) => {
+            env.recorder.skip("blocks in a container of Azure", why);
+            return Ok(());
+        }
+    };
+    let script = folder.join("node_modules/azurite/dist/src/blob/main.js");
+    let stack = format!(
+        "{{tempo: {{storage: {{backend: azure, azure: {{account: {ACCOUNT}, existingSecret: tempo-azure, prefix: team-a}}}}}}}}"
+    );
+    run(env, Example::of(env, Store::Azure(script), &stack, "tempo-azure")?).await
+}
+
+async fn run(env: &Env, example: Example) -> Result<()> {
+    let server = example.server(env).await?;
+    let good = example.values(server.as_ref(), &example.bucket)?;
+    let sample = Corpus::from_now(env.seed)?.sample(0);
+
+    let stack = env.start(&example.spec(good.clone(), example.key())).await?;
+    stack.wait_ready(READY).await?;
+    stored(env, stack.as_ref(), server.as_ref(), &sample).await?;
+    if example.uses_key() {
+        no_secret_in_sight(env, stack.as_ref(), example.key()).await?;
+    }
+    stack.restart_container(Component::Tempo).await?;
+    stack.wait_ready(READY).await?;
+    found(env, stack.as_ref(), &sample, "a restarted Tempo finds the traces").await?;
+    env.finish(stack).await?;
+
+    // Another release: nothing of the first one's volumes is there.
+    let fresh = env.start(&example.spec(good.clone(), example.key())).await?;
+    fresh.wait_ready(READY).await?;
+    let what = "a fresh Tempo with an empty volume finds the old traces";
+    found(env, fresh.as_ref(), &sample, what).await?;
+    env.finish(fresh).await?;
+
+    let mut short = good;
+    merge(
+        &mut short,
+        values("{tempo-stack: {tempo: {retention: {period: 10s}}}}")?,
+    );
+    merge(&mut short, tempo_config(env.engine()?.quick_retention())?);
+    let deletes = env.start(&example.spec(short, example.key())).await?;
+    deletes.wait_ready(READY).await?;
+    emptied(env, server.as_ref()).await?;
+    env.finish(deletes).await?;
+
+    let [wrong_key, no_bucket] = example.complaints();
+    refused(env, "a wrong key", &example.with_wrong_key(server.as_ref())?, wrong_key).await?;
+    let missing = example.spec(example.values(server.as_ref(), "no-such-bucket")?, example.key());
+    refused(env, "a missing bucket", &missing, no_bucket).await
+}
+
+/// Values of the chart with a store, and the Secret that they name.
+pub(crate) struct Example {
+    store: Store,
+    values: Value,
+    pub bucket: String,
+    secret: String,
+    engine: Engine,
+}
+
+impl Example {
+    /// `values-s3-example.yaml`, with the Secret that its head tells the user to make.
+    pub fn read(env: &Env) -> Result<Example> {
+        let file = env.workspace.root().join("charts/tempo-stack/values-s3-example.yaml");
+        let text = fs_err::read_to_string(&file)?;
+        let values: Value = serde_yaml::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+        let s3 = charts::manifest::lookup(&values, &["tempo", "storage", "s3"]).context("the example configures S3")?;
+        let text = |key: &str| s3.get(key).and_then(Value::as_str).map(str::to_owned);
+        Ok(Example {
+            store: Store::S3,
+            bucket: text("bucket").context("the example names a bucket")?,
+            secret: text("existingSecret").context("the example names a Secret")?,
+            values,
+            engine: env.engine()?,
+        })
+    }
+
+    fn of(env: &Env, store: Store, stack: &str, secret: &str) -> Result<Example> {
+        Ok(Example {
+            store,
+            values: values(stack)?,
+            bucket: "tempo-traces".into(),
+            secret: secret.into(),
+            engine: env.engine()?,
+        })
+    }
+
+    /// A real server of the store with its bucket.
+    pub async fn server(&self, env: &Env) -> Result<Arc<dyn ObjectStore>> {
+        let access_key = match &self.store {
+            Store::Azure(_) => ACCOUNT,
+            Store::S3 | Store::Gcs => ACCESS_KEY,
+        };
+        let bucket = Bucket {
+            store: self.store.clone(),
+            name: &self.bucket,
+            access_key,
+            secret_key: self.key(),
+        };
+        env.object_store(&bucket).await
+    }
+
+    /// The values with the place of the store replaced by the server's.
+    pub fn values(&self, server: &dyn ObjectStore, bucket: &str) -> Result<Value> {
+        let address = server.endpoint();
+        let ([place, name], address) = match &self.store {
+            Store::S3 => (["endpoint", "bucket"], address),
+            Store::Gcs => (["endpoint", "bucket"], format!("http://{address}/storage/v1/")),
+            Store::Azure(_) => (["endpointSuffix", "container"], address),
+        };
+        let mut stack = self.values.clone();
+        for (key, value) in [(place, address.as_str()), (name, bucket)] {
+            set(&mut stack, &["tempo", "storage", self.section(), key], value.into());
+        }
+        let mut umbrella = values("{}")?;
+        set(&mut umbrella, &["tempo-stack"], stack);
+        // Blocks of seconds, so that one is in the bucket soon.
+        merge(&mut umbrella, tempo_config(&self.engine.short_blocks(3))?);
+        Ok(umbrella)
+    }
+
+    pub fn spec(&self, values: Value, key: &str) -> StackSpec {
+        let data = match &self.store {
+            Store::S3 => format!("{{AWS_ACCESS_KEY_ID: {ACCESS_KEY}, AWS_SECRET_ACCESS_KEY: {key}}}"),
+            Store::Gcs => format!("{{key.json: {key}}}"),
+            Store::Azure(_) => format!("{{AZURE_STORAGE_KEY: {key}}}"),
+        };
+        let secret = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}}}\nstringData: {data}\n",
+            self.secret
+        );
+        StackSpec {
+            objects: secret,
+            ..StackSpec::new(values)
+        }
+    }
+
+    fn section(&self) -> &'static str {
+        match &self.store {
+            Store::S3 => "s3",
+            Store::Gcs => "gcs",
+            Store::Azure(_) => "azure",
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        match &self.store {
+            Store::Azure(_) => ACCOUNT_KEY,
+            Store::S3 | Store::Gcs => SECRET_KEY,
+        }
+    }
+
+    /// Whether the server asks who one is: that of GCS takes everybody.
+    fn uses_key(&self) -> bool {
+        self.store != Store::Gcs
+    }
+
+    fn with_wrong_key(&self, server: &dyn ObjectStore) -> Result<StackSpec> {
+        let mut wrong = self.values(server, &self.bucket)?;
+        if self.store == Store::Gcs {
+            // What is in the file never comes to the server, but Tempo has to find and read it.
+            let gcs = format!("{{insecure: false, existingSecret: {}}}", self.secret);
+            merge(
+                &mut wrong,
+                values(&format!("{{tempo-stack: {{tempo: {{storage: {{gcs: {gcs}}}}}}}}}"))?,
+            );
+        }
+        // Another key, in base64.
+        Ok(self.spec(wrong, "bm90LXRoZS1rZXk="))
+    }
+
+    /// What Tempo says of a wrong key, and of a bucket that isn't there.
+    fn complaints(&self) -> [&'static str; 2] {
+        match &self.store {
+            Store::S3 => [
+                "signature we calculated does not match",
+                "no-such-bucket: The specified bucket does not exist",
+            ],
+            Store::Gcs => ["credentials", "bucket doesn't exist"],
+            Store::Azure(_) => ["AuthorizationFailure", "ContainerNotFound"],
+        }
+    }
+}
+
+pub(super) async fn found(env: &Env, stack: &dyn Stack, sample: &Sample, what: &str) -> Result<()> {
+    let access = Access::new(stack)?;
+    let found = access
+        .tempo
+        .wait_for_trace(sample.id, span_count(&sample.traces), FOUND, &env.cancel)
+        .await;
+    let detail = found.as_ref().map_or_else(
+        |e| format!("{e:#}"),
+        |f| format!("found after {} ms", f.elapsed.as_millis()),
+    );
+    env.recorder.check(what, found.is_ok(), detail);
+    Ok(())
+}
+
+/// Retention deletes the blocks of the stacks before.
+async fn emptied(env: &Env, server: &dyn ObjectStore) -> Result<()> {
+    let gone = wait_for("the blocks gone from the bucket", GONE, &env.cancel, || async {
+        let objects = server.objects().await?;
+        let left = objects.iter().filter(|o| o.ends_with("data.parquet")).count();
+        Ok(match left {
+            0 => Look::Found(()),
+            _ => Look::NotYet(format!("{left} blocks are left")),
+        })
+    })
+    .await;
+    let detail = gone.as_ref().map_or_else(
+        |e| format!("{e:#}"),
+        |g| format!("after {:.1} s", g.elapsed.as_secs_f64()),
+    );
+    env.recorder
+        .check("retention deletes blocks from the bucket", gone.is_ok(), detail);
+    Ok(())
+}
+
+pub(super) async fn stored(env: &Env, stack: &dyn Stack, server: &dyn ObjectStore, sample: &Sample) -> Result<()> {
+    let access = Access::new(stack)?;
+    let outcome = access.sender.send(Door::OtlpGrpc, &sample.traces).await?;
+    env.recorder.check("taken", outcome.is_acked(), outcome.to_string());
+    access
+        .tempo
+        .wait_for_trace(sample.id, span_count(&sample.traces), FOUND, &env.cancel)
+        .await?;
+    let in_bucket = wait_for("a block in the bucket", FOUND, &env.cancel, || async {
+        let objects = server.objects().await?;
+        let complete =
+            objects.iter().any(|o| o.ends_with("meta.json")) && objects.iter().any(|o| o.ends_with("data.parquet"));
+        Ok(if complete {
+            Look::Found(objects.len())
+        } else {
+            Look::NotYet(format!("{objects:?}"))
+        })
+    })
+    .await;
+    let detail = in_bucket.as_ref().map_or_else(
+        |e| format!("{e:#}"),
+        |o| format!("{} objects after {:.1} s", o.value, o.elapsed.as_secs_f64()),
+    );
+    env.recorder
+        .check("blocks appear in the bucket", in_bucket.is_ok(), detail);
+    Ok(())
+}
+
+/// The key is in the Secret and nowhere else.
+async fn no_secret_in_sight(env: &Env, stack: &dyn Stack, key: &str) -> Result<()> {
+    let mut places = Vec::new();
+    if stack
+        .render()
+        .manifests
+        .iter()
+        .any(|m| m.kind != "Secret" && m.text.contains(key))
+    {
+        places.push("a manifest");
+    }
+    for component in Component::ALL {
+        if stack.logs(component).await?.contains(key) {
+            places.push("a log");
+        }
+    }
+    env.recorder.check(
+        "the key is in no manifest and no log",
+        places.is_empty(),
+        format!("{places:?}"),
+    );
+    Ok(())
+}
+
+async fn refused(env: &Env, what: &str, spec: &StackSpec, says: &str) -> Result<()> {
+    let stack = env.start(spec).await?;
+    let (ok, detail) = match stack.wait_ready(READY).await {
+        Ok(()) => (false, "it became ready".to_owned()),
+        Err(error) => {
+            let said = format!("{error:#}");
+            (said.contains(says), said)
+        }
+    };
+    env.recorder
+        .check(format!("{what} ends in a failure that names it"), ok, detail);
+    env.finish(stack).await
+}
