@@ -52,7 +52,8 @@ The Service, which the operator makes a label of, tells two releases in one name
 {{/* Selector of the claims that Tempo's pods write to. Parameter: root context. */}}
 {{- define "tempo-stack.alerts.claim" -}}
 {{- if include "tempo-stack.tempo.isFleet" . -}}
-{{- printf "namespace=%q,persistentvolumeclaim=~\"data-%s(-zone-[0-9]+)?-[0-9]+\"" .Release.Namespace (include "tempo-stack.tempo.fullname" .) -}}
+{{- $part := ternary "-live-store" "" (ne "" (include "tempo-stack.tempo.onKafka" .)) -}}
+{{- printf "namespace=%q,persistentvolumeclaim=~\"data-%s%s(-zone-[0-9]+)?-[0-9]+\"" .Release.Namespace (include "tempo-stack.tempo.fullname" .) $part -}}
 {{- else -}}
 {{- printf "namespace=%q,persistentvolumeclaim=%q" .Release.Namespace (include "tempo-stack.tempo.claimName" .) -}}
 {{- end -}}
