@@ -110,11 +110,10 @@ Parameter: root context.
 
 {{/*
 The file as Tempo expands it: what stands for the pod becomes a reference, and what a user wrote with a dollar sign or
-a backslash stays as it is. A password may have any letters: a block of text, eight further in than its key, has none that mean anything.
-Parameter: the file.
+a backslash stays as it is. Parameter: the file.
 */}}
 {{- define "tempo-stack.tempo.config.expandable" -}}
-{{- . | replace "\\" "\\\\" | replace "$" "$$" | replace "<POD_IP>" "${POD_IP}" | replace "<POD_NAME>" "${POD_NAME}" | replace "<KAFKA_PASSWORD>" "|8-\n            ${KAFKA_PASSWORD}" -}}
+{{- . | replace "\\" "\\\\" | replace "$" "$$" | replace "<POD_IP>" "${POD_IP}" | replace "<POD_NAME>" "${POD_NAME}" -}}
 {{- end }}
 
 {{/* Variables that the file of a fleet refers to, as a map. Parameter: root context. */}}

@@ -84,7 +84,7 @@ their pods. Parameter: root context.
 
 {{/*
 Kafka, rings and addresses of a fleet of Tempo 3.0.
-A live-store that starts is not asked before it has read nearly all of its partition; on an idle topic that it has never read, it waits for the longest time.
+A live-store that starts is not asked before it has read nearly all of its partition; where the topic is missing, it waits for the longest time.
 Searches leave the last five seconds out: a live-store refuses those for which it might not have read everything.
 A worker takes jobs from the scheduler and needs no stable ring before it does.
 Parameter: root context.
@@ -101,7 +101,6 @@ Parameter: root context.
   "disable_kafka_telemetry" true -}}
 {{- if $tempo.kafka.sasl.existingSecret -}}
 {{- $_ := set $kafka "sasl_username" $tempo.kafka.sasl.username -}}
-{{- $_ := set $kafka "sasl_password" "<KAFKA_PASSWORD>" -}}
 {{- end -}}
 {{- $ring := include "tempo-stack.tempo.fleetRing" . | fromYaml -}}
 {{- $scheduler := get (include "tempo-stack.tempo.components" . | fromYaml) "backend-scheduler" -}}
@@ -126,7 +125,10 @@ Parameter: root context.
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* Variables that carry the password of Kafka into the container, as a map. Parameter: root context. */}}
+{{/*
+Variables that carry the password of Kafka into the container, as a map. Tempo gets it as an argument: its file would
+have to be YAML with any password in it. Parameter: root context.
+*/}}
 {{- define "tempo-stack.tempo.kafkaEnv" -}}
 {{- with .Values.tempo.kafka.sasl -}}
 {{- if .existingSecret -}}

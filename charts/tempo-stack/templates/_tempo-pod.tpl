@@ -77,6 +77,7 @@ Parameters: ctx (root context), component (row).
 {{- $_ := set $tempo "podLabels" (merge (include "tempo-stack.tempo.component.labels" $component | fromYaml) ($tempo.podLabels | default dict)) -}}
 {{- end -}}
 {{- with $component.args -}}{{- $args = concat $args . -}}{{- end -}}
+{{- if hasKey $env "KAFKA_PASSWORD" -}}{{- $args = append $args "-ingest.sasl-password=$(KAFKA_PASSWORD)" -}}{{- end -}}
 {{- $lifecycle := dict -}}
 {{- with int $component.stopsAfter -}}{{- $lifecycle = dict "preStop" (dict "sleep" (dict "seconds" .)) -}}{{- end -}}
 {{- with $component.zone -}}

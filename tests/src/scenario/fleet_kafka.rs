@@ -59,7 +59,7 @@ const CREDENTIALS: Credentials = Credentials {
 
 const TOPIC_COMMAND: &str = "org.apache.kafka.tools.TopicCommand";
 const PARTITIONS: u32 = 2;
-/// A live-store on a topic without a record waits for a minute before it says that it has read it.
+/// Fourteen programs on a busy two-core machine; a worker waits for its scheduler.
 const READY: Duration = Duration::from_secs(240);
 const READ: Duration = Duration::from_secs(120);
 /// The broker is away for so long.

@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "no-env-expansion",
-        summary: "Tempo's configuration expands nothing but the pod's own address and name and the password of Kafka, which Tempo reads from nowhere else",
+        summary: "Tempo's configuration expands nothing but the pod's own address and name, for which Tempo has no flags",
         remedy: "drop -config.expand-env and the ${…}, or write $$ for a dollar sign; Tempo reads AWS_…, AZURE_STORAGE_KEY and GOOGLE_APPLICATION_CREDENTIALS itself",
         check: Check::Render(no_env_expansion),
     },
@@ -107,8 +107,8 @@ fn secret_literal(scene: &Scene, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Variables that Tempo may expand: what the kubelet knows of a pod, and the password for which it has nothing else.
-const EXPANDED: [&str; 3] = ["POD_IP", "POD_NAME", "KAFKA_PASSWORD"];
+/// Variables that Tempo may expand: what the kubelet knows of a pod, and is no secret.
+const OF_THE_POD: [&str; 2] = ["POD_IP", "POD_NAME"];
 
 fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
     let programs = scene.programs();
@@ -121,7 +121,7 @@ fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
             .into_iter()
             .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"));
         let names = references(&program.text).unwrap_or_default();
-        let only_the_pod = !names.is_empty() && names.iter().all(|name| EXPANDED.contains(&name.as_str()));
+        let only_the_pod = !names.is_empty() && names.iter().all(|name| OF_THE_POD.contains(&name.as_str()));
         if expands && !only_the_pod {
             let message = format!("{}: -config.expand-env is on", program.container.id());
             problems.push(Problem::in_container(program.workload.manifest, &["args"], message));
