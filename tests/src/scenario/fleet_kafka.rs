@@ -267,8 +267,15 @@ async fn from_blocks(
     server: &dyn ObjectStore,
     ledgers: Vec<(&'static str, Ledger)>,
 ) -> Result<()> {
-    // A search asks live-stores alone for what is younger than this.
-    let blocks_at_once = "{tempo-stack: {tempo: {config: {query_frontend: {search: {query_backend_after: 6s}}}}}}";
+    // A search asks live-stores alone for what is younger than this; and what lists the blocks may be as old as the
+    // pause between two polls.
+    let blocks_at_once = "
+tempo-stack:
+  tempo:
+    config:
+      query_frontend: {search: {query_backend_after: 6s}}
+      storage: {trace: {blocklist_poll: 5s}}
+";
     let stack = start(env, broker, example, server, "empty", blocks_at_once).await?;
     let access = Access::new(stack.as_ref())?;
     for (what, mut ledger) in ledgers {
