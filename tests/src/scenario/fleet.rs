@@ -130,7 +130,7 @@ pub(super) async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<Strin
 }
 
 /// The pods of Tempo by what they run.
-pub(super) async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
+async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
     let targets: BTreeMap<String, String> = stack
         .render()
         .manifests

@@ -3,7 +3,7 @@
 //! broker is away for a minute, every pod is replaced, and no acknowledged span is lost. What block-builders
 //! wrote is found by a fleet whose live-stores have never seen it, and no span twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,14 +12,13 @@ use anyhow::{Context, Result};
 use charts::render::merge;
 use kit::step::Runner;
 
-use super::fleet::{Queries, batches, every_door, every_pod_anew, frozen, kills, parts, pods_of, tempo_door};
+use super::fleet::{Queries, batches, every_door, every_pod_anew, frozen, kills, pods_of, tempo_door};
 use super::store::{Example, SECRET_KEY};
 use super::{Access, drained, judge_ledger, values};
 use crate::backend::local::{Broker, Credentials};
 use crate::backend::{Component, ObjectStore, Stack};
 use crate::client::install::{Installer, JAVA, MAVEN, Missing, Package, Program};
 use crate::client::load::Load;
-use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
 use crate::client::tempo::{Client, Search};
 use crate::env::Env;
@@ -58,7 +57,10 @@ const CREDENTIALS: Credentials = Credentials {
 };
 
 const TOPIC_COMMAND: &str = "org.apache.kafka.tools.TopicCommand";
+const GROUPS_COMMAND: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const PARTITIONS: u32 = 2;
+/// The topic of the fleet that takes everything in.
+const TOPIC: &str = "traces";
 /// Fourteen programs on a busy two-core machine; a worker waits for its scheduler.
 const READY: Duration = Duration::from_secs(240);
 const READ: Duration = Duration::from_secs(120);
@@ -87,7 +89,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     let example = Example::read(env)?;
     let server = example.server(env).await?;
     let begun = Instant::now();
-    let stack = start(env, &broker, &example, server.as_ref(), "traces", "{}").await?;
+    let stack = start(env, &broker, &example, server.as_ref(), TOPIC, "{}").await?;
     env.recorder.measured(
         "start of a fleet over Kafka",
         begun.elapsed().as_secs_f64(),
@@ -121,7 +123,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         judge_ledger(env, what, &ledger)?;
         ledgers.push((what, ledger));
     }
-    built(env, stack.as_ref()).await?;
+    built(env, &broker).await?;
     env.remove(stack).await?;
     from_blocks(env, &broker, &example, server.as_ref(), ledgers).await?;
     broker.stop().await
@@ -218,19 +220,19 @@ async fn broker_away(env: &Env, broker: &Broker, tempo: &Client, load: &Load) ->
     Ok(())
 }
 
-/// Waits until block-builders have read to the end of their partitions.
-async fn built(env: &Env, stack: &dyn Stack) -> Result<()> {
+/// Waits until block-builders have made blocks of all records.
+async fn built(env: &Env, broker: &Broker) -> Result<()> {
     let found = wait_for(
         "block-builders at the end of their partitions",
         BUILT,
         &env.cancel,
         || async {
-            let lag = lag_of_builders(stack).await?;
-            let left: f64 = lag.values().sum();
-            Ok(if lag.len() < PARTITIONS as usize || left > 0.0 {
-                Look::NotYet(format!("records left: {lag:?}"))
-            } else {
+            let left = left_to_build(broker).await?;
+            let done = left.len() == PARTITIONS as usize && left.iter().all(|left| left == "0");
+            Ok(if done {
                 Look::Found(())
+            } else {
+                Look::NotYet(format!("records left in each partition: {left:?}"))
             })
         },
     )
@@ -244,19 +246,17 @@ async fn built(env: &Env, stack: &dyn Stack) -> Result<()> {
     Ok(())
 }
 
-/// Records that each block-builder has not made blocks of, by its pod.
-async fn lag_of_builders(stack: &dyn Stack) -> Result<BTreeMap<String, f64>> {
-    let builders = parts(stack).await?.remove("block-builder").unwrap_or_default();
-    let metrics = stack.metrics(Component::Tempo).await?;
-    let mut lag = BTreeMap::new();
-    for pod in builders {
-        let Some(text) = metrics.get(&pod) else { continue };
-        if let Some(left) = Scrape::parse(text)?.sum("tempo_ingest_group_partition_lag", &[("group", "block-builder")])
-        {
-            lag.insert(pod, left);
-        }
-    }
-    Ok(lag)
+/// Records of each partition of which no block was made, as Kafka has it: the sixth column is the lag
+/// (kafka.apache.org/documentation/#basic_ops_consumer_group).
+async fn left_to_build(broker: &Broker) -> Result<Vec<String>> {
+    let said = broker
+        .command(GROUPS_COMMAND, &["--describe", "--group", "block-builder"])
+        .await?;
+    let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let rows = rows.filter(|words| words.get(1) == Some(&TOPIC));
+    Ok(rows
+        .filter_map(|words| words.get(5).map(|lag| (*lag).to_owned()))
+        .collect())
 }
 
 /// A fleet on an empty topic has nothing but the bucket: everything is found there, and no span twice.
