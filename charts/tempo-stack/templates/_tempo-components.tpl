@@ -100,13 +100,19 @@ Parameter: root context.
 {{- end }}
 
 {{/*
-A row with the defaults of a fleet: a Deployment that keeps nothing. Parameters: ctx (root context), target, name (of
+A row with the defaults of a fleet: a Deployment that keeps nothing. The name of a StatefulSet has 52 characters at most.
+Parameters: ctx (root context), target, name (of
 the row, if it isn't the target), of (what is different: key and ports at least).
 */}}
 {{- define "tempo-stack.tempo.components.part" -}}
 {{- $name := .name | default .target -}}
 {{- $values := get .ctx.Values.tempo.components .of.key | default dict -}}
-{{- $fullname := printf "%s-%s" (include "tempo-stack.tempo.fullname" .ctx) $name -}}
+{{- $front := include "tempo-stack.tempo.fullname" .ctx -}}
+{{- $room := sub 51 (len $name) | int -}}
+{{- if and (eq (.of.kind | default "") "StatefulSet") (gt (len $front) $room) -}}
+{{- $front = printf "%s-%s" ($front | trunc (sub $room 9 | int) | trimSuffix "-") ($front | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- $fullname := printf "%s-%s" $front $name -}}
 {{- $label := printf "tempo-%s" $name -}}
 {{- $replicas := dig "replicas" 1 $values | int -}}
 {{- $size := dig "persistence" "size" "" $values | default .of.size | default "256Mi" -}}
