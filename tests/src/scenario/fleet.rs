@@ -9,46 +9,57 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use charts::render::merge;
+use serde_yaml::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::store::{Example, SECRET_KEY};
 use super::{Access, doors, drained, judge_ledger, values};
-use crate::backend::{Component, Fault, ObjectStore, Stack};
+use crate::backend::{Component, Fault, ObjectStore, Stack, Stop};
+use crate::client::engine::tempo_config;
 use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
-use crate::client::send::Sender;
+use crate::client::send::{Sender, http_client};
 use crate::client::tempo::{Client, Search, span_count};
 use crate::env::Env;
 use crate::model::corpus::Corpus;
 use crate::model::door::{Door, Doors};
 use crate::wait::{Look, wait_for};
 
-/// Four ingesters, of which one is stopped at first; the compactor doesn't wait for more of its kind, and what
-/// stops leaves sooner than in a cluster, where endpoints take time to change.
-const FLEET: &str = "
+/// Two ingesters in each of three zones, of which one is stopped at first. The compactor doesn't wait for more of its
+/// kind, and what stops leaves sooner than in a cluster, where endpoints take time to change.
+const FLEET: &str = r#"
 tempo-stack:
   tempo:
     mode: microservices
-    components: {ingester: {replicas: 4}}
+    components: {ingester: {replicas: 6, zones: [zone-a, zone-b, zone-c]}}
     config:
       shutdown_delay: 1s
       compactor: {ring: {wait_stability_min_duration: 0s}}
-";
-/// An ingester in each of three zones.
-const ZONES: &str = "
+      # A search reads each block, and those of a few seconds are many.
+      ingester: {max_block_duration: 5m}
+      memberlist: {cluster_label: 'e2e $x ${POD_NAME} $$ \ end'}
+"#;
+/// As Tempo has to read it: were it expanded, each pod would have another one, and none would find the others.
+const LABEL: &str = r"e2e $x ${POD_NAME} $$ \ end";
+/// A fleet of the fewest pods, in which a trace is old soon.
+const OLD_SOON: &str = "
 tempo-stack:
   tempo:
     mode: microservices
+    retention: {period: 45s}
     components:
       distributor: {replicas: 1}
+      ingester: {replicas: 3}
       querier: {replicas: 1}
       queryFrontend: {replicas: 1}
-      ingester: {replicas: 3, zones: [zone-a, zone-b, zone-c]}
     config:
       shutdown_delay: 1s
       compactor: {ring: {wait_stability_min_duration: 0s}}
 ";
-const RATE: u32 = 500;
+const RETENTION: Duration = Duration::from_secs(45);
+/// How long an old trace and its blocks may take to go: each of the cycles of 5 s that it takes may be late.
+const GONE: Duration = Duration::from_secs(180);
+const RATE: u32 = 250;
 const READY: Duration = Duration::from_secs(90);
 const BACK: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(20);
@@ -70,48 +81,62 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     }
     let example = Example::read(env)?;
     let server = example.server(env).await?;
-    let stack = start(env, &example, server.as_ref(), FLEET).await?;
-    let spare = pods_of(stack.as_ref(), "ingester")
-        .await?
-        .pop()
-        .context("no ingester")?;
-    stack.stop_one(&spare).await?;
+    let stack = start(env, &example, server.as_ref(), values(FLEET)?).await?;
+    // Of each zone the second ingester.
+    let mut spare = pods_of(stack.as_ref(), "ingester").await?;
+    spare.retain(|pod| pod.ends_with("-1"));
+    for stop in spare.iter().map(|pod| stop(&stack, pod)).collect::<Vec<_>>() {
+        stop.await.context("a stop ended badly")??;
+    }
+    as_written(env, stack.as_ref()).await?;
     every_door(env, stack.as_ref()).await?;
 
     let access = Access::new(stack.as_ref())?;
-    let load = Load::start(access.sender.clone(), batches(env, 1), env.cancel.clone());
-    let direct = Load::start(tempo_door(stack.as_ref())?, batches(env, 2), env.cancel.clone());
+    let through = Load::start(access.sender.clone(), batches(env, 1), env.cancel.clone());
+    let straight = Load::start(tempo_door(stack.as_ref())?, batches(env, 2), env.cancel.clone());
     let queries = Queries::start(access.tempo.clone());
     kills(env, stack.as_ref()).await?;
-    comes_and_goes(env, stack.as_ref(), &spare).await?;
+    comes_and_goes(env, stack.as_ref(), spare.first().context("no second ingester")?).await?;
     queries
         .judge(env, "while a pod of each part is killed and an ingester comes and goes")
         .await?;
     let queries = Queries::start(access.tempo.clone());
-    every_pod_anew(env, &stack, Some(&spare)).await?;
+    every_pod_anew(env, &stack, &spare).await?;
     let answered = queries.judge(env, "while every pod is replaced").await?;
     env.recorder.check(
         "no query fails while every pod is replaced",
         answered.repeated == 0,
         answered.to_string(),
     );
-    for (what, load) in [("through the Collector", load), ("straight into Tempo", direct)] {
-        let (mut ledger, _) = load.stop().await?;
-        drained(env, stack.as_ref()).await?;
-        read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
-        judge_ledger(env, what, &ledger)?;
+    let zone = a_zone_away(env, stack.as_ref(), &access.tempo, &through).await?;
+    let (mut through, _) = through.stop().await?;
+    let (mut straight, _) = straight.stop().await?;
+    drained(env, stack.as_ref()).await?;
+    for (what, ledger) in [
+        ("through the Collector", &mut through),
+        ("straight into Tempo", &mut straight),
+    ] {
+        read_back(&access.tempo, ledger, READ, &env.cancel).await?;
+        judge_ledger(env, what, ledger)?;
     }
+    stack.recover(&zone).await?;
     in_the_bucket(env, server.as_ref()).await?;
+    if !env.full {
+        return env.finish(stack).await;
+    }
     env.remove(stack).await?;
-
-    let stack = start(env, &example, server.as_ref(), ZONES).await?;
-    a_zone_away(env, stack.as_ref()).await?;
-    env.finish(stack).await
+    old_traces_go(env, &example, server.as_ref()).await
 }
 
-async fn start(env: &Env, example: &Example, server: &dyn ObjectStore, fleet: &str) -> Result<Arc<dyn Stack>> {
+/// Stops a pod while others are stopped too.
+fn stop(stack: &Arc<dyn Stack>, pod: &str) -> JoinHandle<Result<Stop>> {
+    let (stack, pod) = (Arc::clone(stack), pod.to_owned());
+    tokio::spawn(async move { stack.stop_one(&pod).await })
+}
+
+async fn start(env: &Env, example: &Example, server: &dyn ObjectStore, fleet: Value) -> Result<Arc<dyn Stack>> {
     let mut wanted = example.values(server, &example.bucket)?;
-    merge(&mut wanted, values(fleet)?);
+    merge(&mut wanted, fleet);
     let stack = env.start(&example.spec(wanted, SECRET_KEY)).await?;
     stack.wait_ready(READY).await?;
     Ok(stack)
@@ -162,6 +187,23 @@ pub(super) fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
         },
         SEND,
     )
+}
+
+/// What a user writes in `tempo.config` reaches Tempo as it stands there, although the file is expanded.
+async fn as_written(env: &Env, stack: &dyn Stack) -> Result<()> {
+    let url = format!("{}/status/config", stack.endpoints().url(Component::Tempo, "http")?);
+    let response = http_client()?.get(&url).send().await;
+    let text = response.context("asking for the configuration")?.text().await?;
+    // Tempo's pages begin with a line of their own.
+    let document = text.rsplit("---\n").next().unwrap_or_default();
+    let config: Value = serde_yaml::from_str(document).with_context(|| format!("reading {url}"))?;
+    let label = charts::manifest::lookup(&config, &["memberlist", "cluster_label"]).and_then(Value::as_str);
+    env.recorder.check(
+        "a dollar sign in tempo.config reaches Tempo as it is written",
+        label == Some(LABEL),
+        format!("{label:?}"),
+    );
+    Ok(())
 }
 
 pub(super) async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
@@ -247,11 +289,11 @@ async fn comes_and_goes(env: &Env, stack: &dyn Stack, spare: &str) -> Result<()>
 }
 
 /// Each workload one pod at a time and all workloads at once, as an upgrade does it.
-pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: Option<&str>) -> Result<()> {
+pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[String]) -> Result<()> {
     let begun = Instant::now();
     let mut rolls = JoinSet::new();
     for mut pods in parts(stack.as_ref()).await?.into_values() {
-        pods.retain(|pod| Some(pod.as_str()) != spare);
+        pods.retain(|pod| !spare.contains(pod));
         let stack = Arc::clone(stack);
         rolls.spawn(async move {
             for pod in &pods {
@@ -274,7 +316,6 @@ pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: Opt
     Ok(())
 }
 
-/// An ingester that left has put everything that it held into the bucket.
 async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     let blocks = server.objects().await?;
     let blocks = blocks.iter().filter(|key| key.ends_with("meta.json")).count();
@@ -286,39 +327,93 @@ async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     Ok(())
 }
 
-/// The ingesters of one of three zones stand still.
-async fn a_zone_away(env: &Env, stack: &dyn Stack) -> Result<()> {
-    let access = Access::new(stack)?;
-    let load = Load::start(access.sender.clone(), batches(env, 3), env.cancel.clone());
-    tokio::time::sleep(CALM).await;
-    let zone = pods_of(stack, "ingester").await?.pop().context("no ingester")?;
-    frozen(env, stack, &access.tempo, &load, &[zone]).await?;
-    let (mut ledger, _) = load.stop().await?;
-    drained(env, stack).await?;
-    read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
-    judge_ledger(env, "with a zone away", &ledger)
+/// The ingesters of one of three zones stand still; says which, and leaves them so.
+async fn a_zone_away(env: &Env, stack: &dyn Stack, tempo: &Client, load: &Load) -> Result<String> {
+    let ingesters = pods_of(stack, "ingester").await?;
+    let zone = ingesters.into_iter().find(|pod| pod.contains("-zone-3-"));
+    let zone = zone.context("no ingester in the third zone")?;
+    stand_still(env, stack, tempo, load, std::slice::from_ref(&zone)).await?;
+    Ok(zone)
 }
 
 /// The pods of a zone stand still, as behind a cut cable: queries are answered, and spans are taken.
-pub(super) async fn frozen(env: &Env, stack: &dyn Stack, tempo: &Client, load: &Load, zone: &[String]) -> Result<()> {
+pub(super) async fn stand_still(
+    env: &Env,
+    stack: &dyn Stack,
+    tempo: &Client,
+    load: &Load,
+    zone: &[String],
+) -> Result<()> {
     for pod in zone {
         stack.disturb(pod, Fault::Frozen).await?;
     }
     let queries = Queries::start(tempo.clone());
-    tokio::time::sleep(AWAY).await;
-    queries.judge(env, "while a zone is away").await?;
     let before = load.ledger().summary().acked;
-    tokio::time::sleep(CALM).await;
+    tokio::time::sleep(AWAY).await;
     let after = load.ledger().summary().acked;
+    queries.judge(env, "while a zone is away").await?;
     env.recorder.check(
         "spans are taken while a zone is away",
         after > before,
-        format!("{} in {} s", after - before, CALM.as_secs()),
+        format!("{} in {} s", after - before, AWAY.as_secs()),
     );
-    for pod in zone {
-        stack.recover(pod).await?;
-    }
     Ok(())
+}
+
+/// A trace is found until its time is up, then it goes and with it the blocks that the bucket had.
+async fn old_traces_go(env: &Env, example: &Example, server: &dyn ObjectStore) -> Result<()> {
+    let mut wanted = values(OLD_SOON)?;
+    merge(&mut wanted, tempo_config(env.engine()?.quick_retention())?);
+    let stack = start(env, example, server, wanted).await?;
+    let access = Access::new(stack.as_ref())?;
+    let sample = Corpus::from_now(env.seed.wrapping_add(9))?.sample(0);
+    let begun = Instant::now();
+    let outcome = access.sender.send(Door::OtlpGrpc, &sample.traces).await?;
+    anyhow::ensure!(outcome.is_acked(), "the trace was not taken: {outcome}");
+    access
+        .tempo
+        .wait_for_trace(sample.id, span_count(&sample.traces), FOUND, &env.cancel)
+        .await?;
+    tokio::time::sleep(RETENTION / 2).await;
+    let young = access.tempo.trace(sample.id).await?.is_some();
+    env.recorder.check(
+        "a young trace stays",
+        young,
+        format!("after {} s", begun.elapsed().as_secs()),
+    );
+    let blocks = metas(server).await?;
+    let gone = wait_for("the old trace to go", GONE, &env.cancel, || async {
+        let left: Vec<_> = metas(server)
+            .await?
+            .into_iter()
+            .filter(|key| blocks.contains(key))
+            .collect();
+        let found = access.tempo.trace(sample.id).await?.is_some();
+        Ok(if found || !left.is_empty() {
+            Look::NotYet(format!("found: {found}, {} of {} blocks", left.len(), blocks.len()))
+        } else {
+            Look::Found(())
+        })
+    })
+    .await;
+    let age = begun.elapsed();
+    let detail = gone.as_ref().map_or_else(
+        |error| format!("{error:#}"),
+        |_| format!("{} blocks and the trace after {} s", blocks.len(), age.as_secs()),
+    );
+    env.recorder.check(
+        "an old trace goes, and so do the blocks",
+        gone.is_ok() && age >= RETENTION && !blocks.is_empty(),
+        detail,
+    );
+    env.finish(stack).await
+}
+
+/// The blocks that the bucket holds, those included that are marked to be deleted.
+async fn metas(server: &dyn ObjectStore) -> Result<Vec<String>> {
+    let mut keys = server.objects().await?;
+    keys.retain(|key| key.ends_with("/meta.json") || key.ends_with("/meta.compacted.json"));
+    Ok(keys)
 }
 
 /// Searches that go on until they are judged.

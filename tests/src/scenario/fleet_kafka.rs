@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use charts::render::merge;
 use kit::step::Runner;
 
-use super::fleet::{Queries, batches, every_door, every_pod_anew, frozen, kills, pods_of, tempo_door};
+use super::fleet::{Queries, batches, every_door, every_pod_anew, kills, pods_of, stand_still, tempo_door};
 use super::store::{Example, SECRET_KEY};
 use super::{Access, drained, judge_ledger, values};
 use crate::backend::local::{Broker, Credentials};
@@ -105,10 +105,13 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     kills(env, stack.as_ref()).await?;
     queries.judge(env, "while a pod of each part is killed").await?;
     let zone = zone(stack.as_ref()).await?;
-    frozen(env, stack.as_ref(), &access.tempo, &load, &zone).await?;
+    stand_still(env, stack.as_ref(), &access.tempo, &load, &zone).await?;
+    for pod in &zone {
+        stack.recover(pod).await?;
+    }
     broker_away(env, &broker, &access.tempo, &load).await?;
     let queries = Queries::start(access.tempo.clone());
-    every_pod_anew(env, &stack, None).await?;
+    every_pod_anew(env, &stack, &[]).await?;
     let answered = queries.judge(env, "while every pod is replaced").await?;
     env.recorder.check(
         "no query fails while every pod is replaced",

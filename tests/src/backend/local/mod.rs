@@ -507,6 +507,13 @@ impl LocalStack {
         })
     }
 
+    /// The names of the pods that were stopped and not started again.
+    async fn stopped(&self) -> BTreeSet<String> {
+        let pods = self.pods.lock().await;
+        let stopped = pods.iter().filter(|(_, running)| running.containers.is_empty());
+        stopped.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The processes of a pod that run.
     async fn processes(&self, pod: &str) -> Result<Vec<Arc<Supervised>>> {
         let pods = self.pods.lock().await;
@@ -669,8 +676,10 @@ impl Stack for LocalStack {
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
+        let stopped = self.stopped().await;
         let mut all = BTreeMap::new();
-        for pod in self.pods_of(component)? {
+        let pods = self.pods_of(component)?.into_iter();
+        for pod in pods.filter(|pod| !stopped.contains(&pod.name)) {
             let mut ports = pod.containers.iter().flat_map(|c| c.ports.iter().flatten());
             let port = ports
                 .find(|port| {
@@ -689,6 +698,7 @@ impl Stack for LocalStack {
                 .with_context(|| format!("reading {url}"))?;
             all.insert(pod.name.clone(), text);
         }
+        anyhow::ensure!(!all.is_empty(), "every {component} is stopped");
         Ok(all)
     }
 

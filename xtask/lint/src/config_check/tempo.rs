@@ -59,6 +59,7 @@ const KEYS: Groups = &[
             "distributor.ring.**",
             "metrics_generator_client.**",
             "querier.{max_concurrent_queries}",
+            "querier.frontend_worker.frontend_address",
             "querier.search.query_timeout",
             "querier.trace_by_id.query_timeout",
             "query_frontend.{max_outstanding_per_tenant,max_batch_size,max_retries}",
@@ -135,6 +136,7 @@ const KEYS: Groups = &[
         ">=2.9",
         &[
             "shutdown_delay",
+            "memberlist.cluster_label",
             "cache.**",
             "distributor.{max_attribute_bytes}",
             "distributor.log_discarded_spans.{enabled,include_all_attributes,filter_by_status_error}",

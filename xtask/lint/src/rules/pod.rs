@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use charts::image::Image;
+use charts::program::Program;
 use charts::quantity;
 use charts::workload::{PodContainer, Workload};
 
@@ -84,10 +85,17 @@ fn one_writer(scene: &Scene, problems: &mut Vec<Problem>) {
     }
 }
 
+/// What of Tempo a container runs, where its arguments say so (grafana/tempo, cmd/tempo/app/config.go, target).
+pub(super) fn tempo_target<'a>(program: &Program<'a>) -> Option<&'a str> {
+    let args = program.container.spec.args.as_deref().unwrap_or_default();
+    args.iter()
+        .find_map(|arg| arg.trim_start_matches('-').strip_prefix("target="))
+}
+
 fn monolith_replicas(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         let replicas = program.workload.replicas.unwrap_or(1);
-        let target = program.get_str("target").unwrap_or("all");
+        let target = tempo_target(&program).or(program.get_str("target")).unwrap_or("all");
         if program.kind == charts::program::ProgramKind::Tempo && replicas > 1 && target == "all" {
             let message = format!("{replicas} replicas of a Tempo with target {target}");
             problems.push(Problem::new(program.workload.manifest, &["spec", "replicas"], message));

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_yaml::Value;
 
+use super::pod::tempo_target;
 use super::probes::{resolve, shown};
 use super::service::{picks_several, selected};
 use super::{Check, Problem, Rule, Scene};
@@ -54,7 +55,7 @@ fn listeners(program: &Program) -> Vec<Listener> {
     match program.kind {
         ProgramKind::Tempo => {
             // A part of Tempo reads the whole file and opens the receivers only where it is the one that takes spans.
-            if matches!(target(program), None | Some("all" | "distributor")) {
+            if matches!(tempo_target(program), None | Some("all" | "distributor")) {
                 endpoints(
                     program.get("distributor.receivers"),
                     "distributor.receivers",
@@ -81,13 +82,6 @@ fn listeners(program: &Program) -> Vec<Listener> {
         }
     }
     found
-}
-
-/// What of Tempo a container runs, where its arguments say so (grafana/tempo, cmd/tempo/app/config.go, target).
-fn target<'a>(program: &Program<'a>) -> Option<&'a str> {
-    let args = program.container.spec.args.as_deref().unwrap_or_default();
-    args.iter()
-        .find_map(|arg| arg.trim_start_matches('-').strip_prefix("target="))
 }
 
 fn listener(key: &str, port: Option<u16>, public: bool) -> Option<Listener> {

@@ -41,7 +41,7 @@ pub(super) fn selected<'s, 'a>(
 }
 
 /// What labels begin with by which a Service picks pods of several workloads: the parts of one program.
-const SHARED: &str = "tempo-stack/";
+pub(super) const SHARED: &str = "tempo-stack/";
 
 /// Whether a selector picks the pods of several workloads on purpose.
 pub(super) fn picks_several(selector: Option<&std::collections::BTreeMap<String, String>>) -> bool {

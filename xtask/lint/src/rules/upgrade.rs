@@ -44,7 +44,9 @@ fn selector_stable(scene: &Scene, problems: &mut Vec<Problem>) {
     let mut judge = |manifest: &Manifest, place: &str, labels: Option<&Value>| {
         for (key, _) in labels.and_then(Value::as_mapping).into_iter().flatten() {
             let key = key.as_str().unwrap_or_default();
-            if !STABLE_LABELS.contains(&key) {
+            // A Service may change its mind: it is not a workload, whose selector is for ever.
+            let shared = manifest.kind == "Service" && key.starts_with(super::service::SHARED);
+            if !STABLE_LABELS.contains(&key) && !shared {
                 let message = format!("{place} holds {key}, which an upgrade may change");
                 problems.push(Problem::new(manifest, &["spec", "selector"], message));
             }
