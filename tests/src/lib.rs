@@ -10,6 +10,7 @@ pub mod backend;
 pub mod bench;
 pub mod client;
 mod diagnostics;
+pub mod documented;
 pub mod env;
 pub mod faults;
 pub mod model;

@@ -247,6 +247,35 @@ fn local_dependencies_get_the_published_address_in_the_archive_only() {
 }
 
 #[test]
+fn a_readme_and_the_notes_say_where_the_chart_is_published_in_the_archive_only() {
+    let repo = Repo::unreleased();
+    let readme = "helm repo add x https://HOST/PATH\nhelm install x oci://HOST/PATH/leaf\n";
+    repo.sample.write("charts/leaf/README.md", readme);
+    let notes = "{{ index .Chart.Annotations \"published/repository\" }} {{ index .Chart.Annotations \"published/registry\" }}\n";
+    repo.sample.write("charts/leaf/templates/NOTES.txt", notes);
+    repo.commit("docs: where to get it");
+    expect(&repo.xtask(&["package"]), 0);
+    assert_eq!(repo.archived("leaf", "README.md"), readme);
+    let mut command = repo.command(env!("CARGO_BIN_EXE_xtask"));
+    command
+        .arg("package")
+        .env("XTASK_PUBLISHED_CHARTS", "oci://127.0.0.1:9/charts/")
+        .env("XTASK_PUBLISHED_SITE", "https://charts.example.com/");
+    expect(&command.output().unwrap(), 0);
+    let published = "helm repo add x https://charts.example.com\nhelm install x oci://127.0.0.1:9/charts/leaf\n";
+    assert_eq!(repo.archived("leaf", "README.md"), published);
+    assert_eq!(repo.archived("tree", "charts/leaf/README.md"), published);
+    assert_eq!(repo.read("charts/leaf/README.md"), readme);
+    let mut helm = repo.command(&sample::helm().program.to_string_lossy());
+    helm.args(["install", "x", "dist/leaf-0.1.0.tgz", "--dry-run=client"]);
+    let shown = expect(&helm.output().unwrap(), 0);
+    assert!(
+        shown.contains("https://charts.example.com oci://127.0.0.1:9/charts\n"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn maintainers_and_the_signing_key_come_from_the_settings_and_another_key_is_refused() {
     let repo = Repo::unreleased();
     let key = keys::make(&repo.dir, "key", &USUAL);

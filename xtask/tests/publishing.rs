@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use keys::USUAL;
-use repo::{Repo, clone, expect, server};
+use release::throwaway::WebServer;
+use repo::{Repo, clone, expect};
 
 const URL: &str = "https://charts.example.com";
 const LEAF: &str = "charts/leaf/values.yaml";
@@ -70,7 +71,8 @@ fn a_published_chart_is_pulled_and_verified_by_helm_and_publishing_twice_changes
     let key = keys::make(&repo.dir, "key", &USUAL);
     expect(&repo.xtask(&["package", "--sign", "--key-file", "key.asc"]), 0);
     let site = repo.dir.join("site");
-    let address = server::serve(&site);
+    let server = WebServer::start(&site).unwrap();
+    let address = server.url();
     expect(&repo.xtask(&["release", "index", "site", "--url", &address]), 0);
     assert_eq!(entries(&site), ["leaf 0.1.0", "tree 0.1.0"]);
     let before = files(&site);
@@ -363,17 +365,10 @@ fn entries_of_others_stay_byte_for_byte_and_are_never_pruned() {
     }
     assert_eq!(old.next(), None, "{added}");
     assert!(added.contains("version: v0.0.9\n    urls:   [ 'https://e"), "{added}");
+    let server = WebServer::start(&repo.dir.join("site")).unwrap();
     for chart in ["leaf", "tree"] {
         let mut pull = repo.command(&sample::helm().program.to_string_lossy());
-        pull.args([
-            "show",
-            "chart",
-            chart,
-            "--repo",
-            &server::serve(&repo.dir.join("site")),
-            "--version",
-            "0.1.0",
-        ]);
+        pull.args(["show", "chart", chart, "--repo", &server.url(), "--version", "0.1.0"]);
         pull.env("HELM_CACHE_HOME", repo.dir.join("cache"))
             .env("HELM_CONFIG_HOME", repo.dir.join("config"));
         // The archive is elsewhere; that the index is one, and has it, is all that is asked here.
@@ -616,7 +611,8 @@ fn the_plan_follows_what_is_published_and_says_why() {
         let shown = expect(&repo.xtask(&["release", "plan", "--to", target]), code);
         assert!(shown.contains(wanted), "{target}: {shown}");
     }
-    let empty = server::serve(&repo.dir.join("empty"));
+    let server = WebServer::start(&repo.dir.join("empty")).unwrap();
+    let empty = server.url();
     assert!(expect(&repo.xtask(&["release", "plan", "--to", &empty]), 4).contains("there is no http://"));
 }
 

@@ -28,7 +28,7 @@ The Service, which the operator makes a label of, tells two releases in one name
 {{- $selector := "namespace=\"%s\",job=\"%s\",service=\"%s\"" -}}
 {{- $recorded := "namespace=\"%s\",service=\"%s\"" -}}
 {{- $namespace := .Release.Namespace -}}
-{{- $tempo := include "tempo-stack.tempo.serviceName" . -}}
+{{- $tempo := include "tempo-stack.tempo.scrapedService" . -}}
 {{- $collector := include "tempo-stack.otelCollector.metricsServiceName" . -}}
 {{- $words := dict
   "fullname" (include "tempo-stack.fullname" .)

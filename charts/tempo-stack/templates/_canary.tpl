@@ -7,12 +7,12 @@ The test that sends a span and looks for it: what its two runners share, the pod
 {{- end }}
 
 {{/*
-"true" when a span can be sent and looked for: both components, a door for it, and a tenant that the chart knows.
+"true" when a span can be sent and looked for: both components, a door for it, a key to the door, and a tenant that the chart knows.
 A tenant that only the running Collector knows can't be asked for.
 */}}
 {{- define "tempo-stack.test.possible" -}}
 {{- $askable := or (include "tempo-stack.tenant" .) (not (include "tempo-stack.tempo.hasTenants" .)) -}}
-{{- if and $askable .Values.tempo.enabled .Values.otelCollector.enabled .Values.otelCollector.receivers.otlpHttp.enabled -}}true{{- end -}}
+{{- if and $askable (not (include "tempo-stack.test.lacksKey" .)) .Values.tempo.enabled .Values.otelCollector.enabled .Values.otelCollector.receivers.otlpHttp.enabled -}}true{{- end -}}
 {{- end }}
 
 {{/* The pod's settings, as "tempo-stack.podSettings" takes them: scheduled and secured as Tempo is, under the namespace's own account. */}}
@@ -35,6 +35,27 @@ A tenant that only the running Collector knows can't be asked for.
 {{- end }}
 - name: TIMEOUT
   value: {{ int .timeoutSeconds | quote }}
+{{- if include "tempo-stack.otelCollector.guarded" .ctx }}
+- name: DOORS
+  value: {{ include "tempo-stack.test.doorPath" .ctx }}
+- name: AUTH
+  value: {{ .ctx.Values.otelCollector.auth.type }}
+{{- end }}
 - name: PODS
   value: {{ printf "kubectl get pods --namespace %s --selector app.kubernetes.io/instance=%s" .ctx.Release.Namespace .ctx.Release.Name | quote }}
+{{- end }}
+
+{{/* The image of what sends: curl where the Collector asks for more than busybox's wget has. Parameter: root context. */}}
+{{- define "tempo-stack.test.image" -}}
+{{- $test := .Values.helmTest -}}
+{{- $image := $test.image -}}
+{{- if include "tempo-stack.otelCollector.guarded" . -}}{{- $image = $test.client.image -}}{{- end -}}
+image: {{ include "tempo-stack.image" (dict "ctx" . "image" $image) | quote }}
+imagePullPolicy: {{ $image.pullPolicy }}
+{{- end }}
+
+{{/* The test as a script. */}}
+{{- define "tempo-stack.test.script" -}}
+{{- if include "tempo-stack.otelCollector.guarded" . -}}{{- .Files.Get "files/wget-by-curl.sh" -}}{{- end -}}
+{{- .Files.Get "files/send-and-find.sh" -}}
 {{- end }}

@@ -126,11 +126,14 @@ http://{{ include "tempo-stack.tempo.host" . }}:{{ int .Values.tempo.service.por
 {{- define "tempo-stack.tempo.otlpEndpoint" -}}
 {{ include "tempo-stack.tempo.host" . }}:{{ int .Values.tempo.service.ports.otlpGrpc }}
 {{- end }}
+{{- define "tempo-stack.otelCollector.scheme" -}}
+{{- ternary "https" "http" .Values.otelCollector.tls.enabled -}}
+{{- end }}
 {{- define "tempo-stack.otelCollector.otlpGrpcEndpoint" -}}
 {{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpGrpc }}
 {{- end }}
 {{- define "tempo-stack.otelCollector.otlpHttpEndpoint" -}}
-http://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpHttp }}
+{{ include "tempo-stack.otelCollector.scheme" . }}://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpHttp }}
 {{- end }}
 
 {{/* Address to listen on, with the brackets that IPv6 needs. Parameters: address, port. */}}

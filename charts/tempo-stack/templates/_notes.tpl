@@ -16,12 +16,16 @@ An OpenTelemetry SDK sends there, whatever its default protocol is, with
 {{- else if $collector.receivers.otlpGrpc.enabled }}
 
 OTLP over HTTP is off, which most OpenTelemetry SDKs use by default; for gRPC they need
-  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{{ include "tempo-stack.otelCollector.otlpGrpcEndpoint" . }}
+  export OTEL_EXPORTER_OTLP_ENDPOINT={{ include "tempo-stack.otelCollector.scheme" . }}://{{ include "tempo-stack.otelCollector.otlpGrpcEndpoint" . }}
   export OTEL_EXPORTER_OTLP_PROTOCOL=grpc
 {{- end }}
 {{- if or $collector.receivers.jaegerThriftCompact.enabled $collector.receivers.jaegerThriftBinary.enabled }}
 
 Jaeger over UDP is on: one crafted packet ends Collector 0.155 (opentelemetry-collector-contrib issue 50358). It starts again, and what it acknowledged is kept.
+{{- end }}
+{{- with include "tempo-stack.notes.doors" . }}
+
+{{ . }}
 {{- end }}
 
 The Collector sends them to {{ include "tempo-stack.otelCollector.exporterEndpoint" . }}.
@@ -60,14 +64,28 @@ A Prometheus takes them with --web.enable-remote-write-receiver, their exemplars
 {{- if and (eq (include "tempo-stack.tempo.traceqlRange" .) "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) }}
 TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo.traceqlMetrics.range.
 {{- end }}
+{{- if include "tempo-stack.tempo.mirrored" . }}
+
+Two mirrors keep every trace, and {{ include "tempo-stack.tempo.serviceName" . }}:{{ int $tempo.service.ports.http }} leads to those that are settled.
+{{- if $collector.receivers.otlpGrpc.enabled }}
+Whoever sends to {{ include "tempo-stack.tempo.otlpEndpoint" . }} reaches the Collector, which hands every span to both.
+{{- else }}
+{{ include "tempo-stack.tempo.serviceName" . }} has no port for OTLP, because otelCollector.receivers.otlpGrpc.enabled is false: what one mirror gets alone, the other would lack.
+{{- end }}
+A mirror that begins with an empty volume has no older traces: see "Two mirrors" in the chart's README for how to copy them.
+{{- end }}
 {{- if include "tempo-stack.tempo.isFleet" . }}
 {{ include "tempo-stack.notes.fleet" . | trim }}
 {{- else if not $tempo.persistence.enabled }}
 Persistence is off: {{ if include "tempo-stack.tempo.storage.remote" . }}traces that are not in {{ include "tempo-stack.tempo.storage.place" . }} yet{{ else }}all traces{{ end }} are lost when the pod of Tempo is replaced.
 {{- else if not $tempo.persistence.existingClaim }}
+{{- if include "tempo-stack.tempo.mirrored" . }}
+The claims data-{{ include "tempo-stack.tempo.fullname" . }}-0 and -1 stay after `helm uninstall`; delete them by hand if you don't want them any more.
+{{- else }}
 The claim {{ include "tempo-stack.tempo.claimName" . }} stays after `helm uninstall`; delete it by hand if you don't want it any more.
 {{- end }}
-{{- if and (include "tempo-stack.tempo.stateful" .) (not (include "tempo-stack.tempo.isFleet" .)) }}
+{{- end }}
+{{- if and (include "tempo-stack.tempo.stateful" .) (not (include "tempo-stack.tempo.isFleet" .)) (not (include "tempo-stack.tempo.mirrored" .)) }}
 If its node is lost, Tempo waits for it: see "One Tempo on a volume" in the chart's README.
 {{- end }}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" . }}
@@ -123,6 +141,51 @@ A span is acknowledged when Kafka at {{ .address }} has it.
 Tempo makes the topic {{ .topic }} with {{ int .partitions }} partitions.
 {{- else }}
 It needs the topic {{ .topic }} with {{ int .partitions }} partitions and max.message.bytes of 16777216: see "A fleet over Kafka" in the chart's README.
+{{- end }}
+{{- end -}}
+{{- end }}
+
+{{/*
+Where later versions come from: `cargo xtask package` writes the addresses into the annotations of an archive's chart.
+Parameter: root context of the chart that is installed.
+*/}}
+{{- define "tempo-stack.notes.published" -}}
+{{- $upgrade := printf "helm upgrade %s %%s --namespace %s --reset-then-reuse-values" .Release.Name .Release.Namespace -}}
+{{- with index .Chart.Annotations "published/repository" }}
+A later version of the chart, from its repository:
+  helm repo add tempo-stack {{ . }}
+  helm repo update tempo-stack
+  {{ printf $upgrade (printf "tempo-stack/%s" $.Chart.Name) }}
+{{ end }}
+{{- with index .Chart.Annotations "published/registry" }}
+A later version of the chart, from its registry:
+  {{ printf $upgrade (printf "%s/%s" . $.Chart.Name) }}
+{{ end }}
+{{- end }}
+
+{{/* What clients need where the receivers ask for more than spans; nothing where they don't. Parameter: root context. */}}
+{{- define "tempo-stack.notes.doors" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- if include "tempo-stack.otelCollector.guarded" . -}}
+The receivers ask who sends, or speak TLS only; an SDK needs, too,
+{{- if $collector.tls.enabled }}
+  export OTEL_EXPORTER_OTLP_CERTIFICATE=<file with the CA of the Secret {{ include "tempo-stack.otelCollector.tls.secretName" . }}>
+{{- if $collector.tls.clientCa.existingSecret }}
+  export OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=<file with its certificate>
+  export OTEL_EXPORTER_OTLP_CLIENT_KEY=<file with the key of it>
+{{- end }}
+{{- end }}
+{{- if eq $collector.auth.type "basic" }}
+  export OTEL_EXPORTER_OTLP_HEADERS=Authorization=Basic%20<base64 of name:password>
+The users of the Secret {{ $collector.auth.existingSecret }} are read when a Collector starts: restart it after a change.
+{{- else if include "tempo-stack.otelCollector.hasAuth" . }}
+  export OTEL_EXPORTER_OTLP_HEADERS=Authorization=Bearer%20<token>
+{{- end }}
+{{- if and (include "tempo-stack.otelCollector.hasAuth" .) (not $collector.tls.enabled) }}
+What it shows travels as plain text: otelCollector.tls.enabled is false.
+{{- end }}
+{{- if and .Values.helmTest.enabled (include "tempo-stack.test.lacksKey" .) }}
+There is no helm test: helmTest.client names no Secret with what it would have to show.
 {{- end }}
 {{- end -}}
 {{- end }}

@@ -32,9 +32,13 @@ under another name the spans that wait would stay behind unread.
 */}}
 {{- define "tempo-stack.otelCollector.exporterId" -}}otlp{{- end }}
 
-{{/* Where spans are sent. */}}
+{{/* Where spans are sent, as text; mirrors have an address each. */}}
 {{- define "tempo-stack.otelCollector.exporterEndpoint" -}}
+{{- if include "tempo-stack.tempo.mirrored" . -}}
+both pods of {{ include "tempo-stack.tempo.fullname" . -}}
+{{- else -}}
 {{- default (include "tempo-stack.tempo.otlpEndpoint" .) .Values.otelCollector.exporter.endpoint -}}
+{{- end -}}
 {{- end }}
 
 {{/*
@@ -63,12 +67,12 @@ so that a null takes a component out of the pipeline too.
 {{- $config := dict
   "receivers" (include "tempo-stack.otelCollector.config.receivers" . | fromYaml)
   "processors" (include "tempo-stack.otelCollector.config.processors" . | fromYaml)
-  "exporters" (dict (include "tempo-stack.otelCollector.exporterId" .) (include "tempo-stack.otelCollector.config.exporter" . | fromYaml))
+  "exporters" (include "tempo-stack.otelCollector.config.exporters" . | fromYaml)
   "extensions" (include "tempo-stack.otelCollector.config.extensions" . | fromYaml) -}}
 {{- $own := dict
   "receivers" (keys $config.receivers | sortAlpha)
   "processors" (list "memory_limiter" "filter/zero-ids" "batch")
-  "exporters" (keys $config.exporters)
+  "exporters" (keys $config.exporters | sortAlpha)
   "extensions" (keys $config.extensions | sortAlpha) -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" (omit $user "service")) -}}
 {{- $lists := dict -}}
@@ -100,6 +104,7 @@ so that a null takes a component out of the pipeline too.
 {{- define "tempo-stack.otelCollector.config.receivers" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
+{{- $door := include "tempo-stack.otelCollector.door" . | fromYaml -}}
 {{- $receivers := dict -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
 {{- if hasKey $ports .key -}}
@@ -112,6 +117,7 @@ so that a null takes a component out of the pipeline too.
 {{- else if has .protocol (list "http" "thrift_http") -}}
 {{- $_ := set $protocol "max_request_body_size" (mul (int $collector.receivers.maxRequestMiB) 1048576) -}}
 {{- end -}}
+{{- if eq (get $ports .key).protocol "TCP" -}}{{- $protocol = merge $protocol (deepCopy $door) -}}{{- end -}}
 {{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver (dict "protocols" (dict .protocol $protocol)))) -}}
 {{- end -}}
 {{- end -}}
@@ -142,7 +148,29 @@ so that a null takes a component out of the pipeline too.
 {{- toYaml $processors -}}
 {{- end }}
 
-{{/* The exporter: it never gives up on a batch, and waits in the queue until the server answers. */}}
+{{/*
+The exporters: one, or one for each mirror, over a queue of its own. What the user sets for the first holds for all.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.otelCollector.config.exporters" -}}
+{{- $exporters := dict -}}
+{{- $first := include "tempo-stack.otelCollector.exporterId" . -}}
+{{- range $ordinal, $id := include "tempo-stack.otelCollector.exporterIds" . | fromYamlArray -}}
+{{- $exporter := include "tempo-stack.otelCollector.config.exporter" $ | fromYaml -}}
+{{- if include "tempo-stack.tempo.mirrored" $ -}}
+{{- $host := include "tempo-stack.tempo.mirrorHost" (dict "ctx" $ "ordinal" $ordinal) -}}
+{{- $_ := set $exporter "endpoint" (printf "%s:%d" $host (int $.Values.tempo.service.ports.otlpGrpc)) -}}
+{{- $_ := set $exporter.sending_queue "num_consumers" (include "tempo-stack.otelCollector.mirrorConsumers" $ | int) -}}
+{{- end -}}
+{{- if ne $id $first -}}
+{{- include "tempo-stack.config.merge" (dict "into" $exporter "from" (dig "exporters" $first dict ($.Values.otelCollector.config | default dict) | default dict)) -}}
+{{- end -}}
+{{- $_ := set $exporters $id $exporter -}}
+{{- end -}}
+{{- toYaml $exporters -}}
+{{- end }}
+
+{{/* An exporter: it never gives up on a batch, and waits in the queue until the server answers. */}}
 {{- define "tempo-stack.otelCollector.config.exporter" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $queue := dict "enabled" true -}}
@@ -162,14 +190,14 @@ so that a null takes a component out of the pipeline too.
 {{- dict
   "endpoint" (include "tempo-stack.otelCollector.exporterEndpoint" .)
   "compression" $collector.exporter.compression
-  "tls" (dict "insecure" $collector.exporter.insecure)
+  "tls" (include "tempo-stack.otelCollector.exporterTls" . | fromYaml)
   "timeout" "10s"
   "retry_on_failure" (dict "enabled" true "initial_interval" "1s" "max_interval" "5s" "max_elapsed_time" "0s")
   "sending_queue" $queue
   | toYaml -}}
 {{- end }}
 
-{{/* Extensions: the health check that the probes ask, and the queue's store. */}}
+{{/* Extensions: the health check that the probes ask, the queue's store, and what asks who sends. */}}
 {{- define "tempo-stack.otelCollector.config.extensions" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $extensions := dict "health_check" (dict "endpoint" (include "tempo-stack.listener" (dict "address" $collector.listenAddress "port" $collector.internalPorts.healthCheck))) -}}
@@ -179,6 +207,9 @@ so that a null takes a component out of the pipeline too.
 {{- $_ := set $store "create_directory" true -}}
 {{- end -}}
 {{- $_ := set $extensions "file_storage" $store -}}
+{{- end -}}
+{{- with include "tempo-stack.otelCollector.auth.extensionId" . -}}
+{{- $_ := set $extensions . (include "tempo-stack.otelCollector.auth.extension" $ | fromYaml) -}}
 {{- end -}}
 {{- toYaml $extensions -}}
 {{- end }}

@@ -40,7 +40,8 @@ Only the queue's volume differs: the StatefulSet brings it as a claim.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.podTemplate" -}}
-{{- $collector := .Values.otelCollector -}}
+{{- $collector := merge dict .Values.otelCollector -}}
+{{- include "tempo-stack.mirrorValues" (dict "ctx" . "values" $collector) -}}
 {{- $env := dict -}}
 {{- with include "tempo-stack.otelCollector.gogc" . -}}{{- $_ := set $env "GOGC" . -}}{{- end -}}
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
@@ -104,6 +105,9 @@ spec:
         {{- $volumes = append $volumes (dict "name" "queue" "emptyDir" (dict "sizeLimit" .)) }}
         {{- end }}
         {{- end }}
+        {{- $doors := include "tempo-stack.otelCollector.doorVolumes" . | fromYaml }}
+        {{- $mounts = concat $mounts (include "tempo-stack.secretMounts" (dict "path" (include "tempo-stack.otelCollector.doorPath" .) "volumes" $doors) | fromYamlArray) }}
+        {{- range $doors }}{{- $volumes = append $volumes . }}{{- end }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $collector.extraVolumes "mounts" $collector.extraVolumeMounts) | nindent 8 }}
     {{- with $collector.extraContainers }}
     {{- toYaml . | nindent 4 }}

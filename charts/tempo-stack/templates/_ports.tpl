@@ -18,6 +18,8 @@ Parameter: root context.
 {{- define "tempo-stack.tempo.knownPorts" -}}
 {{ include "tempo-stack.tempo.servedPorts" . }}
 {{- with .Values.tempo }}
+{{- /* A mirror's has a name of its own, so that the Service leads past it to the Collector. */}}
+otlpMirror: {name: otlp-mirror, port: {{ int .service.ports.otlpGrpc }}, protocol: TCP, appProtocol: grpc}
 httpMetrics: {name: http-metrics, port: {{ int .service.ports.http }}, protocol: TCP, appProtocol: http}
 grpc: {name: grpc, port: {{ int .internalPorts.grpc }}, protocol: TCP, appProtocol: grpc}
 gossip: {name: gossip, port: {{ int .internalPorts.memberlist }}, protocol: TCP, appProtocol: tcp}
@@ -43,10 +45,19 @@ diskMetrics: {name: disk-metrics, port: {{ $port }}, targetPort: {{ $port }}, pr
 {{- end -}}
 {{- end }}
 
-{{/* Tempo's ports behind its Service. Parameter: root context. */}}
+{{/*
+Tempo's ports behind its Service. In front of mirrors it finds pods by the names of ports: `http` leads to mirrors,
+`otlp-grpc` to Collectors, which send to both. A port by number would lead to all of them.
+Parameter: root context.
+*/}}
 {{- define "tempo-stack.tempo.ports" -}}
-{{ include "tempo-stack.tempo.servedPorts" . }}
-{{ include "tempo-stack.tempo.diskPorts" . }}
+{{- $served := include "tempo-stack.tempo.servedPorts" . | fromYaml -}}
+{{- if not (include "tempo-stack.tempo.mirrored" .) -}}
+{{- $served = merge $served (include "tempo-stack.tempo.diskPorts" . | fromYaml) -}}
+{{- else if not .Values.otelCollector.receivers.otlpGrpc.enabled -}}
+{{- $served = omit $served "otlpGrpc" -}}
+{{- end -}}
+{{- toYaml $served -}}
 {{- end }}
 
 {{/* The ports of a component's pods behind the Service that names them. Parameters: ctx, component (row). */}}
@@ -66,6 +77,10 @@ diskMetrics: {name: disk-metrics, port: {{ $port }}, targetPort: {{ $port }}, pr
   "jaegerThriftHttp" (dict "name" "jaeger-http" "protocol" "TCP" "appProtocol" "http")
   "jaegerThriftCompact" (dict "name" "jaeger-compact" "protocol" "UDP")
   "jaegerThriftBinary" (dict "name" "jaeger-binary" "protocol" "UDP") -}}
+{{- if $.Values.otelCollector.tls.enabled -}}
+{{- /* What runs inside of TLS, HTTP/1.1 or HTTP/2, is agreed on there. */ -}}
+{{- range $known -}}{{- if eq .protocol "TCP" -}}{{- $_ := set . "appProtocol" "https" -}}{{- end -}}{{- end -}}
+{{- end -}}
 {{- range $key, $port := $known -}}
 {{- if (get $.Values.otelCollector.receivers $key).enabled -}}{{- $_ := set $ports $key $port -}}{{- end -}}
 {{- end -}}

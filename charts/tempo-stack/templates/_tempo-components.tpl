@@ -39,30 +39,31 @@ The table, as a map by the component's name. Parameter: root context. A row has:
 {{- toYaml $rows -}}
 {{- end }}
 
-{{/* The row of one Tempo that does everything. Parameter: root context. */}}
+{{/* The row of a Tempo that does everything: one pod, or two mirrors. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.components.monolith" -}}
 {{- $tempo := .Values.tempo -}}
 {{- $volume := ternary (ternary "existingClaim" "claims" (ne $tempo.persistence.existingClaim "")) "emptyDir" $tempo.persistence.enabled -}}
 {{- $stateful := ne $volume "emptyDir" -}}
+{{- $mirrored := eq "true" (include "tempo-stack.tempo.mirrored" .) -}}
 {{- dict
   "key" ""
   "target" ""
   "label" "tempo"
-  "service" "tempo"
+  "service" (ternary "tempo-headless" "tempo" $mirrored)
   "fullname" (include "tempo-stack.tempo.fullname" .)
   "kind" (ternary "StatefulSet" "Deployment" $stateful)
   "strategy" "Recreate"
   "replicas" (int $tempo.replicas)
-  "ports" (list "http" "otlpGrpc")
+  "ports" (list "http" (ternary "otlpMirror" "otlpGrpc" $mirrored))
   "monitor" "http"
-  "entry" ""
+  "entry" (ternary "true" "" $mirrored)
   "ring" ""
   "gossip" ""
   "volume" $volume
   "size" $tempo.persistence.size
-  "claims" (ternary 1 0 (eq $volume "claims"))
+  "claims" (ternary (ternary 2 1 $mirrored) 0 (eq $volume "claims"))
   "headless" (ternary (include "tempo-stack.tempo.headlessServiceName" .) "" $stateful)
-  "budget" ""
+  "budget" (ternary "1" "" $mirrored)
   "budgetBy" ""
   "zone" ""
   "args" list
@@ -167,8 +168,9 @@ the row, if it isn't the target), of (what is different: key and ports at least)
 
 {{/* Labels of a component's pods beside those that its workload finds them by, as YAML; empty for one Tempo that does everything. Parameter: row. */}}
 {{- define "tempo-stack.tempo.component.labels" -}}
-{{- if .target -}}
-tempo-stack/target: {{ .target }}
+{{- with .target }}
+tempo-stack/target: {{ . }}
+{{- end }}
 {{- if .entry }}
 tempo-stack/entry: "true"
 {{- end }}
@@ -178,7 +180,6 @@ tempo-stack/gossip: "true"
 {{- with .ring }}
 tempo-stack/ring: {{ . }}
 {{- end }}
-{{- end -}}
 {{- end }}
 
 {{/*

@@ -10,7 +10,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
-{{- $parts := list "limits" "storage" "cache" "generator" (printf "v%s" $version) -}}
+{{- $parts := list "limits" "storage" "cache" "generator" "mirror" (printf "v%s" $version) -}}
 {{- if include "tempo-stack.tempo.onKafka" . -}}
 {{- $parts = list "kafkaLimits" "storage" "cache" "fleetGenerator" "v3" "fleet" "fleetV3" -}}
 {{- else if include "tempo-stack.tempo.isFleet" . -}}
@@ -34,6 +34,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- $otlp := dict
   "endpoint" (include "tempo-stack.listener" (dict "address" $tempo.listenAddress "port" $tempo.service.ports.otlpGrpc))
   "max_recv_msg_size_mib" (include "tempo-stack.otelCollector.maxBatchMiB" . | int | add 1) -}}
+{{- with include "tempo-stack.tempo.receiverTls" . -}}{{- $_ := set $otlp "tls" (fromYaml .) -}}{{- end -}}
 {{- $overrides := dict "defaults" (dict "compaction" (dict "block_retention" (include "tempo-stack.duration.go" $tempo.retention.period))) -}}
 {{- if include "tempo-stack.tempo.guardsDisk" . -}}
 {{- $_ := set $overrides "per_tenant_override_config" (printf "%s/overrides.yaml" (include "tempo-stack.tempo.disk.path" .)) -}}

@@ -63,19 +63,21 @@ Parameters: ctx (root context), component (row).
 {{- $component := .component -}}
 {{- $tempo := dict -}}
 {{- include "tempo-stack.tempo.component.values" (dict "ctx" $ctx "key" $component.key "into" $tempo) -}}
-{{- $args := list "-config.file=/etc/tempo/tempo.yaml" -}}
-{{- $env := include "tempo-stack.tempo.storage.env" $ctx | fromYaml -}}
+{{- $mirrored := include "tempo-stack.tempo.mirrored" $ctx -}}
+{{- $args := concat (list "-config.file=/etc/tempo/tempo.yaml") (include "tempo-stack.tempo.mirrorArgs" $ctx | fromYamlArray) -}}
+{{- $env := merge (include "tempo-stack.tempo.storage.env" $ctx | fromYaml) (include "tempo-stack.tempo.mirrorEnv" $ctx | fromYaml) -}}
 {{- $credentials := list -}}
 {{- if has $component.target (list "" "metrics-generator") -}}{{- $credentials = include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray -}}{{- end -}}
 {{- $probePort := (get (include "tempo-stack.tempo.knownPorts" $ctx | fromYaml) $component.monitor).name -}}
 {{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
-{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname -}}
+{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname
+  "affinity" (include "tempo-stack.tempo.mirrorAffinity" $ctx | fromYaml) -}}
 {{- if $component.target -}}
 {{- $args = concat $args (list (printf "-target=%s" $component.target) "-config.expand-env=true") -}}
 {{- $env = merge $env (include "tempo-stack.tempo.podEnv" $ctx | fromYaml) -}}
 {{- $_ := set $shared "affinity" (include "tempo-stack.tempo.affinity" . | fromYaml) -}}
-{{- $_ := set $tempo "podLabels" (merge (include "tempo-stack.tempo.component.labels" $component | fromYaml) ($tempo.podLabels | default dict)) -}}
 {{- end -}}
+{{- $_ := set $tempo "podLabels" (merge (include "tempo-stack.tempo.component.labels" $component | fromYaml) ($tempo.podLabels | default dict)) -}}
 {{- with $component.args -}}{{- $args = concat $args . -}}{{- end -}}
 {{- if hasKey $env "KAFKA_PASSWORD" -}}{{- $args = append $args "-ingest.sasl-password=$(KAFKA_PASSWORD)" -}}{{- end -}}
 {{- $lifecycle := dict -}}
@@ -91,13 +93,16 @@ metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums "labels" (include "tempo-stack.tempo.storage.labels" $ctx | fromYaml)) $shared) | nindent 2 }}
 spec:
   {{- include "tempo-stack.podSettings" $shared | nindent 2 }}
-  {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $tempo.initContainers }}
+  {{- if or (include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component)) (include "tempo-stack.tempo.guardsDisk" $ctx) $mirrored $tempo.initContainers }}
   initContainers:
     {{- if include "tempo-stack.tempo.checksLog" (dict "ctx" $ctx "component" $component) }}
     {{- include "tempo-stack.tempo.logCheck" $ctx | nindent 4 }}
     {{- end }}
     {{- if include "tempo-stack.tempo.guardsDisk" $ctx }}
     {{- include "tempo-stack.tempo.diskGuard" $ctx | nindent 4 }}
+    {{- end }}
+    {{- if $mirrored }}
+    {{- include "tempo-stack.tempo.settle" $ctx | nindent 4 }}
     {{- end }}
     {{- with $tempo.initContainers }}
     {{- toYaml . | nindent 4 }}
@@ -153,6 +158,8 @@ spec:
         {{- range include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray }}
         {{- $mounts = append $mounts (dict "name" .name "mountPath" (include "tempo-stack.tempo.storage.path" $ctx) "readOnly" true) }}
         {{- end }}
+        {{- $certificates := include "tempo-stack.tempo.tlsVolumes" $ctx | fromYaml }}
+        {{- $mounts = concat $mounts (include "tempo-stack.secretMounts" (dict "path" (include "tempo-stack.tempo.tlsPath" $ctx) "volumes" $certificates) | fromYamlArray) }}
         {{- include "tempo-stack.volumeMounts" (dict "own" $mounts "extra" $tempo.extraVolumes "mounts" $tempo.extraVolumeMounts) | nindent 8 }}
     {{- with $tempo.extraContainers }}
     {{- toYaml . | nindent 4 }}
@@ -168,6 +175,10 @@ spec:
     {{- /* In memory, so that it can be written when the node's disk is full, too. */}}
     {{- $volumes = append $volumes (dict "name" "ingest" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
     {{- end }}
+    {{- if $mirrored }}
+    {{- $volumes = append $volumes (dict "name" "settle" "emptyDir" (dict "medium" "Memory" "sizeLimit" "1Mi")) }}
+    {{- end }}
     {{- $volumes = concat $volumes $credentials (include "tempo-stack.tempo.storage.volumes" $ctx | fromYamlArray) }}
+    {{- range include "tempo-stack.tempo.tlsVolumes" $ctx | fromYaml }}{{- $volumes = append $volumes . }}{{- end }}
     {{- include "tempo-stack.volumes" (dict "own" $volumes "extra" $tempo.extraVolumes) | nindent 4 }}
 {{- end }}

@@ -7,7 +7,7 @@
 tempo.mode is microservices: the chart writes a fleet for Tempo 2.9 and later, and this is {{ include "tempo-stack.tempo.version" . | default "unknown" }}. Set tempo.image.tag to 2.10.8, or tempo.mode to monolithic.
 {{- end -}}
 {{- if eq $tempo.storage.backend "local" }}
-tempo.storage.backend is local while tempo.mode is microservices: queriers would not find the blocks that other parts keep on their own volumes. Set it to s3, or tempo.mode to monolithic.
+tempo.storage.backend is local while tempo.mode is microservices: queriers would not find the blocks that other parts keep on their own volumes. Set it to s3, gcs or azure, or tempo.mode to monolithic.
 {{- end -}}
 {{- with $tempo.persistence.existingClaim }}
 tempo.persistence.existingClaim is {{ . }} while tempo.mode is microservices: each pod needs a claim of its own. Remove it, and the write-ahead log that is on it stays there until tempo.mode is monolithic again.

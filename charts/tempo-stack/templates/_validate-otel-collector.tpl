@@ -117,8 +117,9 @@ otelCollector.queue.persistence.enabled is true while otelCollector.queue.type i
 otelCollector.queue.size is {{ .queue.size }}: a queue in memory may take at most half of the memory limit ({{ .resources.limits.memory }}). Set it to less, for example 128Mi.
 {{- end -}}
 {{- else if and .queue.persistence.enabled (eq .queue.type "file") $claim -}}
-{{- if gt (mul 2 (int64 $size)) (int64 $claim) -}}
-otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim must hold twice the queue ({{ .queue.size }}), because the queue's file is larger than the spans in it. Make it larger, or otelCollector.queue.size smaller.
+{{- $queues := include "tempo-stack.otelCollector.exporterIds" $ | fromYamlArray | len -}}
+{{- if gt (mul 2 $queues (int64 $size)) (int64 $claim) -}}
+otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim must hold {{ if gt $queues 1 }}for each mirror {{ end }}twice the queue ({{ .queue.size }}), because the queue's file is larger than the spans in it. Make it larger, or otelCollector.queue.size smaller.
 {{- end -}}
 {{- end -}}
 {{- end -}}

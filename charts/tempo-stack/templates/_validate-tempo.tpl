@@ -1,8 +1,8 @@
 {{/* Guards of tempo.*; _validate.tpl runs them. */}}
 
 {{- define "tempo-stack.validate.tempoReplicas" -}}
-{{- if and .Values.tempo.enabled (gt (int .Values.tempo.replicas) 1) -}}
-tempo.replicas is {{ int .Values.tempo.replicas }}: a monolithic Tempo answers queries from its own memory, so a second pod hides traces. Set it to 1; to scale out, use the tempo-distributed chart.
+{{- if and .Values.tempo.enabled (gt (int .Values.tempo.replicas) 2) -}}
+tempo.replicas is {{ int .Values.tempo.replicas }}: there are at most two, each of which gets every span, so a third adds nothing but its cost. Set it to 1, or to 2 for mirrors; to scale out, use the tempo-distributed chart.
 {{- end -}}
 {{- end }}
 

@@ -19,6 +19,8 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
+  "mirrorVolume" "mirrorVersion" "mirrorCollector" "mirrorExporter" "mirrorGenerator" "mirrorPrefix" "mirrorPorts"
+  "doorCertificate" "doorVersion" "doorAuth" "doorUdp" "doorImage" "doorConfig" "tempoTls" "exporterTls"
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
   "grafanaDashboards" "canary" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
@@ -75,7 +77,7 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- $list := list
   (dict "key" "tempo.internalPorts.grpc" "protocol" "TCP" "port" .Values.tempo.internalPorts.grpc)
   (dict "key" "tempo.internalPorts.memberlist" "protocol" "TCP" "port" .Values.tempo.internalPorts.memberlist) -}}
-{{- range $key, $port := include "tempo-stack.tempo.ports" . | fromYaml -}}
+{{- range $key, $port := merge (include "tempo-stack.tempo.ports" . | fromYaml) (include "tempo-stack.tempo.diskPorts" . | fromYaml) -}}
 {{- $list = append $list (dict "key" (printf "tempo.service.ports.%s" $key) "protocol" $port.protocol "port" $port.port) -}}
 {{- end -}}
 {{- $_ := set $components "Tempo" $list -}}
@@ -193,6 +195,14 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- $own := dict
   "tempo" (dict "names" $names "paths" $paths)
   "otelCollector" (dict "names" (list "config" "queue") "paths" (list "/etc/otelcol" (include "tempo-stack.otelCollector.queuePath" .))) -}}
+{{- range $folder, $volume := include "tempo-stack.otelCollector.doorVolumes" . | fromYaml -}}
+{{- $_ := set $own.otelCollector "names" (append $own.otelCollector.names $volume.name) -}}
+{{- $_ := set $own.otelCollector "paths" (append $own.otelCollector.paths (printf "%s/%s" (include "tempo-stack.otelCollector.doorPath" $) $folder)) -}}
+{{- end -}}
+{{- range $folder, $volume := include "tempo-stack.tempo.tlsVolumes" . | fromYaml -}}
+{{- $_ := set $own.tempo "names" (append $own.tempo.names $volume.name) -}}
+{{- $_ := set $own.tempo "paths" (append $own.tempo.paths (printf "%s/%s" (include "tempo-stack.tempo.tlsPath" $) $folder)) -}}
+{{- end -}}
 {{- range $component, $chart := $own -}}
 {{- $values := get $.Values $component -}}
 {{- if $values.enabled -}}
@@ -258,7 +268,8 @@ grafana.dashboards.datasourceUid is empty while grafana.dashboards.enabled is tr
 {{- $missing := list -}}
 {{- if not .Values.tempo.enabled -}}{{- $missing = append $missing "tempo.enabled is false" -}}{{- end -}}
 {{- if not .Values.otelCollector.enabled -}}{{- $missing = append $missing "otelCollector.enabled is false" -}}{{- end -}}
-{{- if not .Values.otelCollector.receivers.otlpHttp.enabled -}}{{- $missing = append $missing "otelCollector.receivers.otlpHttp.enabled is false" -}}{{- end }}
+{{- if not .Values.otelCollector.receivers.otlpHttp.enabled -}}{{- $missing = append $missing "otelCollector.receivers.otlpHttp.enabled is false" -}}{{- end -}}
+{{- if include "tempo-stack.test.lacksKey" . -}}{{- $missing = append $missing "helmTest.client has no Secret with what the Collector asks for (certificateSecret or credentialsSecret)" -}}{{- end }}
 canary.enabled is true while {{ default "the Collector takes the tenant from its environment" (join " and " $missing) }}: it could not send a span or not find it. Change that, or set canary.enabled to false.
 {{- end -}}
 {{- end }}

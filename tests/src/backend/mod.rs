@@ -165,9 +165,9 @@ pub(crate) fn find_all(stack: &mut Value) {
 }
 
 /// The folder that Tempo's volume is mounted on.
-const DATA: &str = "/var/tempo";
+pub(crate) const DATA: &str = "/var/tempo";
 /// The folder that a Collector keeps its queue in.
-const QUEUE: &str = "/var/lib/otelcol";
+pub(crate) const QUEUE: &str = "/var/lib/otelcol";
 /// The file that takes room on it.
 const BALLAST: &str = "ballast";
 
@@ -339,6 +339,24 @@ pub trait Stack: Send + Sync {
     /// What was rendered.
     fn render(&self) -> &Render;
 
+    /// Whether the Collector's receivers take TLS only.
+    fn takes_tls(&self) -> bool {
+        let mut pods = self.render().manifests.iter().filter(|m| m.kind == "Service");
+        pods.any(|service| {
+            let ports = service.get(&["spec", "ports"]).and_then(Value::as_sequence);
+            let secure = |port: &Value| {
+                let text = |key: &str| port.get(key).and_then(Value::as_str);
+                text("name").is_some_and(|name| name.starts_with("otlp-")) && text("appProtocol") == Some("https")
+            };
+            ports.into_iter().flatten().any(secure)
+        })
+    }
+
+    /// What the same release would be with further values.
+    async fn render_again(&self, _values: Value) -> Result<Render> {
+        bail!("this backend doesn't render a stack that runs")
+    }
+
     /// What helm tells the user after the installation, which is the text of NOTES.txt.
     async fn notes(&self) -> Result<String> {
         bail!("this backend doesn't keep what helm said")
@@ -392,6 +410,11 @@ pub trait Stack: Send + Sync {
         0
     }
 
+    /// Replaces what a Secret holds, as the volumes of the pods that run show it; their variables stay as they are.
+    async fn change_secret(&self, name: &str, _data: BTreeMap<String, String>) -> Result<()> {
+        bail!("this backend can't change the Secret {name}")
+    }
+
     /// Takes so many bytes of the volume of Tempo away, with a file on it; 0 gives them back. See
     /// [`StackSpec::volume_bytes`].
     async fn take_room(&self, _bytes: u64) -> Result<()> {
@@ -416,6 +439,11 @@ pub trait Stack: Send + Sync {
 
     /// Starts the pods again.
     async fn start_pod(&self, component: Component) -> Result<()>;
+
+    /// Whether a pod is ready, so that Services lead to it.
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        bail!("this backend doesn't tell whether pod {pod} is ready")
+    }
 
     /// Stops one pod as a scale down does, see [`Stack::stop_pod`].
     async fn stop_one(&self, pod: &str) -> Result<Stop> {

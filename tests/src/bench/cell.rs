@@ -17,6 +17,7 @@ use super::report::Sample;
 use super::settings::Settings;
 use super::variant::quick_compaction;
 use crate::backend::{Backend, Component, Stack, StackSpec};
+use crate::client::credentials::Credentials;
 use crate::client::engine::Engine;
 use crate::client::load::{Batches, Load, Pace, Until};
 use crate::client::metrics::Scrape;
@@ -119,7 +120,8 @@ impl Bench<'_> {
         let ready = stack.wait_ready(READY).await;
         ready.with_context(|| format!("starting the variant {:?}", cell.variant.name))?;
         let receivers = doors(stack.as_ref())?;
-        let senders = (0..cell.profile.connections).map(|_| Sender::new(&receivers, ANSWER));
+        let credentials = Credentials::rendered(&stack.render().manifests)?;
+        let senders = (0..cell.profile.connections).map(|_| Sender::new(&receivers, &credentials, ANSWER));
         let tempo = Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?;
         let mut loaded = Loaded {
             bench: self,

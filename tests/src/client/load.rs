@@ -392,6 +392,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::credentials::Credentials;
     use crate::model::door::Doors;
     use std::collections::BTreeSet;
 
@@ -431,7 +432,7 @@ mod tests {
             jaeger_thrift_compact: None,
             jaeger_thrift_binary: None,
         };
-        let sender = Sender::new(&doors, ANSWER).unwrap();
+        let sender = Sender::new(&doors, &Credentials::default(), ANSWER).unwrap();
         (listener, sender)
     }
 

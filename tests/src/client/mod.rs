@@ -1,6 +1,7 @@
-//! What talks to the stack: senders of OTLP and Jaeger, malformed requests, Tempo's query API, metrics;
+//! What talks to the stack: senders of OTLP and Jaeger with their credentials, malformed requests, Tempo's query API, metrics;
 //! applications with an SDK.
 
+pub(crate) mod credentials;
 pub(crate) mod engine;
 pub(crate) mod install;
 pub(crate) mod jaeger;

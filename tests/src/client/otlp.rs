@@ -10,9 +10,9 @@ use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
-use tonic::transport::Channel;
 
-use crate::client::transport;
+use crate::client::credentials::Credentials;
+use crate::client::transport::{self, Grpc};
 use crate::model::door::{Door, Doors};
 use crate::model::outcome::Outcome;
 
@@ -23,7 +23,7 @@ pub(crate) const TRACES_PATH: &str = "/v1/traces";
 /// Sends to the OTLP receiver, over connections that are kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Otlp {
-    grpc: Channel,
+    grpc: Grpc,
     http: reqwest::Client,
     url: String,
     timeout: Duration,
@@ -31,11 +31,12 @@ pub(crate) struct Otlp {
 
 impl Otlp {
     /// A sender to the receiver's two ports. Must be called inside a tokio runtime.
-    pub fn new(doors: &Doors, http: reqwest::Client, timeout: Duration) -> Result<Otlp> {
+    pub fn new(doors: &Doors, credentials: &Credentials, timeout: Duration) -> Result<Otlp> {
+        let (url, http) = credentials.http(doors.otlp_http)?;
         Ok(Otlp {
-            grpc: transport::channel(doors.otlp_grpc)?,
+            grpc: Grpc::new(doors.otlp_grpc, credentials)?,
             http,
-            url: format!("http://{}{TRACES_PATH}", doors.otlp_http),
+            url: format!("{url}{TRACES_PATH}"),
             timeout,
         })
     }
@@ -59,7 +60,7 @@ impl Otlp {
     }
 
     async fn call(&self, traces: &TracesData, gzip: bool) -> Result<ExportTraceServiceResponse, Outcome> {
-        transport::unary(&self.grpc, EXPORT, traces.clone(), gzip, self.timeout).await
+        self.grpc.unary(EXPORT, traces.clone(), gzip, self.timeout).await
     }
 
     async fn post(

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 
+use crate::client::credentials::Credentials;
 use crate::client::jaeger::Jaeger;
 use crate::client::otlp::Otlp;
 use crate::model::door::{Door, Doors, Family};
@@ -19,13 +20,12 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender; an answer that takes longer than `timeout` is given up on. Must be called inside a
-    /// tokio runtime.
-    pub fn new(doors: &Doors, timeout: Duration) -> Result<Sender> {
-        let http = http_client()?;
+    /// A sender with these credentials; an answer that takes longer than `timeout` is given up on. Must be called
+    /// inside a tokio runtime.
+    pub fn new(doors: &Doors, credentials: &Credentials, timeout: Duration) -> Result<Sender> {
         Ok(Sender {
-            otlp: Otlp::new(doors, http.clone(), timeout)?,
-            jaeger: Jaeger::new(doors, http, timeout)?,
+            otlp: Otlp::new(doors, credentials, timeout)?,
+            jaeger: Jaeger::new(doors, credentials, timeout)?,
         })
     }
 
@@ -40,13 +40,4 @@ impl Sender {
             }
         }
     }
-}
-
-/// An HTTP client that never goes through a proxy: everything it talks to is on this machine.
-pub(crate) fn http_client() -> Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(2))
-        .build()
-        .context("making an HTTP client")
 }

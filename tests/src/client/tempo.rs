@@ -128,7 +128,7 @@ impl Client {
     /// A client for `http://host:port`.
     pub fn new(base: &str) -> Result<Client> {
         Ok(Client {
-            http: crate::client::send::http_client()?,
+            http: crate::client::credentials::http_client()?,
             base: Url::parse(base).with_context(|| format!("Tempo's address {base:?}"))?,
             first_api: Arc::default(),
             most_found: None,

@@ -9,53 +9,63 @@ use kit::failure::causes;
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
+use crate::client::credentials::Credentials;
 use crate::model::outcome::Outcome;
 
 /// How much of an answer's body an error shows, in bytes.
 const SHOWN_BODY: usize = 300;
 
 /// A gRPC connection that is made when it is first needed and made again when it breaks.
-///
-/// Must be called inside a tokio runtime.
-pub fn channel(address: SocketAddr) -> Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).context("a gRPC address")?;
-    Ok(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy())
+#[derive(Debug, Clone)]
+pub(crate) struct Grpc {
+    channel: Channel,
+    authorization: Option<MetadataValue<Ascii>>,
 }
 
-/// Calls a unary method; the error says what became of the spans instead.
-pub(crate) async fn unary<M, R>(
-    channel: &Channel,
-    path: &'static str,
-    message: M,
-    gzip: bool,
-    timeout: Duration,
-) -> Result<R, Outcome>
-where
-    M: Message + 'static,
-    R: Message + Default + 'static,
-{
-    let call = async {
-        let mut client = tonic::client::Grpc::new(channel.clone());
-        if gzip {
-            client = client
-                .send_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Gzip);
-        }
-        client
-            .ready()
+impl Grpc {
+    /// A connection to an address. Must be called inside a tokio runtime.
+    pub fn new(address: SocketAddr, credentials: &Credentials) -> Result<Grpc> {
+        let endpoint = credentials.endpoint(address)?;
+        let authorization = credentials.authorization.as_ref().map(|text| text.parse());
+        Ok(Grpc {
+            channel: endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy(),
+            authorization: authorization.transpose().context("the metadata authorization")?,
+        })
+    }
+
+    /// Calls a unary method; the error says what became of the spans instead.
+    pub async fn unary<M, R>(&self, path: &'static str, message: M, gzip: bool, timeout: Duration) -> Result<R, Outcome>
+    where
+        M: Message + 'static,
+        R: Message + Default + 'static,
+    {
+        let call = async {
+            let mut client = tonic::client::Grpc::new(self.channel.clone());
+            if gzip {
+                client = client
+                    .send_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Gzip);
+            }
+            client
+                .ready()
+                .await
+                .map_err(|error| Outcome::Unknown { reason: causes(&error) })?;
+            let mut request = tonic::Request::new(message);
+            if let Some(authorization) = &self.authorization {
+                request.metadata_mut().insert("authorization", authorization.clone());
+            }
+            let codec = ProstCodec::<M, R>::default();
+            let answer = client.unary(request, PathAndQuery::from_static(path), codec).await;
+            answer.map(tonic::Response::into_inner).map_err(|s| from_status(&s))
+        };
+        tokio::time::timeout(timeout, call)
             .await
-            .map_err(|error| Outcome::Unknown { reason: causes(&error) })?;
-        let codec = ProstCodec::<M, R>::default();
-        let path = PathAndQuery::from_static(path);
-        let answer = client.unary(tonic::Request::new(message), path, codec).await;
-        answer.map(tonic::Response::into_inner).map_err(|s| from_status(&s))
-    };
-    tokio::time::timeout(timeout, call)
-        .await
-        .unwrap_or_else(|_| Err(late(timeout)))
+            .unwrap_or_else(|_| Err(late(timeout)))
+    }
 }
 
 /// Tonic makes a status of its own when the connection fails, and gives it a source; a status that
@@ -106,6 +116,7 @@ pub fn shown(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::credentials::http_client;
 
     #[test]
     fn an_answer_of_the_receiver_is_a_refusal() {
@@ -121,10 +132,10 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let channel = channel(address).unwrap();
-        let answer: Result<(), Outcome> = unary(&channel, "/x.Y/Z", (), false, Duration::from_secs(5)).await;
+        let grpc = Grpc::new(address, &Credentials::default()).unwrap();
+        let answer: Result<(), Outcome> = grpc.unary("/x.Y/Z", (), false, Duration::from_secs(5)).await;
         assert!(matches!(answer, Err(Outcome::Unknown { .. })), "{answer:?}");
-        let http = reqwest::Client::new().post(format!("http://{address}/"));
+        let http = http_client().unwrap().post(format!("http://{address}/"));
         let answer = post(http, Duration::from_secs(5)).await;
         assert!(matches!(answer, Err(Outcome::Unknown { .. })), "{answer:?}");
     }
@@ -132,7 +143,9 @@ mod tests {
     #[tokio::test]
     async fn a_receiver_that_never_answers_leaves_the_outcome_unknown() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let http = reqwest::Client::new().post(format!("http://{}/", listener.local_addr().unwrap()));
+        let http = http_client()
+            .unwrap()
+            .post(format!("http://{}/", listener.local_addr().unwrap()));
         let answer = post(http, Duration::from_millis(50)).await.unwrap_err();
         assert_eq!(answer.to_string(), "no answer: no answer within 0.1 s");
     }

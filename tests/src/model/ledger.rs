@@ -195,6 +195,15 @@ impl Ledger {
         }
     }
 
+    /// Takes over a copy of the traces of another ledger that left between two times, in milliseconds after that was
+    /// opened.
+    pub(crate) fn copy_sent_between(&mut self, other: &Ledger, from: u32, to: u32) {
+        let between = |entries: &[Entry]| entries.iter().all(|entry| (from..to).contains(&entry.sent_ms));
+        let those = other.traces.iter().filter(|(_, entries)| between(entries));
+        self.traces
+            .extend(those.map(|(trace, entries)| (*trace, entries.clone())));
+    }
+
     /// Takes over the spans of a ledger that was taken from this one.
     pub(crate) fn absorb(&mut self, other: Ledger) {
         self.traces.extend(other.traces);

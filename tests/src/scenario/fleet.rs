@@ -15,10 +15,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::store::{Example, SECRET_KEY};
 use super::{Access, doors, drained, judge_ledger, values};
 use crate::backend::{Component, Fault, ObjectStore, Stack, Stop};
+use crate::client::credentials::{Credentials, http_client};
 use crate::client::engine::tempo_config;
 use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
-use crate::client::send::{Sender, http_client};
+use crate::client::send::Sender;
 use crate::client::tempo::{Client, Search, span_count};
 use crate::env::Env;
 use crate::model::corpus::Corpus;
@@ -185,6 +186,7 @@ pub(super) fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
             otlp_grpc,
             ..doors(stack)?
         },
+        &Credentials::default(),
         SEND,
     )
 }

@@ -11,10 +11,10 @@ use charts::render::merge;
 
 use super::{Access, drained, judge_ledger, values};
 use crate::backend::{Component, Stack, StackSpec};
+use crate::client::credentials::http_client;
 use crate::client::load::{Batches, Load};
 use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
-use crate::client::send::http_client;
 use crate::env::Env;
 use crate::model::ledger::Ledger;
 use crate::wait::{Look, wait_for};

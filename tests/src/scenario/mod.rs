@@ -5,6 +5,7 @@
 mod alerts;
 mod cache;
 mod cluster;
+mod doors;
 mod fleet;
 mod fleet_kafka;
 mod full_disk;
@@ -12,6 +13,7 @@ mod heavy_query;
 #[cfg(test)]
 mod honest;
 mod metrics;
+mod mirror;
 mod names;
 mod outage;
 mod refusals;
@@ -34,6 +36,7 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 use crate::backend::{Component, Stack};
+use crate::client::credentials::Credentials;
 use crate::client::metrics::Scrape;
 use crate::client::send::Sender;
 use crate::client::tempo::Client;
@@ -238,6 +241,16 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        // It changes Secrets as the kubelet does, and reads what the programs keep and are started with.
+        needs: Needs::Machine,
+        ..everywhere(
+            "doors",
+            "by TLS, token, password and certificate only the right key comes in, keys change under load, and no key is found anywhere",
+            |env| Box::pin(doors::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         ..everywhere(
             "full-disk",
             "the volume of Tempo fills up: spans are refused before it is full, wait, and are all there once it has room again",
@@ -312,6 +325,16 @@ pub const ALL: &[Scenario] = &[
             "cache",
             "memcached answers in the place of the bucket, and Tempo in the place of a memcached that is gone",
             |env| Box::pin(cache::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // One of two pods is killed, taken away and asked for itself.
+        needs: Needs::Machine,
+        ..everywhere(
+            "mirror",
+            "one of two mirrors is killed, is away or both are: every query is answered with all of it, and both end up with the same",
+            |env| Box::pin(mirror::run(env)),
         )
     },
     Scenario {
@@ -420,8 +443,13 @@ pub(crate) struct Access {
 
 impl Access {
     pub fn new(stack: &dyn Stack) -> Result<Access> {
+        Access::with(stack, &Credentials::rendered(&stack.render().manifests)?)
+    }
+
+    /// The same through receivers that ask for credentials.
+    pub fn with(stack: &dyn Stack, credentials: &Credentials) -> Result<Access> {
         Ok(Access {
-            sender: Sender::new(&doors(stack)?, SEND_TIMEOUT)?,
+            sender: Sender::new(&doors(stack)?, credentials, SEND_TIMEOUT)?,
             tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
         })
     }
@@ -555,6 +583,7 @@ mod tests {
                 "spread",
                 "fleet",
                 "fleet-kafka",
+                "doors",
                 "full-disk",
                 "sdks",
                 "heavy-query",
@@ -562,7 +591,8 @@ mod tests {
                 "alerts",
                 "gcs",
                 "azure",
-                "cache"
+                "cache",
+                "mirror"
             ]
         );
     }

@@ -24,11 +24,15 @@ struct Metadata {
     #[serde(default)]
     published_charts: Option<String>,
     #[serde(default)]
+    published_site: Option<String>,
+    #[serde(default)]
     maintainers: Vec<Maintainer>,
     #[serde(default)]
     sign_key: Option<SignKey>,
     #[serde(default)]
     release_tag: Option<String>,
+    #[serde(default)]
+    repository: Option<String>,
 }
 
 /// Someone to ask about a chart, as Artifact Hub shows it.
@@ -56,12 +60,29 @@ pub struct SignKey {
 pub struct Publication {
     /// Where the charts are found once they are published: `oci://…` or `https://…`.
     pub charts: Option<String>,
+    /// The web address of the static repository that they are published in, beside a registry.
+    pub site: Option<String>,
     /// Whom to ask.
     pub maintainers: Vec<Maintainer>,
     /// What signs.
     pub sign_key: Option<SignKey>,
     /// How releases are tagged: a text with `{chart}` and `{version}`; `{chart}-{version}` if not set.
     pub tag: Option<String>,
+    /// The repository on GitHub: `https://HOST/OWNER/NAME`.
+    pub repository: Option<String>,
+}
+
+impl Publication {
+    /// The registry that charts are published to, `oci://…`.
+    pub fn registry(&self) -> Option<&str> {
+        self.charts.as_deref().filter(|url| url.starts_with("oci://"))
+    }
+
+    /// The address that `helm repo add` takes, `https://…`.
+    pub fn helm_repository(&self) -> Option<&str> {
+        let site = self.site.as_deref();
+        site.or(self.charts.as_deref().filter(|url| !url.starts_with("oci://")))
+    }
 }
 
 /// How a command works, as far as libraries must know.
@@ -113,16 +134,17 @@ impl Project {
             options.quiet,
         )?;
         let kube_version = std::env::var("XTASK_KUBE_VERSION").unwrap_or(metadata.kube_version);
-        let charts = std::env::var("XTASK_PUBLISHED_CHARTS")
-            .ok()
-            .or(metadata.published_charts);
+        let address = |variable: &str, setting: Option<String>| {
+            let url = std::env::var(variable).ok().or(setting)?;
+            Some(url.trim_end_matches('/').to_owned()).filter(|url| !url.is_empty())
+        };
         let publication = Publication {
-            charts: charts
-                .map(|url| url.trim_end_matches('/').to_owned())
-                .filter(|url| !url.is_empty()),
+            charts: address("XTASK_PUBLISHED_CHARTS", metadata.published_charts),
+            site: address("XTASK_PUBLISHED_SITE", metadata.published_site),
             maintainers: metadata.maintainers,
             sign_key: metadata.sign_key,
             tag: metadata.release_tag,
+            repository: metadata.repository,
         };
         Ok(Project {
             workspace,

@@ -198,6 +198,22 @@ fn a_queue_folder_is_made_where_the_real_collector_looks_for_it() {
     assert_eq!(by, ["key list", "otelcol 0.155.0"]);
 }
 
+#[test]
+fn an_extension_that_is_not_built_leaves_the_configuration_to_the_list_of_keys_and_says_so() {
+    let (said, by) = judged("oidc", &[], ProgramKind::Collector);
+    assert_eq!(said, Vec::<String>::new());
+    assert!(by.len() == 2 && by[1].contains("without oidcauthextension"), "{by:?}");
+    let change = collector(
+        "config:/extensions/oidc~1receivers/providers/0/issuer",
+        "https://example.com",
+    );
+    let (said, _) = judged("oidc", &[change], ProgramKind::Collector);
+    assert!(
+        said.len() == 1 && said[0].contains("extensions.oidc.providers.issuer"),
+        "{said:?}"
+    );
+}
+
 /// A configuration with every key that a version knows, each without a value.
 fn every_key(kind: ProgramKind, version: &Version) -> Value {
     let mut config = Value::Mapping(Default::default());
@@ -260,7 +276,7 @@ fn the_real_collector_knows_every_key_that_the_list_has_for_0_155() {
     let mut config = every_key(ProgramKind::Collector, &collector.version);
     // Components of other distributions than the one that is built here.
     for (section, ids) in [
-        ("extensions", &["pprof", "zpages"][..]),
+        ("extensions", &["oidc", "pprof", "zpages"][..]),
         ("processors", &["attributes"]),
     ] {
         for id in ids {

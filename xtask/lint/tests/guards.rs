@@ -50,10 +50,12 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
     [
         "_validate.tpl",
         "_validate-tempo.tpl",
-        "_validate-fleet.tpl",
         "_validate-storage.tpl",
+        "_validate-fleet.tpl",
         "_validate-generator.tpl",
+        "_validate-mirror.tpl",
         "_validate-otel-collector.tpl",
+        "_validate-doors.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -104,6 +106,87 @@ macro_rules! guards {
 }
 
 guards! {
+    tls_without_a_certificate_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true}}}"
+        => "otelCollector.tls.existingSecret is empty", "otelCollector.tls.enabled is true", "kubernetes.io/tls", "certManager";
+    a_certificate_of_two_sources_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own, certManager: {enabled: true, issuerRef: {name: ca}}}}}"
+        => "otelCollector.tls.existingSecret is own", "certManager.enabled is true", "Leave existingSecret out";
+    a_certificate_that_nobody_issues_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true, certManager: {enabled: true}}}}"
+        => "otelCollector.tls.certManager.issuerRef.name is empty", "name of an Issuer";
+    a_certificate_whose_key_has_no_name_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own, existingSecretKeys: {key: ''}}}}"
+        => "otelCollector.tls.existingSecretKeys.key is empty", "tls.key";
+    a_certificate_without_tls_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {existingSecret: own}}}"
+        => "otelCollector.tls.existingSecret is own", "otelCollector.tls.enabled is false", "plain text";
+    a_ca_of_clients_without_tls_is_refused: "doorCertificate"
+        "{otelCollector: {tls: {clientCa: {existingSecret: ca}}}}"
+        => "otelCollector.tls.clientCa.existingSecret is ca", "otelCollector.tls.enabled is false";
+    an_old_version_of_tls_at_the_receivers_is_refused: "doorVersion"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own, minVersion: '1.1'}}}"
+        => "otelCollector.tls.minVersion is 1.1", "RFC 8996", "1.2";
+    an_old_version_of_tls_at_tempo_is_refused: "doorVersion"
+        "{tempo: {tls: {enabled: true, existingSecret: own, minVersion: '1.0'}}}"
+        => "tempo.tls.minVersion is 1.0", "RFC 8996";
+    an_old_version_of_tls_in_the_collectors_file_is_refused: "doorVersion"
+        "{otelCollector: {config: {receivers: {otlp: {protocols: {grpc: {tls: {min_version: '1.0'}}}}}}}}"
+        => "otelCollector.config.receivers.otlp.protocols.grpc.tls.min_version is 1.0", "1.2";
+    an_old_version_of_tls_in_tempos_file_is_refused: "doorVersion"
+        "{tempo: {config: {distributor: {receivers: {otlp: {protocols: {grpc: {tls: {min_version: '1.1'}}}}}}}}}"
+        => "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.min_version is 1.1", "1.2";
+    an_unknown_way_to_authenticate_is_refused: "doorAuth"
+        "{otelCollector: {auth: {type: kerberos}}}"
+        => "otelCollector.auth.type is \"kerberos\"", "bearer, basic or oidc";
+    tokens_without_a_secret_are_refused: "doorAuth"
+        "{otelCollector: {auth: {type: bearer}}}"
+        => "otelCollector.auth.existingSecret is empty", "type is bearer", "tokens", "one token a line";
+    passwords_without_a_secret_are_refused: "doorAuth"
+        "{otelCollector: {auth: {type: basic}}}"
+        => "otelCollector.auth.existingSecret is empty", "type is basic", "htpasswd";
+    tokens_that_nothing_reads_are_refused: "doorAuth"
+        "{otelCollector: {auth: {existingSecret: tokens}}}"
+        => "otelCollector.auth.existingSecret is tokens", "type is none", "nothing would read it";
+    a_provider_without_an_audience_is_refused: "doorAuth"
+        "{otelCollector: {auth: {type: oidc, oidc: {issuerUrl: 'https://login.example.com'}}}}"
+        => "otelCollector.auth.oidc.audience is empty", "oidc";
+    udp_beside_authentication_is_refused: "doorUdp"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, receivers: {jaegerThriftCompact: {enabled: true}}}}"
+        => "otelCollector.receivers.jaegerThriftCompact.enabled is true", "otelCollector.auth.type is bearer", "UDP", "Switch this receiver off";
+    udp_beside_tls_is_refused: "doorUdp"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own}, receivers: {jaegerThriftBinary: {enabled: true}}}}"
+        => "otelCollector.receivers.jaegerThriftBinary.enabled is true", "otelCollector.tls.enabled is true", "UDP";
+    a_distribution_that_cannot_authenticate_is_refused: "doorImage"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, image: {repository: otel/opentelemetry-collector}}}"
+        => "otelCollector.image.repository is otel/opentelemetry-collector", "auth.type is bearer", "opentelemetry-collector-contrib";
+    a_receiver_that_goes_around_tls_is_refused: "doorConfig"
+        "{otelCollector: {tls: {enabled: true, existingSecret: own}, config: {receivers: {jaeger: {protocols: {grpc: {tls: null}}}}}}}"
+        => "otelCollector.config.receivers.jaeger.protocols.grpc.tls.cert_file is removed", "otelCollector.tls.enabled is true", "a way around it";
+    a_receiver_that_goes_around_authentication_is_refused: "doorConfig"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, config: {receivers: {otlp: {protocols: {http: {auth: null}}}}}}}"
+        => "otelCollector.config.receivers.otlp.protocols.http.auth.authenticator is removed", "auth.type is bearer", "a way around it";
+    a_list_of_extensions_without_authentication_is_refused: "doorConfig"
+        "{otelCollector: {auth: {type: bearer, existingSecret: tokens}, config: {service: {extensions: [health_check, file_storage]}}}}"
+        => "otelCollector.config.service.extensions", "bearertokenauth/receivers", "Add bearertokenauth/receivers";
+    tls_at_tempo_without_a_certificate_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true}}}"
+        => "tempo.tls.existingSecret is empty", "tempo.tls.enabled is true", "ca.crt";
+    a_certificate_of_tempo_without_tls_is_refused: "tempoTls"
+        "{tempo: {tls: {existingSecret: own}}}"
+        => "tempo.tls.existingSecret is own", "tempo.tls.enabled is false", "plain text";
+    a_collector_that_tempo_would_refuse_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true, existingSecret: own, clientCaSecret: ca}}}"
+        => "otelCollector.exporter.tls.clientSecret is empty", "tempo.tls.clientCaSecret is ca", "Tempo would refuse the Collector";
+    a_receiver_of_tempo_that_goes_around_tls_is_refused: "tempoTls"
+        "{tempo: {tls: {enabled: true, existingSecret: own}, config: {distributor: {receivers: {otlp: {protocols: {grpc: {tls: null}}}}}}}}"
+        => "tempo.config.distributor.receivers.otlp.protocols.grpc.tls.cert_file is removed", "tempo.tls.enabled is true", "a way around it";
+    certificates_of_an_exporter_in_plain_text_are_refused: "exporterTls"
+        "{otelCollector: {exporter: {tls: {caSecret: ca}}}}"
+        => "otelCollector.exporter.tls.caSecret is ca", "otelCollector.exporter.insecure is true", "to false";
+    a_canary_without_the_key_to_the_door_is_refused: "canary"
+        "{canary: {enabled: true}, otelCollector: {auth: {type: basic, existingSecret: users}}}"
+        => "canary.enabled is true", "helmTest.client", "credentialsSecret";
     a_release_of_nothing_is_refused: "components"
         "{tempo: {enabled: false}, otelCollector: {enabled: false}}"
         => "tempo.enabled", "otelCollector.enabled", "both false", "Switch one of them on";
@@ -128,8 +211,55 @@ guards! {
     a_size_that_is_not_a_quantity_is_refused: "quantities"
         "{tempo: {persistence: {size: 10 gigs}}}"
         => "tempo.persistence.size", "10 gigs", "for example 512Mi";
-    a_second_monolith_is_refused: "tempoReplicas"
-        "{tempo: {replicas: 2}}" => "tempo.replicas", "2", "Set it to 1";
+    a_third_monolith_is_refused: "tempoReplicas"
+        "{tempo: {replicas: 3}}" => "tempo.replicas", "3", "Set it to 1, or to 2 for mirrors";
+    mirrors_without_claims_are_refused: "mirrorVolume"
+        "{tempo: {replicas: 2, persistence: {enabled: false}}}"
+        => "tempo.persistence.enabled is false", "tempo.replicas is 2", "Switch persistence on";
+    mirrors_on_one_claim_are_refused: "mirrorVolume"
+        "{tempo: {replicas: 2, persistence: {existingClaim: traces}}}"
+        => "tempo.persistence.existingClaim", "traces", "Remove the claim's name";
+    mirrors_on_a_claim_that_many_may_write_are_refused: "tempoAccessMode"
+        "{tempo: {replicas: 2, persistence: {accessMode: ReadWriteMany}}}"
+        => "tempo.persistence.accessMode", "ReadWriteMany", "Set it to ReadWriteOnce";
+    mirrors_that_acknowledge_too_soon_are_refused: "mirrorVersion"
+        "{tempo: {replicas: 2, version: 2.8.3}}" => "tempo.replicas is 2", "2.8.3", "Choose Tempo 2.9 or later";
+    mirrors_without_a_collector_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {enabled: false}}"
+        => "tempo.replicas is 2", "otelCollector.enabled is false", "Switch the Collector on";
+    mirrors_behind_queues_without_claims_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {queue: {persistence: {enabled: false}}}}"
+        => "tempo.replicas is 2", "otelCollector.queue.persistence.enabled is false", "Set the type to file";
+    mirrors_behind_queues_that_count_batches_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {version: 0.129.0}}"
+        => "tempo.replicas is 2", "0.129.0", "Choose 0.130 or later";
+    mirrors_behind_collectors_that_nobody_counts_are_refused: "mirrorCollector"
+        "{tempo: {replicas: 2}, otelCollector: {replicas: null}}"
+        => "otelCollector.replicas is null", "tempo.replicas is 2", "Set a number";
+    mirrors_beside_another_destination_are_refused: "mirrorExporter"
+        "{tempo: {replicas: 2}, otelCollector: {exporter: {endpoint: 'elsewhere:4317'}}}"
+        => "otelCollector.exporter.endpoint", "elsewhere:4317", "Remove it";
+    a_mirror_with_another_address_is_refused: "mirrorExporter"
+        "{tempo: {replicas: 2}, otelCollector: {config: {exporters: {otlp/mirror-1: {endpoint: 'elsewhere:4317'}}}}}"
+        => "otelCollector.config.exporters.otlp/mirror-1.endpoint", "elsewhere:4317", "Remove it";
+    a_mirror_that_gets_nothing_is_refused: "mirrorExporter"
+        "{tempo: {replicas: 2}, otelCollector: {config: {service: {pipelines: {traces: {exporters: [otlp]}}}}}}"
+        => "otlp/mirror-1", "mirror 1 would get nothing", "service.pipelines.traces.exporters";
+    mirrors_that_send_the_same_series_are_refused: "mirrorGenerator"
+        "{tempo: {replicas: 2, metricsGenerator: {enabled: true, remoteWrite: {one: {url: 'http://prometheus:9090/api/v1/write'}}}}}"
+        => "tempo.metricsGenerator.enabled is true", "tempo.replicas is 2", "Set tempo.metricsGenerator.enabled to false";
+    mirrors_with_one_folder_in_a_bucket_are_refused: "mirrorPrefix"
+        "{tempo: {replicas: 2, storage: {backend: s3, s3: {bucket: b, region: r}}, config: {storage: {trace: {s3: {prefix: both}}}}}}"
+        => "tempo.config.storage.trace.s3.prefix", "both", "Set tempo.storage.s3.prefix";
+    mirrors_with_one_folder_by_an_argument_are_refused: "mirrorPrefix"
+        "{tempo: {replicas: 2, storage: {backend: s3, s3: {bucket: b, region: r}}, extraArgs: {storage.trace.s3.prefix: both}}}"
+        => "tempo.extraArgs", "storage.trace.s3.prefix", "Set tempo.storage.s3.prefix";
+    a_collector_that_would_get_queries_is_refused: "mirrorPorts"
+        "{tempo: {replicas: 2}, otelCollector: {service: {extraPorts: {http: {port: 9411}}}}}"
+        => "otelCollector.service.extraPorts.http", "tempo.replicas is 2", "Give it another name";
+    a_claim_too_small_for_the_queues_of_two_mirrors_is_refused: "collectorQueueSize"
+        "{tempo: {replicas: 2}, otelCollector: {queue: {size: 1500Mi}}}"
+        => "otelCollector.queue.persistence.size", "4Gi", "for each mirror twice the queue", "Make it larger";
     a_claim_that_many_may_write_is_refused: "tempoAccessMode"
         "{tempo: {persistence: {accessMode: ReadWriteMany}}}"
         => "tempo.persistence.accessMode", "ReadWriteMany", "Set it to ReadWriteOnce";
@@ -631,7 +761,7 @@ fn every_guard_runs_and_has_a_test() {
 #[test]
 fn all_guards_that_find_something_are_heard_at_once() {
     let (_keep, chart) = chart(None);
-    let values = "{tempo: {replicas: 2, retention: {period: soon}}, otelCollector: {queue: {type: kafka}}}";
+    let values = "{tempo: {replicas: 3, retention: {period: soon}}, otelCollector: {queue: {type: kafka}}}";
     let message = render(&chart, values).unwrap_err().to_string();
     for key in ["tempo.replicas", "tempo.retention.period", "otelCollector.queue.type"] {
         assert!(message.contains(key), "{key} is not in: {message}");

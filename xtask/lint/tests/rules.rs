@@ -33,6 +33,7 @@ enum Base {
     Tempo3,
     Udp,
     Alerts,
+    Tokens,
     Umbrella,
 }
 
@@ -47,6 +48,7 @@ impl Base {
             Base::Tempo3 => ("tempo-stack", "tempo-3"),
             Base::Udp => ("tempo-stack", "load-balancer"),
             Base::Alerts => ("tempo-stack", "alerts"),
+            Base::Tokens => ("tempo-stack", "tokens"),
             Base::Umbrella => ("observability", "default"),
         }
     }
@@ -242,6 +244,8 @@ cases! {
         [set(S, C, "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted", "Delete")] => "claim-kept";
     a_secret_that_nobody_makes_is_found: S3
         [set(S, T, "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef/name", "nobodys")] => "references-exist";
+    a_certificate_for_another_secret_is_found: Tokens
+        [set("Certificate", C, "/spec/secretName", "nobodys")] => "references-exist";
     a_mount_without_a_volume_is_found: Monitored
         [set(S, T, "/spec/template/spec/containers/0/volumeMounts/-", "{name: gone, mountPath: /gone}")]
         => "references-exist";

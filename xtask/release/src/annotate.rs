@@ -17,6 +17,34 @@ pub fn is_local(repository: &str) -> bool {
     repository.starts_with("file://")
 }
 
+/// What a README says for the registry and for the static repository, until an archive is made of it.
+const REGISTRY: &str = "oci://HOST/PATH";
+const REPOSITORY: &str = "https://HOST/PATH";
+
+/// The annotations from which NOTES.txt knows the two.
+const ANNOTATIONS: [&str; 2] = ["published/registry", "published/repository"];
+
+/// Writes the addresses where the charts are published into the copy in `dir`: into README.md in place of
+/// `oci://HOST/PATH` and `https://HOST/PATH`, and into Chart.yaml as the annotations `published/registry` and
+/// `published/repository`, which templates can read. An address that isn't set changes nothing.
+pub(crate) fn publish_addresses(dir: &Path, publication: &Publication) -> Result<()> {
+    let readme = dir.join("README.md");
+    if readme.is_file() {
+        let text = fs_err::read_to_string(&readme)?;
+        fs_err::write(&readme, addressed(&text, publication))?;
+    }
+    let addresses = [publication.registry(), publication.helm_repository()];
+    let known = ANNOTATIONS.into_iter().zip(addresses);
+    let known = known.filter_map(|(name, address)| Some((name, address?.to_owned())));
+    annotate(dir, known.collect())
+}
+
+/// The text of a README with the addresses where the charts are published.
+pub fn addressed(text: &str, publication: &Publication) -> String {
+    let text = text.replace(REGISTRY, publication.registry().unwrap_or(REGISTRY));
+    text.replace(REPOSITORY, publication.helm_repository().unwrap_or(REPOSITORY))
+}
+
 /// Points the `file://` dependencies of the copy in `dir` to where the charts are published, in
 /// Chart.yaml and Chart.lock. Nothing happens where no such place is set.
 pub(crate) fn publish_dependencies(dir: &Path, publication: &Publication) -> Result<()> {
@@ -50,6 +78,16 @@ fn repoint(document: &mut Value, url: &str) {
 /// Writes Artifact Hub's annotations into the copy in `dir`: those that follow from the chart and the
 /// settings. What the chart says itself stays (artifacthub.io/docs/topics/annotations/helm).
 pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Container], publication: &Publication) -> Result<()> {
+    let wanted = wanted(chart, images, publication)?.into_iter();
+    let named = wanted.map(|(key, value)| (format!("artifacthub.io/{key}"), value));
+    annotate(dir, named.collect())
+}
+
+/// Adds annotations to the Chart.yaml in `dir`; those that it has stay.
+fn annotate<K: Into<Value>>(dir: &Path, wanted: Vec<(K, String)>) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
     let file = dir.join("Chart.yaml");
     let mut document = read(&file)?;
     let map = document.as_mapping_mut().context("Chart.yaml is not a mapping")?;
@@ -58,10 +96,8 @@ pub fn artifact_hub(dir: &Path, chart: &Chart, images: &[Container], publication
         *annotations = Value::Mapping(Mapping::new());
     }
     let annotations = annotations.as_mapping_mut().context("annotations is not a mapping")?;
-    for (key, value) in wanted(chart, images, publication)? {
-        annotations
-            .entry(format!("artifacthub.io/{key}").into())
-            .or_insert(value.into());
+    for (key, value) in wanted {
+        annotations.entry(key.into()).or_insert(value.into());
     }
     write(&file, &document)
 }

@@ -43,6 +43,13 @@ impl Cosign {
     }
 }
 
+/// Makes a key pair in the step's folder: cosign.key, which the password locks, and cosign.pub.
+pub fn generate(program: &Path, password: &str) -> Step {
+    Step::new("cosign generate-key-pair", program)
+        .arg("generate-key-pair")
+        .secret_env(PASSWORD, password)
+}
+
 /// Prints the public part of a key.
 pub fn public_key(cosign: &Cosign) -> Step {
     Step::new("cosign public-key", &cosign.program)

@@ -67,7 +67,7 @@ const FOREIGN: [&str; 24] = [
 
 /// A git command in a folder: the one place where git is started. It sees the repository of that folder,
 /// whatever repository a hook around this process belongs to.
-pub(crate) fn step_in(dir: &Path, args: &[&str]) -> Step {
+pub fn step_in(dir: &Path, args: &[&str]) -> Step {
     Step::new(format!("git {}", args.first().unwrap_or(&"")), "git")
         .args(args.iter().copied())
         .cwd(dir)
@@ -78,7 +78,7 @@ pub(crate) fn step_in(dir: &Path, args: &[&str]) -> Step {
 
 /// A question to the repository of a folder: it changes nothing, and its answer is the same whatever the
 /// user's settings are.
-pub(crate) fn question_in(dir: &Path, args: &[&str]) -> Step {
+pub fn question_in(dir: &Path, args: &[&str]) -> Step {
     let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
     let mut step = step_in(dir, args).reads();
     step.args = settings.map(str::to_owned).chain(step.args).collect();
@@ -151,6 +151,18 @@ impl Git {
     pub fn head(&self) -> Result<String> {
         self.resolve("HEAD")?
             .ok_or_else(|| Failure::environment("the checkout has no commit yet", "commit the charts first"))
+    }
+
+    /// The folder of the whole checkout, which may hold more than the workspace.
+    pub fn top(&self) -> Result<PathBuf> {
+        let top = self.run(&["rev-parse", "--show-toplevel"])?;
+        Ok(PathBuf::from(top.trim_end_matches('\n')))
+    }
+
+    /// The address of the remote `origin`; none if there is no such remote.
+    pub fn origin(&self) -> Result<Option<String>> {
+        let output = self.try_run(&["remote", "get-url", "origin"])?;
+        Ok(output.success().then(|| output.stdout.trim().to_owned()))
     }
 
     /// The branch that others start from: the remote's default branch, else a local main or master.

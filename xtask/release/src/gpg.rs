@@ -11,10 +11,12 @@ use anyhow::{Context, Result};
 use kit::failure::Failure;
 use kit::run_dir::{MARKER, RunDir};
 use kit::step::{Runner, Step};
+use kit::whole_file::{self, Mode};
 
 /// What the signed text begins with (RFC 9580 §7).
 const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
 const END: &str = "\n-----BEGIN PGP SIGNATURE-----";
+const INSTALL: &str = "install GnuPG (`apt-get install gnupg`)";
 const REMEDY: &str = "write it with `gpg --export-secret-keys --armor KEY > FILE` and name it with --key-file";
 
 /// A GnuPG home with the secret key that signs.
@@ -27,10 +29,11 @@ pub struct Signer {
     temp: Option<RunDir>,
 }
 
-/// A secret key as gpg lists it.
+/// A key as gpg lists it.
 #[derive(Debug, PartialEq, Eq)]
-struct Key {
-    fingerprint: String,
+pub struct Key {
+    /// The primary key's, in capital hexadecimal digits.
+    pub fingerprint: String,
     revoked: bool,
     /// In seconds since 1970, of a key that is expired.
     expired: Option<i64>,
@@ -48,13 +51,10 @@ impl Signer {
             let what = format!("the key {} can't be read: {}", file.display(), error.kind());
             Failure::usage(what, REMEDY)
         })?;
-        let temp = RunDir::temporary("gpg")?;
-        let home = temp.path().join("home");
-        let made = DirBuilder::new().mode(0o700).create(&home);
-        made.with_context(|| format!("making {}", home.display()))?;
+        let Home(temp) = Home::new()?;
         let mut signer = Signer {
             runner: runner.clone(),
-            home,
+            home: temp.path().join("home"),
             fingerprint: String::new(),
             passphrase,
             temp: Some(temp),
@@ -154,12 +154,7 @@ impl Signer {
     }
 
     fn step(&self, command: &str) -> Step {
-        let step = Step::new(format!("gpg {command}"), "gpg")
-            .arg("--homedir")
-            .path_arg(&self.home)
-            .args(["--batch", command])
-            .env("LC_ALL", "C")
-            .hint("install GnuPG (`apt-get install gnupg`)");
+        let step = step_in(&self.home, command);
         match &self.temp {
             Some(temp) => step.env(MARKER, temp.path().to_string_lossy()),
             None => step,
@@ -199,7 +194,8 @@ impl Signer {
 }
 
 impl Key {
-    fn usable(&self, from: &Path) -> Result<()> {
+    /// Whether it can sign now, and helm can verify that; `from` is the file that it is in.
+    pub fn usable(&self, from: &Path) -> Result<()> {
         let from = from.display();
         let (what, remedy) = match self {
             Key { revoked: true, .. } => (format!("the key {from} is revoked"), "sign with another key"),
@@ -228,6 +224,67 @@ fn unusable(from: &Path, why: &str) -> anyhow::Error {
     Failure::usage(format!("{} holds no usable secret key: {why}", from.display()), REMEDY)
 }
 
+/// Makes a key that signs for two years, locked by a passphrase; its armored secret part goes to `file`, which only
+/// this user can read.
+pub fn make(runner: &Runner, owner: &str, passphrase: &str, file: &Path) -> Result<()> {
+    let home = Home::new()?;
+    let unlocked = |command: &str| {
+        home.step(command)
+            .args(["--pinentry-mode", "loopback", "--passphrase-fd", "0"])
+            .stdin(format!("{passphrase}\n"))
+    };
+    let step = unlocked("--quick-generate-key").args([owner, "ed25519", "sign", "2y"]);
+    runner.run(&step)?;
+    let secret = runner.run(&unlocked("--export-secret-keys").arg("--armor"))?.stdout;
+    if runner.plans() {
+        return Ok(());
+    }
+    whole_file::write(file, secret, Mode::Owner)
+}
+
+/// 24 random bytes in base64.
+pub fn random(runner: &Runner) -> Result<String> {
+    let step = Step::new("gpg --gen-random", "gpg").args(["--gen-random", "--armor", "1", "24"]);
+    Ok(runner.run(&step.hint(INSTALL))?.stdout.trim().to_owned())
+}
+
+/// The public parts of the keys in these files, armored, and of which keys they are.
+pub fn public_parts(runner: &Runner, files: &[&Path]) -> Result<(String, Vec<Key>)> {
+    let home = Home::new()?;
+    for file in files {
+        runner.run(&home.step("--import").path_arg(file))?;
+    }
+    let armored = runner.run(&home.step("--export").arg("--armor"))?.stdout;
+    let list = runner.run(&home.step("--list-keys").arg("--with-colons"))?.stdout;
+    Ok((armored, keys(&list)))
+}
+
+/// A GnuPG home for a moment; what gpg starts there ends with it.
+struct Home(RunDir);
+
+impl Home {
+    fn new() -> Result<Home> {
+        let temp = RunDir::temporary("gpg")?;
+        let home = temp.path().join("home");
+        let made = DirBuilder::new().mode(0o700).create(&home);
+        made.with_context(|| format!("making {}", home.display()))?;
+        Ok(Home(temp))
+    }
+
+    fn step(&self, command: &str) -> Step {
+        step_in(&self.0.path().join("home"), command).env(MARKER, self.0.path().to_string_lossy())
+    }
+}
+
+fn step_in(home: &Path, command: &str) -> Step {
+    Step::new(format!("gpg {command}"), "gpg")
+        .arg("--homedir")
+        .path_arg(home)
+        .args(["--batch", command])
+        .env("LC_ALL", "C")
+        .hint(INSTALL)
+}
+
 /// The primary keys in what `gpg --with-colons` printed (GnuPG's doc/DETAILS).
 fn keys(list: &str) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
@@ -236,7 +293,7 @@ fn keys(list: &str) -> Vec<Key> {
         let fields: Vec<&str> = line.split(':').collect();
         let field = |n: usize| fields.get(n).copied().unwrap_or_default();
         match field(0) {
-            "sec" => keys.push(Key {
+            "sec" | "pub" => keys.push(Key {
                 fingerprint: String::new(),
                 revoked: field(1) == "r",
                 expired: field(6).parse().ok().filter(|_| field(1) == "e"),
@@ -249,7 +306,7 @@ fn keys(list: &str) -> Vec<Key> {
             }
             _ => {}
         }
-        primary = field(0) == "sec";
+        primary = ["sec", "pub"].contains(&field(0));
     }
     keys
 }

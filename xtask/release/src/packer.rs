@@ -106,7 +106,10 @@ impl<'a> Packer<'a> {
         upgrading::check_major(chart, &self.project.workspace)?;
         // At every depth: what is inside of an archive is read by whoever unpacks it.
         let publication = &self.project.publication;
-        let publish = |dir: &Path| annotate::publish_dependencies(dir, publication);
+        let publish = |dir: &Path| {
+            annotate::publish_dependencies(dir, publication)?;
+            annotate::publish_addresses(dir, publication)
+        };
         let folder = self.helm.prepare_with(chart, publish)?;
         let rendered = self.helm.template(&folder, &RenderOptions::documented(chart.name()))?;
         let images = sbom::images(&rendered.manifests);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use kit::failure::Failure;
-use kit::step::{Runner, Step};
+use kit::step::{Output, Runner, Step};
 
 use super::access::{AGAIN, Access};
 
@@ -47,8 +47,7 @@ impl Web {
         if self.runner.plans() {
             return Ok(true);
         }
-        let (what, why) = (&step.name, output.tail());
-        // curl's exit codes: everything.curl.dev/cmdline/exitcode.html
+        let what = &step.name;
         let (what, remedy) = match (output.code, output.stdout.trim()) {
             (Some(0), "200") => return Ok(true),
             (Some(0), "404" | "410") => return Ok(false),
@@ -60,20 +59,32 @@ impl Web {
                 format!("{what}: {host} failed with status {status}"),
                 format!("look at that server, then {AGAIN}"),
             ),
-            (Some(35 | 60), _) => (
-                format!("{what}: the certificate of {host} is not trusted: {why}"),
-                "name the certificate of its authority with --ca-file".to_owned(),
-            ),
-            _ => (
-                format!("{what}: {host} can't be reached: {why}"),
-                format!("check its address and the network, and {AGAIN}"),
-            ),
+            _ => {
+                let trusted = "name the certificate of its authority with --ca-file";
+                return Err(unreachable(what, host, &output, trusted));
+            }
         };
         Err(Failure::environment(what, remedy))
     }
 }
 
+/// The error of a curl that got no answer: everything.curl.dev/cmdline/exitcode.html. `trusted` says how to name
+/// the authority of a server's certificate.
+pub(crate) fn unreachable(what: &str, host: &str, output: &Output, trusted: &str) -> anyhow::Error {
+    let why = output.tail();
+    match output.code {
+        Some(35 | 60) => Failure::environment(
+            format!("{what}: the certificate of {host} is not trusted: {why}"),
+            trusted,
+        ),
+        _ => Failure::environment(
+            format!("{what}: {host} can't be reached: {why}"),
+            format!("check its address and the network, and {AGAIN}"),
+        ),
+    }
+}
+
 /// `host[:port]` of an address.
-fn host_of(url: &str) -> &str {
+pub(crate) fn host_of(url: &str) -> &str {
     url.split('/').nth(2).unwrap_or_default()
 }

@@ -15,11 +15,17 @@ const FILE: &str = "endpoints.json";
 
 /// Addresses by component and port name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown(BTreeMap<String, BTreeMap<String, SocketAddr>>);
+pub struct Shown {
+    /// Whether the Collector takes TLS only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    tls: bool,
+    #[serde(flatten)]
+    ports: BTreeMap<String, BTreeMap<String, SocketAddr>>,
+}
 
 impl Shown {
-    /// The endpoints of a stack.
-    pub fn new(endpoints: &Endpoints) -> Shown {
+    /// The endpoints of a stack, whose Collector may take TLS only.
+    pub fn new(endpoints: &Endpoints, tls: bool) -> Shown {
         let mut shown: BTreeMap<String, BTreeMap<String, SocketAddr>> = BTreeMap::new();
         for ((component, port), address) in &endpoints.0 {
             shown
@@ -27,12 +33,12 @@ impl Shown {
                 .or_default()
                 .insert(port.clone(), *address);
         }
-        Shown(shown)
+        Shown { tls, ports: shown }
     }
 
     /// The address of one port.
     pub fn get(&self, component: &str, port: &str) -> Option<SocketAddr> {
-        self.0.get(component)?.get(port).copied()
+        self.ports.get(component)?.get(port).copied()
     }
 
     /// Writes them to the run folder, for `status` and for another `up`.
@@ -64,7 +70,7 @@ impl Shown {
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for (component, ports) in &self.0 {
+        for (component, ports) in &self.ports {
             for (port, address) in ports {
                 text.push_str(&format!("{component:<16} {port:<16} {address}\n"));
             }
@@ -72,8 +78,13 @@ impl Shown {
         let receiver = |port| self.get("otel-collector", port);
         if let Some(variables) = Variables::to(receiver("otlp-http"), receiver("otlp-grpc")) {
             for (n, (name, value)) in variables.0.iter().enumerate() {
+                let secure = if self.tls {
+                    value.replacen("http://", "https://", 1)
+                } else {
+                    value.clone()
+                };
                 let lead = if n == 0 { "send traces with" } else { "" };
-                text.push_str(&format!("{lead:<16} {name}={value}\n"));
+                text.push_str(&format!("{lead:<16} {name}={secure}\n"));
             }
         }
         if let Some(query) = self.get("tempo", "http") {
@@ -93,7 +104,7 @@ mod tests {
         let ports = ports.iter();
         let ports =
             ports.map(|(component, port, address)| ((*component, (*port).to_owned()), address.parse().unwrap()));
-        Shown::new(&Endpoints(ports.collect())).text()
+        Shown::new(&Endpoints(ports.collect()), false).text()
     }
 
     #[test]
@@ -103,6 +114,19 @@ mod tests {
         assert!(shown(&[grpc, http]).ends_with(&lines("http://127.0.0.1:4318", "http/protobuf")));
         assert!(shown(&[grpc]).ends_with(&lines("http://127.0.0.1:4317", "grpc")));
         assert!(!shown(&[(Component::Tempo, "http", "127.0.0.1:3200")]).contains("OTEL_"));
+    }
+
+    #[test]
+    fn an_sdk_is_told_of_tls_and_another_up_reads_it() {
+        let ports = [(
+            (Component::OtelCollector, "otlp-http".to_owned()),
+            "127.0.0.1:4318".parse().unwrap(),
+        )];
+        let secure = Shown::new(&Endpoints(ports.into()), true);
+        assert!(secure.text().contains("=https://127.0.0.1:4318"), "{}", secure.text());
+        let folder = tempfile::tempdir().unwrap();
+        secure.write(folder.path()).unwrap();
+        assert_eq!(Shown::read(folder.path()).unwrap().unwrap(), secure);
     }
 
     fn lines(endpoint: &str, protocol: &str) -> String {

@@ -140,6 +140,16 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn to(registry: &Registry) -> Proxy {
+        Proxy::start(registry, false)
+    }
+
+    /// One that has the registry list one tag at a time, as some registries do of their own accord: this one pages
+    /// where it is asked to.
+    pub fn paging(registry: &Registry) -> Proxy {
+        Proxy::start(registry, true)
+    }
+
+    fn start(registry: &Registry, paging: bool) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let left = Arc::new(AtomicUsize::new(usize::MAX));
@@ -147,7 +157,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for inside in listener.incoming().flatten() {
                 let (left, target) = (shared.clone(), target.clone());
-                std::thread::spawn(move || pass(inside, &target, &left));
+                std::thread::spawn(move || pass(inside, &target, &left, paging));
             }
         });
         Proxy { host, left }
@@ -164,7 +174,7 @@ impl Proxy {
 }
 
 /// Passes bytes on until the proxy is shut; a request begins a chunk that its sender wrote at once.
-fn pass(mut inside: TcpStream, target: &str, left: &AtomicUsize) {
+fn pass(mut inside: TcpStream, target: &str, left: &AtomicUsize, paging: bool) {
     if left.load(Ordering::SeqCst) == 0 {
         return;
     }
@@ -183,11 +193,21 @@ fn pass(mut inside: TcpStream, target: &str, left: &AtomicUsize) {
             .any(|verb| buffer[..n].starts_with(verb));
         let open = |left: usize| (left > 0).then(|| if writes && left != usize::MAX { left - 1 } else { left });
         if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, open).is_err()
-            || outside.write_all(&buffer[..n]).is_err()
+            || outside.write_all(&asked(&buffer[..n], paging)).is_err()
         {
             break;
         }
     }
     let _ = inside.shutdown(Shutdown::Both);
     let _ = outside.shutdown(Shutdown::Both);
+}
+
+/// What is asked, with a limit of one where it is a list of tags without one.
+fn asked(chunk: &[u8], paging: bool) -> Vec<u8> {
+    let list = b"/tags/list HTTP/1.1\r\n";
+    let at = chunk.windows(list.len()).position(|bytes| bytes == list);
+    match at.filter(|_| paging && chunk.starts_with(b"GET /v2/")) {
+        Some(at) => [&chunk[..at], b"/tags/list?n=1 HTTP/1.1\r\n", &chunk[at + list.len()..]].concat(),
+        None => chunk.to_vec(),
+    }
 }

@@ -1,6 +1,5 @@
 //! Two charts in a throw-away git history, and the xtask run on them.
 
-pub mod server;
 pub mod verify;
 
 use std::path::{Path, PathBuf};

@@ -107,21 +107,34 @@ pub struct Materialiser<'a> {
     pub namespace: &'a str,
     /// Which addresses there are.
     pub network: &'a Network,
+    /// Secrets that were changed since, for volumes.
+    pub changed: Named,
 }
 
 impl Materialiser<'_> {
     /// Makes the folders of the pod's volumes and writes what ConfigMaps and Secrets hold. Gives the names that
     /// the pod has to resolve itself, because they lead to several pods and stand where only one address fits.
     pub fn write_volumes(&self, pod: &Pod) -> Result<Hosts> {
-        let mut hosts = Hosts::new();
         for volume in &pod.volumes {
             let dir = self.folders.volume(pod, &volume.name)?;
             fs_err::create_dir_all(&dir)?;
         }
+        self.write(pod, |_| true)
+    }
+
+    /// Writes the pod's volumes of a Secret again.
+    pub fn write_secret(&self, pod: &Pod, name: &str) -> Result<()> {
+        let secret = |source: &VolumeSource| matches!(source, VolumeSource::Secret(keys) if keys.object == name);
+        self.write(pod, secret).map(drop)
+    }
+
+    fn write(&self, pod: &Pod, wanted: impl Fn(&VolumeSource) -> bool) -> Result<Hosts> {
+        let mut hosts = Hosts::new();
         for container in pod.init_containers.iter().chain(&pod.containers) {
             let mut world = self.world(pod, container)?;
             for mount in container.volume_mounts.iter().flatten() {
-                let Some(volume) = pod.volumes.iter().find(|v| v.name == mount.name) else {
+                let volume = pod.volumes.iter().find(|v| v.name == mount.name);
+                let Some(volume) = volume.filter(|v| wanted(&v.source)) else {
                     continue;
                 };
                 let (kind, keys, all) = match &volume.source {
@@ -130,22 +143,22 @@ impl Materialiser<'_> {
                     _ => continue,
                 };
                 let name = &keys.object;
-                let Some(data) = present(all, kind, name, keys.optional)
+                let changed = self.changed.get(name).filter(|_| kind == "Secret");
+                let Some(data) = changed
+                    .map_or_else(|| present(all, kind, name, keys.optional), |data| Ok(Some(data)))
                     .with_context(|| format!("pod {} mounts volume {}", pod.name, volume.name))?
                 else {
                     continue;
                 };
                 let dir = self.folders.volume(pod, &mount.name)?;
+                let mut files = Vec::new();
                 for (path, key, text) in keys.files(data).with_context(|| format!("volume {}", volume.name))? {
-                    let file = dir.join(path);
-                    if let Some(folder) = file.parent() {
-                        fs_err::create_dir_all(folder)?;
-                    }
                     let text = world
                         .document(path, text)
                         .with_context(|| format!("{kind} {name}, key {key}"))?;
-                    fs_err::write(&file, text)?;
+                    files.push((path, text));
                 }
+                publish(&dir, &files).with_context(|| format!("volume {}", volume.name))?;
             }
             hosts.append(&mut world.hosts);
         }
@@ -269,7 +282,37 @@ fn resource_field(container: &Container, resource: &str) -> Result<String> {
     Ok(bytes(quantity)?.to_string())
 }
 
-type Named = BTreeMap<String, BTreeMap<String, String>>;
+/// Writes the files of a ConfigMap or Secret as the kubelet does: into a folder of their own, to which `..data` leads
+/// and through it a link for each file. A change is one rename, and what was there before is removed after it
+/// (kubernetes/kubernetes, pkg/volume/util/atomic_writer.go): programs that watch a file have to notice that.
+fn publish(dir: &Path, files: &[(&str, String)]) -> Result<()> {
+    let data = dir.join("..data");
+    let before = std::fs::read_link(&data).ok();
+    let fresh = tempfile::Builder::new().prefix("..").tempdir_in(dir)?.keep();
+    for (path, text) in files {
+        let file = fresh.join(path);
+        if let Some(folder) = file.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::write(&file, text)?;
+    }
+    let name = fresh.file_name().context("a folder has a name")?;
+    let next = dir.join("..data_tmp");
+    fs_err::os::unix::fs::symlink(name, &next)?;
+    fs_err::rename(&next, &data)?;
+    for top in files.iter().filter_map(|(path, _)| Path::new(path).iter().next()) {
+        let link = dir.join(top);
+        if std::fs::symlink_metadata(&link).is_err() {
+            fs_err::os::unix::fs::symlink(Path::new("..data").join(top), &link)?;
+        }
+    }
+    if let Some(before) = before {
+        fs_err::remove_dir_all(dir.join(before))?;
+    }
+    Ok(())
+}
+
+pub(super) type Named = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What an object holds; none if it is missing and may be.
 fn present<'a>(all: &'a Named, kind: &str, name: &str, optional: bool) -> Result<Option<&'a BTreeMap<String, String>>> {
@@ -613,6 +656,7 @@ spec:
                 folders: &folders,
                 namespace: "observability",
                 network: &network,
+                changed: Named::new(),
             },
             &objects.pods[0],
         );

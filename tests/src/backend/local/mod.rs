@@ -51,7 +51,7 @@ use super::{
     Backend, Bucket, Component, DATA, Endpoints, Fault, Memory, ObjectStore, Published, QUEUE, Stack, StackSpec, Stop,
     Store, cpu_ticks, find_all, longest, peak_memory, stop_soon,
 };
-use crate::client::send::http_client;
+use crate::client::credentials::http_client;
 use crate::diagnostics;
 use crate::ports::Ports;
 
@@ -262,6 +262,7 @@ pub struct LocalStack {
     namespace: String,
     folders: Folders,
     network: Arc<Network>,
+    changed_secrets: std::sync::Mutex<materialise::Named>,
     // Before `run`: supervision ends before what is left of the processes is killed.
     pods: Mutex<BTreeMap<String, RunningPod>>,
     run: RunDir,
@@ -338,6 +339,7 @@ impl LocalStack {
             objects,
             folders,
             network,
+            changed_secrets: std::sync::Mutex::default(),
             run,
         };
         if let Some(bytes) = spec.volume_bytes {
@@ -369,15 +371,15 @@ impl LocalStack {
         std::fs::read_to_string(&file).with_context(|| format!("reading {file}"))
     }
 
-    fn pod(&self, name: &str) -> Result<&Pod> {
-        let found = self.objects.pods.iter().find(|pod| pod.name == name);
-        found.with_context(|| format!("this stack has no pod {name}"))
-    }
-
     fn pods_of(&self, component: Component) -> Result<Vec<&Pod>> {
         let pods: Vec<&Pod> = self.objects.pods_of(component).collect();
         anyhow::ensure!(!pods.is_empty(), "this stack has no {component}");
         Ok(pods)
+    }
+
+    fn pod(&self, name: &str) -> Result<&Pod> {
+        let found = self.objects.pods.iter().find(|pod| pod.name == name);
+        found.with_context(|| format!("this stack has no pod {name}"))
     }
 
     fn materialiser(&self) -> Materialiser<'_> {
@@ -386,6 +388,7 @@ impl LocalStack {
             folders: &self.folders,
             namespace: &self.namespace,
             network: &self.network,
+            changed: lock(&self.changed_secrets).clone(),
         }
     }
 
@@ -395,7 +398,7 @@ impl LocalStack {
         let hosts = hosts.as_deref();
         let mut specs = Vec::new();
         for container in pod.init_containers.iter().filter(|c| self.backend.program(c).is_ok()) {
-            // One that stays beside the others is ready when its probes say so (Kubernetes API, Container).
+            // One that stays beside the others lets the next one start once it has started (Kubernetes API, Container).
             let once = container.restart_policy.as_deref() != Some("Always");
             specs.push((container.clone(), self.process(pod, container, once, hosts)?));
         }
@@ -552,6 +555,13 @@ impl Stack for LocalStack {
         &self.render
     }
 
+    async fn render_again(&self, values: Value) -> Result<Render> {
+        let (backend, mut options) = (self.backend.clone(), self.options.clone());
+        merge(options.values.get_or_insert_default(), values);
+        let render = move || backend.helm.template(&backend.umbrella, &options);
+        tokio::task::spawn_blocking(render).await.context("rendering")?
+    }
+
     async fn notes(&self) -> Result<String> {
         let (backend, options) = (self.backend.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || backend.notes(&options))
@@ -665,6 +675,17 @@ impl Stack for LocalStack {
         self.network.disturbed()
     }
 
+    async fn change_secret(&self, name: &str, data: BTreeMap<String, String>) -> Result<()> {
+        let known = self.objects.secrets.contains_key(name);
+        anyhow::ensure!(known, "this stack has no Secret {name}");
+        lock(&self.changed_secrets).insert(name.to_owned(), data);
+        let materialiser = self.materialiser();
+        self.objects
+            .pods
+            .iter()
+            .try_for_each(|pod| materialiser.write_secret(pod, name))
+    }
+
     async fn take_room(&self, bytes: u64) -> Result<()> {
         let volumes = self.host_folders(Component::Tempo, DATA)?;
         volumes.iter().try_for_each(|volume| take_room(volume, bytes))
@@ -735,6 +756,11 @@ impl Stack for LocalStack {
             fs_err::remove_dir_all(self.folders.pod(pod))?;
         }
         Ok(stop)
+    }
+
+    async fn is_ready(&self, pod: &str) -> Result<bool> {
+        let processes = self.processes(pod).await?;
+        Ok(!processes.is_empty() && processes.iter().all(|process| process.status().ready))
     }
 
     async fn start_pod(&self, component: Component) -> Result<()> {
@@ -891,10 +917,16 @@ fn with_hosts(hosts: &Path, program: &Path) -> Vec<String> {
     args
 }
 
-/// Whether a container runs a script of the chart that needs nothing but a shell. Scripts of others stay where
-/// they are: they may count on being alone in a container.
+/// A thread that panicked while it held the Secrets has changed all of one or none.
+fn lock(secrets: &std::sync::Mutex<materialise::Named>) -> std::sync::MutexGuard<'_, materialise::Named> {
+    secrets.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whether a container runs a script of the chart that needs nothing but a shell and what every machine has beside
+/// it. Scripts of others stay where they are: they may count on being alone in a container.
 fn is_own_script(container: &Container) -> bool {
-    container.name == "disk-guard" && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
+    ["disk-guard", "settle"].contains(&container.name.as_str())
+        && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
 }
 
 /// The pinned program that a container runs: its command's, or its image's.
@@ -946,7 +978,10 @@ async fn publish(network: &Network, objects: &Objects, published: Published) -> 
     let mut endpoints = Endpoints::default();
     let mut taken = BTreeSet::new();
     let mut services: Vec<&PodService> = objects.services.iter().filter(|service| !service.headless).collect();
-    let component = |service| objects.pods_behind(service).next().map(|pod| pod.component);
+    let component = |service: &PodService| {
+        let pod = objects.pods_behind(service).next();
+        service.component.or_else(|| pod.map(|pod| pod.component))
+    };
     // Applications send to the Collector, which has the ports first.
     services.sort_by_key(|service| component(service) != Some(Component::OtelCollector));
     for service in services {

@@ -120,6 +120,8 @@ pub struct PodService {
     pub name: String,
     /// Its namespace, where the render writes it.
     pub namespace: Option<String>,
+    /// The component that its own label names, if that is one of the stack's.
+    pub component: Option<Component>,
     /// Which pods it leads to.
     pub selector: BTreeMap<String, String>,
     /// Whether its name resolves to the pods themselves.
@@ -355,8 +357,12 @@ impl PodService {
                 })
             })
             .collect::<Result<_>>()?;
+        let labels = service.metadata.labels.unwrap_or_default();
         Ok(PodService {
             name: manifest.name.clone(),
+            component: labels
+                .get("app.kubernetes.io/component")
+                .and_then(|label| Component::from_label(label)),
             namespace: service.metadata.namespace,
             headless: spec.cluster_ip.as_deref() == Some("None"),
             selector: spec.selector.unwrap_or_default(),

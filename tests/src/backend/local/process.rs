@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::backend::Stop;
+use crate::client::credentials::http_client;
 
 /// How often a probe that has not passed yet is asked: sooner than its period, so that a start is
 /// measured and not rounded.
@@ -188,6 +189,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 pub struct Status {
     /// The running process.
     pub pid: Option<u32>,
+    /// Whether the startup probe has passed, or what runs once is done: what comes after it may start.
+    pub started: bool,
     /// Whether the readiness probe passes.
     pub ready: bool,
     /// Why it isn't ready, as the last probe said it.
@@ -206,6 +209,7 @@ enum Order {
 }
 
 enum Verdict {
+    Started,
     Ready(Result<(), String>),
     Dead(String),
 }
@@ -322,6 +326,7 @@ impl Supervisor {
                 End::Done => {
                     self.status.send_modify(|status| {
                         status.pid = None;
+                        status.started = true;
                         status.ready = true;
                     });
                     // Nothing is left to supervise but the order to stop.
@@ -344,7 +349,7 @@ impl Supervisor {
         self.status
             .send_modify(|status| status.why = "waits for an init container".into());
         tokio::select! {
-            ready = before.wait_for(|status| status.ready) => ready.is_ok(),
+            ready = before.wait_for(|status| status.started) => ready.is_ok(),
             order = self.inbox.recv() => {
                 if let Some(Order::Restart(reply) | Order::Stop(reply)) = order {
                     let _ = reply.send(NOTHING_RAN);
@@ -415,6 +420,7 @@ impl Supervisor {
             .with_context(|| format!("starting {}", self.spec.program.display()))?;
         self.status.send_modify(|status| {
             status.pid = child.id();
+            status.started = false;
             status.ready = false;
             status.why = "starting".into();
         });
@@ -439,6 +445,7 @@ impl Supervisor {
                     None => return End::Dropped,
                 },
                 Some(verdict) = verdicts.recv(), if !self.spec.once => match verdict {
+                    Verdict::Started => self.status.send_modify(|status| status.started = true),
                     Verdict::Ready(result) => self.status.send_modify(|status| {
                         status.ready = result.is_ok();
                         if status.ready {
@@ -495,7 +502,13 @@ impl Supervisor {
 
 /// Asks the probes in Kubernetes' order: startup first, then readiness and liveness side by side.
 async fn probe(probes: Probes, verdicts: mpsc::Sender<Verdict>) {
-    let client = reqwest::Client::new();
+    let client = match http_client() {
+        Ok(client) => client,
+        Err(error) => {
+            let _ = verdicts.send(Verdict::Dead(format!("probes: {error:#}"))).await;
+            return;
+        }
+    };
     if let Some(startup) = &probes.startup {
         sleep(startup.delay).await;
         let begun = Instant::now();
@@ -510,6 +523,9 @@ async fn probe(probes: Probes, verdicts: mpsc::Sender<Verdict>) {
             let _ = verdicts.send(Verdict::Ready(Err(why))).await;
             sleep(EAGER_PERIOD).await;
         }
+    }
+    if verdicts.send(Verdict::Started).await.is_err() {
+        return;
     }
     tokio::join!(
         watch_readiness(&probes, &client, &verdicts),

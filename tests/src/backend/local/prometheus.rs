@@ -9,7 +9,7 @@ use kit::step::Cancel;
 
 use super::companion::{Companion, Start};
 use crate::backend::prometheus::{CONFIG, EMPTY, PORT, Prometheus, USER, Verb, WEB_CONFIG, arguments, web_config};
-use crate::client::send::http_client;
+use crate::client::credentials::http_client;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::companion::{Companion, Start};
 use crate::backend::{Bucket, Fault, ObjectStore, Store};
-use crate::client::send::http_client;
+use crate::client::credentials::http_client;
 
 const NAME: &str = "store";
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use tokio::net::UdpSocket;
-use tonic::transport::Channel;
 
 use self::model::{Batch, PostSpansRequest, PostSpansResponse};
-use crate::client::transport;
+use crate::client::credentials::Credentials;
+use crate::client::transport::{self, Grpc};
 use crate::model::door::{Door, Doors};
 use crate::model::outcome::Outcome;
 
@@ -27,18 +27,21 @@ const MAX_PACKET: usize = 65_000;
 
 #[derive(Debug, Clone)]
 pub struct Jaeger {
-    grpc: Channel,
+    grpc: Grpc,
     http: reqwest::Client,
+    url: String,
     doors: Doors,
     timeout: Duration,
 }
 
 impl Jaeger {
     /// A sender to the receiver's four ports. Must be called inside a tokio runtime.
-    pub fn new(doors: &Doors, http: reqwest::Client, timeout: Duration) -> Result<Jaeger> {
+    pub fn new(doors: &Doors, credentials: &Credentials, timeout: Duration) -> Result<Jaeger> {
+        let (url, http) = credentials.http(doors.jaeger_thrift_http)?;
         Ok(Jaeger {
-            grpc: transport::channel(doors.jaeger_grpc)?,
+            grpc: Grpc::new(doors.jaeger_grpc, credentials)?,
             http,
+            url: format!("{url}{TRACES_PATH}"),
             doors: doors.clone(),
             timeout,
         })
@@ -64,12 +67,11 @@ impl Jaeger {
         let answer = match door {
             Door::JaegerGrpc => {
                 let request = PostSpansRequest { batch: Some(batch) };
-                let answer = transport::unary(&self.grpc, POST_SPANS, request, false, self.timeout);
+                let answer = self.grpc.unary(POST_SPANS, request, false, self.timeout);
                 answer.await.map(|PostSpansResponse {}| taken(vec![]))
             }
             Door::JaegerThriftHttp => {
-                let url = format!("http://{}{TRACES_PATH}", self.doors.jaeger_thrift_http);
-                let request = self.http.post(url).header("content-type", THRIFT);
+                let request = self.http.post(&self.url).header("content-type", THRIFT);
                 transport::post(request.body(thrift::body(&batch)?), self.timeout)
                     .await
                     .map(taken)

@@ -89,7 +89,7 @@ async fn broken(env: &Env, lab: &Lab<'_>, stack: &dyn Stack) -> Result<()> {
 async fn test(env: &Env, lab: &Lab<'_>) -> Result<(Output, f64)> {
     let readme = env.workspace.root().join("charts/tempo-stack/README.md");
     let words = lab.own(documented_command(&readme, &["helm test tempo-stack", "--namespace"])?);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).chain(["--logs"]).collect();
     let output = lab.try_run(lab.helm(&words)?).await?;
     let seconds = (output.elapsed.as_secs_f64() * 10.0).round() / 10.0;
     Ok((output, seconds))

@@ -29,6 +29,7 @@ use super::Access;
 use crate::backend::cluster::{ClusterBackend, ClusterStack, Namespace};
 use crate::backend::{Stack, find_all, stop_soon};
 use crate::client::tempo::span_count;
+use crate::documented::commands;
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
@@ -192,27 +193,6 @@ fn documented(readme: &Path) -> Result<Vec<String>> {
     Ok(commands(&text))
 }
 
-fn commands(text: &str) -> Vec<String> {
-    let mut commands = Vec::new();
-    let (mut inside, mut line) = (false, String::new());
-    for raw in text.lines().map(str::trim) {
-        match (raw, inside) {
-            ("```sh", _) => inside = true,
-            ("```", _) => inside = false,
-            (raw, true) => {
-                line.push_str(raw.trim_end_matches('\\').trim());
-                if raw.ends_with('\\') {
-                    line.push(' ');
-                } else {
-                    commands.push(std::mem::take(&mut line));
-                }
-            }
-            _ => {}
-        }
-    }
-    commands
-}
-
 /// The first documented command that has all of these parts, as the arguments of its program.
 fn documented_command(readme: &Path, parts: &[&str]) -> Result<Vec<String>> {
     let all = documented(readme)?;
@@ -221,15 +201,4 @@ fn documented_command(readme: &Path, parts: &[&str]) -> Result<Vec<String>> {
         .find(|command| parts.iter().all(|part| command.contains(part)))
         .with_context(|| format!("{} documents no command with {parts:?}", readme.display()))?;
     Ok(command.split_whitespace().skip(1).map(str::to_owned).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documented_commands_are_those_of_sh_blocks_with_their_continuations() {
-        let text = "helm no\n```sh\nhelm a \\\n  --b c\ncurl d\n```\n```yaml\nx: y\n```\n";
-        assert_eq!(commands(text), ["helm a --b c", "curl d"]);
-    }
 }

@@ -41,6 +41,15 @@ pub(super) fn without_names(config: &Value) -> Value {
     config
 }
 
+/// Extensions of the configuration that the built Collector lacks, so that it can't judge: their modules have no
+/// release that goes with it.
+pub(super) fn not_built(config: &Value) -> Option<&'static str> {
+    let extensions = config.get("extensions").and_then(Value::as_mapping)?;
+    let lacks = |id: &str| id == "oidc" || id.starts_with("oidc/");
+    let found = extensions.keys().filter_map(Value::as_str).any(lacks);
+    found.then_some("not by the real program, which is built without oidcauthextension: it has no release 0.155.0")
+}
+
 /// Exporters whose queue lies on disk but isn't counted in requests, which versions before 0.130
 /// refuse (core #13340).
 pub(super) fn queues_on_disk_with_a_sizer(config: &Value) -> Vec<String> {
@@ -85,10 +94,12 @@ const KEYS: Groups = &[
             "receivers.otlp.protocols.http.auth.**",
             "receivers.jaeger.protocols.grpc.{endpoint,max_recv_msg_size_mib,max_concurrent_streams}",
             "receivers.jaeger.protocols.grpc.tls.**",
+            "receivers.jaeger.protocols.grpc.auth.**",
             "receivers.jaeger.protocols.grpc.keepalive.server_parameters.**",
             "receivers.jaeger.protocols.grpc.keepalive.enforcement_policy.**",
             "receivers.jaeger.protocols.thrift_http.{endpoint,max_request_body_size,include_metadata}",
             "receivers.jaeger.protocols.thrift_http.tls.**",
+            "receivers.jaeger.protocols.thrift_http.auth.**",
             "receivers.jaeger.protocols.thrift_binary.{endpoint,queue_size,max_packet_size,workers,socket_buffer_size}",
             "receivers.jaeger.protocols.thrift_compact.{endpoint,queue_size,max_packet_size,workers,socket_buffer_size}",
             "receivers.zipkin.{endpoint,parse_string_tags,max_request_body_size}",
@@ -119,6 +130,7 @@ const KEYS: Groups = &[
             "extensions.zpages.**",
             "extensions.basicauth.**",
             "extensions.bearertokenauth.**",
+            "extensions.oidc.{issuer_url,audience,issuer_ca_path,username_claim,groups_claim,attribute}",
             "service.extensions",
             "service.pipelines.*.{receivers,processors,exporters}",
             "service.telemetry.logs.{level,encoding,development,disable_caller,disable_stacktrace}",
@@ -155,6 +167,13 @@ const KEYS: Groups = &[
     ),
     // core #13362: before it the batch has the sizer of its queue.
     (">=0.130", &["exporters.*.sending_queue.batch.sizer"]),
-    (">=0.131", &["extensions.file_storage.recreate"]),
+    (
+        ">=0.131",
+        &[
+            "extensions.file_storage.recreate",
+            // contrib, extension/oidcauthextension/config.go, ProviderCfg
+            "extensions.oidc.providers.{issuer_url,audience,issuer_ca_path,username_claim,groups_claim}",
+        ],
+    ),
     (">=0.147", &["exporters.*.sending_queue.batch.partition.metadata_keys"]),
 ];

@@ -138,7 +138,7 @@ const KEYS: Groups = &[
             "shutdown_delay",
             "memberlist.cluster_label",
             "cache.**",
-            "distributor.{max_attribute_bytes}",
+            "distributor.{max_attribute_bytes,artificial_delay}",
             "distributor.log_discarded_spans.{enabled,include_all_attributes,filter_by_status_error}",
             "distributor.usage.**",
             "query_frontend.{api_timeout,max_query_expression_size_bytes,multi_tenant_queries_enabled}",

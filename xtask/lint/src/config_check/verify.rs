@@ -10,7 +10,7 @@ use kit::step::{Output, Runner, Step};
 use semver::Version;
 use serde_yaml::Value;
 
-use super::{Judgement, judge_keys, normalise, table};
+use super::{Judgement, collector, judge_keys, normalise, table};
 use crate::rules::{Finding, Problem, Subject};
 
 /// The name of findings of the real programs.
@@ -68,7 +68,12 @@ pub fn judge(
         may_judge(program.kind, &real.version, wanted)
             && table(program.kind).judge(&real.version, &normalise(program)).is_empty()
     });
-    if agrees {
+    let lacking = (program.kind == ProgramKind::Collector)
+        .then(|| collector::not_built(&program.config))
+        .flatten();
+    if let Some(why) = lacking {
+        judgement.by.push(why.into());
+    } else if agrees {
         let step = step(program, real, folder)?;
         judgement.by.push(format!("{} {}", real.name, real.version));
         let output = runner.try_run(&step)?;

@@ -18,8 +18,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "monolith-replicas",
-        summary: "a monolithic Tempo has one replica, because each answers from its own memory only",
-        remedy: "keep tempo.replicas at 0 or 1",
+        summary: "a monolithic Tempo answers from its own memory: it has one replica, or the Collector sends to each of them",
+        remedy: "keep tempo.replicas at 0 or 1, or at 2 with an exporter for each mirror",
         check: Check::Render(monolith_replicas),
     },
     Rule {
@@ -96,11 +96,33 @@ fn monolith_replicas(scene: &Scene, problems: &mut Vec<Problem>) {
     for program in scene.programs() {
         let replicas = program.workload.replicas.unwrap_or(1);
         let target = tempo_target(&program).or(program.get_str("target")).unwrap_or("all");
-        if program.kind == charts::program::ProgramKind::Tempo && replicas > 1 && target == "all" {
+        let mirrored = || (0..replicas).all(|ordinal| gets_everything(scene, &program.workload.manifest.name, ordinal));
+        if program.kind == charts::program::ProgramKind::Tempo && replicas > 1 && target == "all" && !mirrored() {
             let message = format!("{replicas} replicas of a Tempo with target {target}");
             problems.push(Problem::new(program.workload.manifest, &["spec", "replicas"], message));
         }
     }
+}
+
+/// Whether an exporter of the pipeline of traces sends to one pod of a StatefulSet.
+fn gets_everything(scene: &Scene, workload: &str, ordinal: i32) -> bool {
+    let host = format!("{workload}-{ordinal}.");
+    let collectors = scene.programs().into_iter();
+    let mut collectors = collectors.filter(|program| program.kind == charts::program::ProgramKind::Collector);
+    collectors.any(|program| {
+        let exporters = program.entries("exporters").into_iter();
+        let mut own = exporters.filter(|(_, exporter)| {
+            let endpoint = exporter.get("endpoint").and_then(serde_yaml::Value::as_str);
+            endpoint.is_some_and(|endpoint| endpoint.starts_with(&host))
+        });
+        own.any(|(id, _)| {
+            let mut pipelines = program.entries("service.pipelines").into_iter();
+            pipelines.any(|(name, pipeline)| {
+                let named = pipeline.get("exporters").and_then(serde_yaml::Value::as_sequence);
+                name == "traces" && named.into_iter().flatten().any(|named| named.as_str() == Some(id))
+            })
+        })
+    })
 }
 
 fn selector_matches_pods(scene: &Scene, problems: &mut Vec<Problem>) {

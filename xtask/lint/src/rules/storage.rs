@@ -211,7 +211,12 @@ fn references_exist(scene: &Scene, problems: &mut Vec<Problem>) {
     for workload in &scene.workloads {
         for (kind, name) in references(workload) {
             let rendered = scene.of_kind(kind).any(|manifest| manifest.name == name);
-            if !rendered && !scene.subject.values.contains(&name) {
+            // cert-manager makes the Secret that a Certificate names.
+            let issued = kind == "Secret"
+                && scene
+                    .of_kind("Certificate")
+                    .any(|certificate| certificate.get_str(&["spec", "secretName"]) == Some(name.as_str()));
+            if !rendered && !issued && !scene.subject.values.contains(&name) {
                 let message = format!("uses {kind}/{name}, which is neither rendered nor named in the values");
                 problems.push(Problem::in_pod(workload.manifest, &["volumes"], message));
             }

@@ -34,10 +34,12 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// The labels that never change between versions.
-pub(super) const STABLE_LABELS: [&str; 3] = [
+pub(super) const STABLE_LABELS: [&str; 4] = [
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
     "app.kubernetes.io/component",
+    // The pods that users come in at, where these are of several components.
+    "tempo-stack/entry",
 ];
 
 fn selector_stable(scene: &Scene, problems: &mut Vec<Problem>) {

@@ -25,6 +25,7 @@ use release::web::Web;
 use semver::Version;
 use serde::Serialize;
 
+use super::checks::{self, Check, check, skipped};
 use super::push::{SBOM_TYPE, STATEMENT_TYPE};
 use crate::ctx::Ctx;
 
@@ -58,21 +59,6 @@ pub struct VerifyArgs {
     cosign_pub: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Passed,
-    Failed,
-    Skipped,
-}
-
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    verdict: Verdict,
-    detail: String,
 }
 
 /// What was found about one reference.
@@ -148,19 +134,11 @@ fn references(ctx: &Ctx, args: &VerifyArgs) -> Result<Vec<String>> {
 }
 
 fn text(report: &Report) -> String {
-    let word = |verdict| match verdict {
-        Verdict::Passed => "passed",
-        Verdict::Failed => "FAILED",
-        Verdict::Skipped => "skipped",
-    };
-    let line = |c: &Check| format!("{:<8} {:<11} {}", word(c.verdict), c.name, c.detail);
-    let lines: Vec<_> = report.checks.iter().map(line).collect();
-    format!("{}\n{}", report.reference, lines.join("\n"))
+    format!("{}\n{}", report.reference, checks::lines(&report.checks))
 }
 
 fn failures(report: &Report) -> Option<String> {
-    let failed = report.checks.iter().filter(|c| c.verdict == Verdict::Failed);
-    let names: Vec<_> = failed.map(|c| c.name).collect();
+    let names = checks::failed(&report.checks);
     (!names.is_empty()).then(|| format!("verification of {} failed: {}", report.reference, names.join(", ")))
 }
 
@@ -519,19 +497,6 @@ fn digest(fetched: &Fetched, ours: &str) -> Check {
         Some((sha256, place)) if sha256 == ours => check(name, true, format!("as {place} says")),
         Some((sha256, place)) => check(name, false, format!("sha256:{ours}, but {place} says {sha256}")),
         None => skipped(name, "no index.yaml lists it"),
-    }
-}
-
-fn check(name: &'static str, passed: bool, detail: String) -> Check {
-    let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
-    Check { name, verdict, detail }
-}
-
-fn skipped(name: &'static str, why: &str) -> Check {
-    Check {
-        name,
-        verdict: Verdict::Skipped,
-        detail: why.to_owned(),
     }
 }
 

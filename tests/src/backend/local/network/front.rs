@@ -651,7 +651,7 @@ mod tests {
         }
         let url = format!("http://{}/bucket", front.address());
         connect(&front).await.unwrap();
-        let answer = crate::client::send::http_client()
+        let answer = crate::client::credentials::http_client()
             .unwrap()
             .put(&url)
             .body("x".repeat(1 << 20));
