@@ -52,7 +52,12 @@ The Service, which the operator makes a label of, tells two releases in one name
 {{/* Selector of the claims that Tempo's pods write to. Parameter: root context. */}}
 {{- define "tempo-stack.alerts.claim" -}}
 {{- if include "tempo-stack.tempo.isFleet" . -}}
-{{- printf "namespace=%q,persistentvolumeclaim=~\"data-%s(-zone-[0-9]+)?-[0-9]+\"" .Release.Namespace (include "tempo-stack.tempo.fullname" .) -}}
+{{- $names := list (printf "%s(-zone-[0-9]+)?" (include "tempo-stack.tempo.fullname" .)) -}}
+{{- if include "tempo-stack.tempo.onKafka" . -}}
+{{- $names = list -}}
+{{- range include "tempo-stack.tempo.components" . | fromYaml -}}{{- if .claims -}}{{- $names = append $names .fullname -}}{{- end -}}{{- end -}}
+{{- end -}}
+{{- printf "namespace=%q,persistentvolumeclaim=~\"data-%s-[0-9]+\"" .Release.Namespace (ternary (first $names | default "") (printf "(%s)" (join "|" $names)) (eq (len $names) 1)) -}}
 {{- else -}}
 {{- printf "namespace=%q,persistentvolumeclaim=%q" .Release.Namespace (include "tempo-stack.tempo.claimName" .) -}}
 {{- end -}}

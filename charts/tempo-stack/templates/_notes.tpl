@@ -117,16 +117,32 @@ They show what Prometheus has of this release: set serviceMonitor.enabled, or sc
 {{- define "tempo-stack.notes.fleet" -}}
 {{- $ingester := .Values.tempo.components.ingester -}}
 Tempo runs as {{ range $n, $name := include "tempo-stack.tempo.components" . | fromYaml | keys | sortAlpha }}{{ if $n }}, {{ end }}{{ $name }}{{ end }}: port {{ int .Values.tempo.service.ports.otlpGrpc }} of {{ include "tempo-stack.tempo.serviceName" . }} leads to the distributors, port {{ int .Values.tempo.service.ports.http }} to the query-frontends.
-{{- if eq (int $ingester.replicationFactor) 1 }}
+{{- if include "tempo-stack.tempo.onKafka" . }}
+{{ include "tempo-stack.notes.kafka" . | trim }}
+{{- else if eq (int $ingester.replicationFactor) 1 }}
 Each span is on one ingester: one that is killed loses what came in within about a second. Set tempo.components.ingester.replicationFactor to 3 to keep it.
 {{- else }}
 Each span is on {{ int $ingester.replicationFactor }} ingesters, of which one{{ if $ingester.zones }}, or one zone,{{ end }} may be away.
 {{- end }}
 {{- if .Values.tempo.persistence.enabled }}
-The claims of the ingesters stay after `helm uninstall`; delete them by hand if you don't want them any more.
+The claims of the {{ ternary "live-stores" "ingesters" (ne "" (include "tempo-stack.tempo.onKafka" .)) }} stay after `helm uninstall`; delete them by hand if you don't want them any more.
+{{- else if include "tempo-stack.tempo.onKafka" . }}
+Persistence is off: a live-store that is replaced reads again what Kafka has of its partition.
 {{- else }}
 Persistence is off: traces that are not in the bucket yet are lost when all ingesters that hold them are replaced at once.
 {{- end }}
+{{- end }}
+
+{{/* What is said of a fleet over Kafka. Parameter: root context. */}}
+{{- define "tempo-stack.notes.kafka" -}}
+{{- with .Values.tempo.kafka -}}
+A span is acknowledged when Kafka at {{ .address }} has it.
+{{- if .createTopic }}
+Tempo makes the topic {{ .topic }} with {{ int .partitions }} partitions.
+{{- else }}
+It needs the topic {{ .topic }} with {{ int .partitions }} partitions and max.message.bytes of 16777216: see "A fleet over Kafka" in the chart's README.
+{{- end }}
+{{- end -}}
 {{- end }}
 
 {{/*

@@ -24,12 +24,14 @@ The table, as a map by the component's name. Parameter: root context. A row has:
   budget    pods that may be away at a time; empty: no disruption budget
   budgetBy  label of the pods that the budget counts, beside the selector's; empty: those of the row
   zone      availability zone of the pods; empty: any
+  args      further arguments of the program
+  stopsAfter  seconds that the pods wait before they stop
 */}}
 {{- define "tempo-stack.tempo.components" -}}
 {{- $rows := dict -}}
 {{- if .Values.tempo.enabled -}}
 {{- if include "tempo-stack.tempo.isFleet" . -}}
-{{- $rows = include "tempo-stack.tempo.components.fleet" . | fromYaml -}}
+{{- $rows = include (printf "tempo-stack.tempo.components.%s" (ternary "kafka" "fleet" (ne "" (include "tempo-stack.tempo.onKafka" .)))) . | fromYaml -}}
 {{- else -}}
 {{- $rows = dict "tempo" (include "tempo-stack.tempo.components.monolith" . | fromYaml) -}}
 {{- end -}}
@@ -64,6 +66,8 @@ The table, as a map by the component's name. Parameter: root context. A row has:
   "budget" (ternary "1" "" $mirrored)
   "budgetBy" ""
   "zone" ""
+  "args" list
+  "stopsAfter" 0
   | toYaml -}}
 {{- end }}
 
@@ -86,22 +90,42 @@ Parameter: root context.
   "querier" (dict "key" "querier" "ports" (list "httpMetrics" "gossip") "gossip" "true")
   "query-frontend" (dict "key" "queryFrontend" "ports" (list "http" "grpc" "gossip") "entry" "true" "gossip" "true")
   "compactor" (dict "key" "compactor" "ports" (list "httpMetrics" "gossip") "ring" "compactor" "gossip" "true")
-  "metrics-generator" (dict "key" "metricsGenerator" "ports" (list "httpMetrics" "grpc" "gossip") "ring" "metrics-generator" "gossip" "true") -}}
-{{- $values := get $ctx.Values.tempo.components .key -}}
-{{- $fullname := printf "%s-%s" (include "tempo-stack.tempo.fullname" $ctx) $target -}}
-{{- $label := printf "tempo-%s" $target -}}
-{{- $row := merge $of (dict
-  "target" $target "label" $label "service" (printf "%s-headless" $label) "fullname" $fullname
-  "kind" "Deployment" "strategy" "RollingUpdate" "replicas" (int $values.replicas)
-  "monitor" (first $of.ports) "entry" "" "ring" "" "gossip" ""
-  "volume" "emptyDir" "size" (dig "persistence" "size" (ternary "2Gi" "256Mi" (eq $target "metrics-generator")) $values) "claims" 0
-  "headless" $fullname "budget" (ternary "1" "" (gt (int $values.replicas) 1)) "budgetBy" "" "zone" "") -}}
+  "metrics-generator" (dict "key" "metricsGenerator" "ports" (list "httpMetrics" "grpc" "gossip") "ring" "metrics-generator" "gossip" "true" "size" "2Gi") -}}
+{{- $row := include "tempo-stack.tempo.components.part" (dict "ctx" $ctx "target" $target "of" $of) | fromYaml -}}
 {{- if or (ne $target "metrics-generator") (include "tempo-stack.tempo.processors" $ctx | fromYamlArray) -}}
 {{- $_ := set $rows $target $row -}}
 {{- end -}}
 {{- end -}}
 {{- $rows = merge $rows (include "tempo-stack.tempo.components.ingesters" . | fromYaml) -}}
 {{- toYaml $rows -}}
+{{- end }}
+
+{{/*
+A row with the defaults of a fleet: a Deployment that keeps nothing. The name of a StatefulSet has 52 characters at most.
+Parameters: ctx (root context), target, name (of
+the row, if it isn't the target), of (what is different: key and ports at least).
+*/}}
+{{- define "tempo-stack.tempo.components.part" -}}
+{{- $name := .name | default .target -}}
+{{- $values := get .ctx.Values.tempo.components .of.key | default dict -}}
+{{- $front := include "tempo-stack.tempo.fullname" .ctx -}}
+{{- $room := sub 51 (len $name) | int -}}
+{{- if and (eq (.of.kind | default "") "StatefulSet") (gt (len $front) $room) -}}
+{{- $front = printf "%s-%s" ($front | trunc (sub $room 9 | int) | trimSuffix "-") ($front | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- $fullname := printf "%s-%s" $front $name -}}
+{{- $label := printf "tempo-%s" $name -}}
+{{- $replicas := dig "replicas" 1 $values | int -}}
+{{- $size := dig "persistence" "size" "" $values | default .of.size | default "256Mi" -}}
+{{- $row := dict
+  "target" .target "label" $label "service" (printf "%s-headless" $label) "fullname" $fullname
+  "kind" "Deployment" "strategy" "RollingUpdate" "replicas" $replicas
+  "monitor" (first .of.ports) "entry" "" "ring" "" "gossip" ""
+  "volume" "emptyDir" "claims" 0
+  "headless" $fullname "budget" (ternary "1" "" (gt (dig "replicas" $replicas .of | int) 1)) "budgetBy" ""
+  "zone" "" "args" list "stopsAfter" 0 -}}
+{{- range $key, $value := merge (dict "size" $size) .of -}}{{- $_ := set $row $key $value -}}{{- end -}}
+{{- toYaml $row -}}
 {{- end }}
 
 {{/* The ingesters' rows: one, or one for each zone, with one budget for all of them. Parameter: root context. */}}
@@ -135,6 +159,8 @@ Parameter: root context.
   "headless" (printf "%s-headless" $fullname)
   "budget" (ternary "1" "" (and (eq $n 0) (gt (int $values.replicas) 1)))
   "budgetBy" "ring"
+  "args" (ternary (list (printf "-ingester.availability-zone=%s" $zone)) list (ne $zone ""))
+  "stopsAfter" 0
   "zone" $zone) -}}
 {{- end -}}
 {{- toYaml $rows -}}

@@ -11,7 +11,11 @@ Tempo's configuration file, built as a map and printed once.
 {{- $version := "2" -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}{{- $version = "3" -}}{{- end -}}
 {{- $parts := list "limits" "storage" "cache" "generator" "mirror" (printf "v%s" $version) -}}
-{{- if include "tempo-stack.tempo.isFleet" . -}}{{- $parts = list "fleetLimits" "storage" "cache" "fleetGenerator" "v2" "fleetV2" -}}{{- end -}}
+{{- if include "tempo-stack.tempo.onKafka" . -}}
+{{- $parts = list "kafkaLimits" "storage" "cache" "fleetGenerator" "v3" "fleet" "fleetV3" -}}
+{{- else if include "tempo-stack.tempo.isFleet" . -}}
+{{- $parts = list "fleetLimits" "storage" "cache" "fleetGenerator" "v2" "fleet" "fleetV2" -}}
+{{- end -}}
 {{- range $parts -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}

@@ -30,15 +30,19 @@ The rate is that of all distributors together. Parameter: root context.
 {{- $_ := set $ingestion "burst_size_bytes" (max $rate (int64 $ingestion.burst_size_bytes)) -}}
 {{- end -}}
 {{- $_ := set $config.overrides.defaults.ingestion "rate_strategy" "global" -}}
-{{- $_ := set $config "querier" $by.querier.querier -}}
+{{- include "tempo-stack.config.merge" (dict "into" $config "from" (include "tempo-stack.tempo.config.fleetQueries" (dict "ctx" . "by" $by) | fromYaml)) -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* Limits of queries. Parameters: ctx (root context), by (limits of querier and queryFrontend, by their keys). */}}
+{{- define "tempo-stack.tempo.config.fleetQueries" -}}
 {{- /* One query may keep all queriers busy. */ -}}
-{{- $jobs := mul (int64 $by.querier.querier.max_concurrent_queries) (int $components.querier.replicas) -}}
-{{- $frontend := $by.queryFrontend.query_frontend -}}
+{{- $jobs := mul (int64 .by.querier.querier.max_concurrent_queries) (int .ctx.Values.tempo.components.querier.replicas) -}}
+{{- $frontend := .by.queryFrontend.query_frontend -}}
 {{- $_ := set $frontend.search "concurrent_jobs" $jobs -}}
 {{- if $frontend.metrics -}}{{- $_ := set $frontend.metrics "concurrent_jobs" $jobs -}}{{- end -}}
 {{- $_ := set $frontend "max_outstanding_per_tenant" (max (mul 10 $jobs) (int64 $frontend.max_outstanding_per_tenant)) -}}
-{{- $_ := set $config "query_frontend" $frontend -}}
-{{- toYaml $config -}}
+{{- dict "querier" .by.querier.querier "query_frontend" $frontend | toYaml -}}
 {{- end }}
 
 {{/* The generator's part of the file, whose limits follow from its own memory. Parameter: root context. */}}
@@ -48,20 +52,24 @@ The rate is that of all distributors together. Parameter: root context.
 {{- include "tempo-stack.tempo.config.generator" $context -}}
 {{- end }}
 
+{{/* How a pod joins a ring. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.fleetRing" -}}
+{{- dict
+  "kvstore" (dict "store" "memberlist")
+  "instance_id" "<POD_NAME>"
+  "instance_addr" "<POD_IP>"
+  "enable_inet6" (contains ":" .Values.tempo.listenAddress) | toYaml -}}
+{{- end }}
+
 {{/*
-Rings, gossip and addresses of a fleet of Tempo 2.x.
-An ingester that stops writes what it holds to the bucket and leaves the ring, so it may be gone for good.
+Gossip, and the addresses of what every fleet has.
 What queries a pod that stops has five seconds to see that it isn't ready any more. Parameter: root context.
 */}}
-{{- define "tempo-stack.tempo.config.fleetV2" -}}
+{{- define "tempo-stack.tempo.config.fleet" -}}
 {{- $tempo := .Values.tempo -}}
-{{- $inet6 := contains ":" $tempo.listenAddress -}}
-{{- $store := dict "store" "memberlist" -}}
-{{- $ring := dict "kvstore" $store "instance_id" "<POD_NAME>" "instance_addr" "<POD_IP>" "enable_inet6" $inet6 -}}
-{{- $ingester := $tempo.components.ingester -}}
 {{- $gossip := include "tempo-stack.host" (dict "ctx" . "service" (include "tempo-stack.tempo.gossipServiceName" .)) -}}
 {{- $frontend := get (include "tempo-stack.tempo.components" . | fromYaml) "query-frontend" -}}
-{{- $config := dict
+{{- dict
   "shutdown_delay" "5s"
   "memberlist" (dict
     "bind_addr" (list $tempo.listenAddress)
@@ -69,20 +77,31 @@ What queries a pod that stops has five seconds to see that it isn't ready any mo
     "join_members" (list (printf "%s:%d" $gossip (int $tempo.internalPorts.memberlist)))
     "abort_if_cluster_join_fails" false
     "rejoin_interval" "30s")
-  "distributor" (dict "ring" $ring)
+  "distributor" (dict "ring" (include "tempo-stack.tempo.fleetRing" . | fromYaml))
+  "querier" (dict "frontend_worker" (dict "frontend_address"
+    (printf "%s:%d" (include "tempo-stack.host" (dict "ctx" . "service" $frontend.headless)) (int $tempo.internalPorts.grpc)))) | toYaml -}}
+{{- end }}
+
+{{/*
+Rings of a fleet of Tempo 2.x.
+An ingester that stops writes what it holds to the bucket and leaves the ring, so it may be gone for good.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.tempo.config.fleetV2" -}}
+{{- $ring := include "tempo-stack.tempo.fleetRing" . | fromYaml -}}
+{{- $ingester := .Values.tempo.components.ingester -}}
+{{- $config := dict
   "compactor" (dict "ring" $ring)
   "ingester" (dict
     "flush_all_on_shutdown" true
     "lifecycler" (dict
       "id" "<POD_NAME>"
       "address" "<POD_IP>"
-      "enable_inet6" $inet6
+      "enable_inet6" $ring.enable_inet6
       "ring" (dict
-        "kvstore" $store
+        "kvstore" $ring.kvstore
         "replication_factor" (int $ingester.replicationFactor)
-        "zone_awareness_enabled" (not (empty $ingester.zones)))))
-  "querier" (dict "frontend_worker" (dict "frontend_address"
-    (printf "%s:%d" (include "tempo-stack.host" (dict "ctx" . "service" $frontend.headless)) (int $tempo.internalPorts.grpc)))) -}}
+        "zone_awareness_enabled" (not (empty $ingester.zones))))) -}}
 {{- if include "tempo-stack.tempo.processors" . | fromYamlArray -}}
 {{- $_ := set $config "metrics_generator" (dict "ring" $ring) -}}
 {{- end -}}
@@ -97,10 +116,13 @@ a backslash stays as it is. Parameter: the file.
 {{- . | replace "\\" "\\\\" | replace "$" "$$" | replace "<POD_IP>" "${POD_IP}" | replace "<POD_NAME>" "${POD_NAME}" -}}
 {{- end }}
 
-{{/* Variables that the file of a fleet refers to, as a map. */}}
+{{/* Variables that the file of a fleet refers to, as a map. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.podEnv" -}}
 POD_IP: {valueFrom: {fieldRef: {fieldPath: status.podIP}}}
 POD_NAME: {valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+{{- if include "tempo-stack.tempo.onKafka" . }}
+{{ include "tempo-stack.tempo.kafkaEnv" . }}
+{{- end }}
 {{- end }}
 
 {{/*

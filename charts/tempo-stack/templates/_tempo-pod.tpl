@@ -74,12 +74,15 @@ Parameters: ctx (root context), component (row).
   "affinity" (include "tempo-stack.tempo.mirrorAffinity" $ctx | fromYaml) -}}
 {{- if $component.target -}}
 {{- $args = concat $args (list (printf "-target=%s" $component.target) "-config.expand-env=true") -}}
-{{- $env = merge $env (include "tempo-stack.tempo.podEnv" . | fromYaml) -}}
+{{- $env = merge $env (include "tempo-stack.tempo.podEnv" $ctx | fromYaml) -}}
 {{- $_ := set $shared "affinity" (include "tempo-stack.tempo.affinity" . | fromYaml) -}}
 {{- end -}}
 {{- $_ := set $tempo "podLabels" (merge (include "tempo-stack.tempo.component.labels" $component | fromYaml) ($tempo.podLabels | default dict)) -}}
+{{- with $component.args -}}{{- $args = concat $args . -}}{{- end -}}
+{{- if hasKey $env "KAFKA_PASSWORD" -}}{{- $args = append $args "-ingest.sasl-password=$(KAFKA_PASSWORD)" -}}{{- end -}}
+{{- $lifecycle := dict -}}
+{{- with int $component.stopsAfter -}}{{- $lifecycle = dict "preStop" (dict "sleep" (dict "seconds" .)) -}}{{- end -}}
 {{- with $component.zone -}}
-{{- $args = append $args (printf "-ingester.availability-zone=%s" .) -}}
 {{- $_ := set $tempo "nodeSelector" (merge (dict "topology.kubernetes.io/zone" .) ($tempo.nodeSelector | default dict)) -}}
 {{- end -}}
 {{- $checksums := dict "config" (include "tempo-stack.tempo.config" $ctx) -}}
@@ -134,7 +137,7 @@ spec:
       resources:
         {{- $emptyDir := ternary (include "tempo-stack.quantity.bytes" $component.size) "" (eq $component.volume "emptyDir") }}
         {{- include "tempo-stack.resources" (dict "resources" $tempo.resources "emptyDirBytes" $emptyDir) | nindent 8 }}
-      {{- with include "tempo-stack.containerExtras" (dict "values" $tempo) }}
+      {{- with include "tempo-stack.containerExtras" (dict "values" $tempo "lifecycle" $lifecycle) }}
       {{- . | nindent 6 }}
       {{- end }}
       {{- with include "tempo-stack.securityContext" (dict "ctx" $ctx "context" $tempo.securityContext) }}

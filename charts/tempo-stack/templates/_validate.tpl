@@ -14,7 +14,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize"
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
   "tempoStorePrefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
-  "tempoMode" "tempoIngesters" "tempoComponentKeys"
+  "tempoMode" "tempoIngesters" "tempoKafka" "tempoComponentKeys"
   "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
   "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"

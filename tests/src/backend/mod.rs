@@ -20,7 +20,7 @@ use serde_yaml::Value;
 use tokio::task::JoinSet;
 
 use self::cluster::ClusterBackend;
-use self::local::Memcached;
+use self::local::{Broker, Credentials, Memcached};
 use self::prometheus::Prometheus;
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
@@ -258,6 +258,12 @@ pub trait Backend: Send + Sync {
 
     /// Starts a real Prometheus with that password, which stacks of this backend reach.
     async fn prometheus(&self, password: &str) -> Result<Box<dyn Prometheus>>;
+
+    /// Starts a real Kafka that stacks of this backend reach, of the jars that were installed in that folder. Only who
+    /// has these credentials is let in.
+    async fn kafka(&self, _installed: &Path, _credentials: Credentials) -> Result<Broker> {
+        bail!("this backend starts no Kafka")
+    }
 
     /// Starts a real memcached that stacks of this backend reach.
     async fn memcached(&self) -> Result<Memcached> {

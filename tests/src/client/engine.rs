@@ -19,7 +19,12 @@ impl Engine {
         }
     }
 
-    /// Whether the chart can run its parts as pods of their own.
+    /// Whether the chart can run its parts as pods of their own, and these share Kafka.
+    pub(crate) fn runs_on_kafka(self) -> bool {
+        self.has_live_store()
+    }
+
+    /// Whether the chart can run its parts as pods of their own, and these need no Kafka.
     pub(crate) fn runs_as_a_fleet(self) -> bool {
         self.major == 2 && self.minor >= 9
     }

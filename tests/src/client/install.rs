@@ -41,6 +41,18 @@ pub(crate) const NPM: Program = Program {
     at_least: (7, 0),
     package: "npm",
 };
+pub(crate) const JAVA: Program = Program {
+    name: "java",
+    version: &["--version"],
+    at_least: (11, 0),
+    package: "default-jdk-headless",
+};
+pub(crate) const MAVEN: Program = Program {
+    name: "mvn",
+    version: &["--version"],
+    at_least: (3, 6),
+    package: "maven",
+};
 
 /// What `npm` installs of a lock file.
 pub(crate) const NPM_CI: &[&[&str]] = &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]];

@@ -76,7 +76,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(env: &Env) -> Result<()> {
     if !env.engine()?.runs_as_a_fleet() {
-        let reason = "the chart writes a fleet for Tempo 2.9 and 2.10 only";
+        let reason = "the chart writes a fleet without Kafka for Tempo 2.9 and 2.10 only: fleet-kafka has those of 3.0";
         env.recorder.skip("Tempo as a fleet", reason);
         return Ok(());
     }
@@ -143,7 +143,7 @@ async fn start(env: &Env, example: &Example, server: &dyn ObjectStore, fleet: Va
     Ok(stack)
 }
 
-fn batches(env: &Env, n: u64) -> Batches {
+pub(super) fn batches(env: &Env, n: u64) -> Batches {
     Batches {
         rate: RATE,
         ..Batches::new(env.seed.wrapping_add(n))
@@ -151,7 +151,7 @@ fn batches(env: &Env, n: u64) -> Batches {
 }
 
 /// The names of a part's pods, by what its containers run (`-target`).
-async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
+pub(super) async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
     Ok(parts(stack).await?.remove(target).unwrap_or_default())
 }
 
@@ -179,7 +179,7 @@ async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
 }
 
 /// Sends to the port of Tempo's Service that applications without a Collector use.
-fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
+pub(super) fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
     let otlp_grpc = stack.endpoints().get(Component::Tempo, "otlp-grpc")?;
     Sender::new(
         &Doors {
@@ -208,7 +208,7 @@ async fn as_written(env: &Env, stack: &dyn Stack) -> Result<()> {
     Ok(())
 }
 
-async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(super) async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
     let access = Access::new(stack)?;
     let corpus = Corpus::from_now(env.seed)?;
     let direct = tempo_door(stack)?;
@@ -238,7 +238,7 @@ async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
 }
 
 /// One pod of each part, one after the other.
-async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(super) async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
     for (target, pods) in parts(stack).await? {
         let Some(pod) = pods.first() else { continue };
         let before = stack.pids(Component::Tempo).await?.get(pod).copied();
@@ -291,7 +291,7 @@ async fn comes_and_goes(env: &Env, stack: &dyn Stack, spare: &str) -> Result<()>
 }
 
 /// Each workload one pod at a time and all workloads at once, as an upgrade does it.
-async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[String]) -> Result<()> {
+pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[String]) -> Result<()> {
     let begun = Instant::now();
     let mut rolls = JoinSet::new();
     for mut pods in parts(stack.as_ref()).await?.into_values() {
@@ -329,12 +329,26 @@ async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     Ok(())
 }
 
-/// The ingesters of one of three zones stand still, as behind a cut cable; says which, and leaves them so.
+/// The ingesters of one of three zones stand still; says which, and leaves them so.
 async fn a_zone_away(env: &Env, stack: &dyn Stack, tempo: &Client, load: &Load) -> Result<String> {
     let ingesters = pods_of(stack, "ingester").await?;
     let zone = ingesters.into_iter().find(|pod| pod.contains("-zone-3-"));
     let zone = zone.context("no ingester in the third zone")?;
-    stack.disturb(&zone, Fault::Frozen).await?;
+    stand_still(env, stack, tempo, load, std::slice::from_ref(&zone)).await?;
+    Ok(zone)
+}
+
+/// The pods of a zone stand still, as behind a cut cable: queries are answered, and spans are taken.
+pub(super) async fn stand_still(
+    env: &Env,
+    stack: &dyn Stack,
+    tempo: &Client,
+    load: &Load,
+    zone: &[String],
+) -> Result<()> {
+    for pod in zone {
+        stack.disturb(pod, Fault::Frozen).await?;
+    }
     let queries = Queries::start(tempo.clone());
     let before = load.ledger().summary().acked;
     tokio::time::sleep(AWAY).await;
@@ -345,7 +359,7 @@ async fn a_zone_away(env: &Env, stack: &dyn Stack, tempo: &Client, load: &Load) 
         after > before,
         format!("{} in {} s", after - before, AWAY.as_secs()),
     );
-    Ok(zone)
+    Ok(())
 }
 
 /// A trace is found until its time is up, then it goes and with it the blocks that the bucket had.
@@ -405,17 +419,17 @@ async fn metas(server: &dyn ObjectStore) -> Result<Vec<String>> {
 }
 
 /// Searches that go on until they are judged.
-struct Queries {
+pub(super) struct Queries {
     done: Arc<AtomicBool>,
     task: JoinHandle<Answered>,
 }
 
 /// How they were answered.
 #[derive(Debug, Default)]
-struct Answered {
-    asked: u32,
+pub(super) struct Answered {
+    pub asked: u32,
     /// Answered when they were asked again.
-    repeated: u32,
+    pub repeated: u32,
     /// Not answered within [`AGAIN`].
     failed: u32,
     last: Option<String>,
@@ -439,7 +453,7 @@ impl std::fmt::Display for Answered {
 }
 
 impl Queries {
-    fn start(client: Client) -> Queries {
+    pub fn start(client: Client) -> Queries {
         let done = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&done);
         let task = tokio::spawn(async move {
@@ -454,7 +468,7 @@ impl Queries {
     }
 
     /// Ends them. Each was answered, if need be when it was asked again.
-    async fn judge(self, env: &Env, when: &str) -> Result<Answered> {
+    pub async fn judge(self, env: &Env, when: &str) -> Result<Answered> {
         self.done.store(true, Ordering::Relaxed);
         let answered = self.task.await.context("asking queries")?;
         env.recorder.check(

@@ -7,6 +7,7 @@ mod cache;
 mod cluster;
 mod doors;
 mod fleet;
+mod fleet_kafka;
 mod full_disk;
 mod heavy_query;
 #[cfg(test)]
@@ -225,6 +226,17 @@ pub const ALL: &[Scenario] = &[
             "fleet",
             "Tempo's parts as pods of their own: one of each is killed, ingesters come and go, a zone is away: no span is lost, every query is answered",
             |env| Box::pin(fleet::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        needs: Needs::Machine,
+        local_tools: &["versitygw"],
+        installs: true,
+        ..everywhere(
+            "fleet-kafka",
+            "the parts of Tempo 3.0 over Kafka: one of each is killed, a zone and the broker are away: no span is lost, every query is answered",
+            |env| Box::pin(fleet_kafka::run(env)),
         )
     },
     Scenario {
@@ -570,6 +582,7 @@ mod tests {
             [
                 "spread",
                 "fleet",
+                "fleet-kafka",
                 "doors",
                 "full-disk",
                 "sdks",

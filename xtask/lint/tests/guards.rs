@@ -657,9 +657,9 @@ guards! {
     a_fleet_on_volumes_is_refused: "tempoMode"
         "{tempo: {mode: microservices}}"
         => "tempo.storage.backend", "local", "tempo.mode", "Set it to s3";
-    a_fleet_of_tempo_3_is_refused: "tempoMode"
-        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}}}"
-        => "tempo.mode is microservices", "3.0.3", "tempo.image.tag to 2.10.8";
+    a_fleet_before_tempo_2_9_is_refused: "tempoMode"
+        "{tempo: {mode: microservices, image: {tag: 2.8.1}, storage: {backend: s3, s3: {bucket: b, region: r}}}}"
+        => "tempo.mode is microservices", "2.8.1", "tempo.image.tag to 2.10.8";
     a_fleet_that_would_strand_the_log_on_a_claim_is_refused: "tempoMode"
         "{tempo: {mode: microservices, persistence: {existingClaim: old}, storage: {backend: s3, s3: {bucket: b, region: r}}}}"
         => "tempo.persistence.existingClaim is old", "a claim of its own", "write-ahead log", "Remove it";
@@ -678,6 +678,24 @@ guards! {
     zones_of_different_sizes_are_refused: "tempoIngesters"
         "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {replicas: 4, zones: [a, b, c]}}}}"
         => "tempo.components.ingester.replicas is 4 in 3 zones", "multiple of 3";
+    a_fleet_of_tempo_3_without_kafka_is_refused: "tempoKafka"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {partitions: 2}}}"
+        => "tempo.kafka.address is empty", "3.0.3", "host and port";
+    partitions_that_block_builders_can_not_share_are_refused: "tempoKafka"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'k:9092', partitions: 3}, components: {blockBuilder: {partitionsPerInstance: 2}}}}"
+        => "tempo.kafka.partitions is 3", "partitionsPerInstance is 2", "a multiple of 2";
+    a_single_zone_of_live_stores_is_refused: "tempoKafka"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'k:9092'}, components: {liveStore: {zones: [a]}}}}"
+        => "tempo.components.liveStore.zones", "one zone, a", "Name two";
+    a_password_of_kafka_without_a_name_is_refused: "tempoKafka"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'k:9092', sasl: {existingSecret: s}}}}"
+        => "tempo.kafka.sasl.username is empty", "existingSecret is s", "Set the name";
+    a_name_at_kafka_without_a_password_is_refused: "tempoKafka"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'k:9092', sasl: {username: u}}}}"
+        => "tempo.kafka.sasl.existingSecret is empty", "username is u", "Name the Secret";
+    a_number_that_follows_from_the_partitions_is_not_taken: "tempoComponentKeys"
+        "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'k:9092'}, components: {blockBuilder: {replicas: 3}}}}"
+        => "tempo.components.blockBuilder.replicas is 3", "tempo.kafka.partitions", "Remove it";
     a_setting_that_a_component_can_not_have_is_refused: "tempoComponentKeys"
         "{tempo: {components: {querier: {persistence: {size: 1Gi}}}}}"
         => "tempo.components.querier.persistence", "nothing reads it", "replicas", "below tempo";

@@ -1,7 +1,7 @@
 //! A program that runs beside stacks as a process of this machine: an object store, a cache, a Prometheus.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ impl Start {
 /// The process with its folder and its address. Dropping it stops it.
 pub(super) struct Companion {
     name: &'static str,
+    program: PathBuf,
+    start: Start,
     run: RunDir,
     address: SocketAddr,
     network: Network,
@@ -61,40 +63,41 @@ impl Companion {
         network.add_pod(name)?;
         let address = SocketAddr::from((network.pod(name)?, port));
         let start = prepare(run.path(), address)?;
-        let log = fs_err::File::create(run.path().join("log"))?.into_file();
-        let child = Command::new(program)
-            .args(start.args)
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .envs(start.variables)
-            .env(MARKER, run.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("sharing the log")?)
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+        let child = spawn(program, &start, &run)?;
         let companion = Companion {
             name,
+            program: program.to_owned(),
+            start,
             run,
             address,
             network,
             child: Mutex::new(child),
         };
-        wait_for(name, READY, cancel, || async {
-            if let Some(status) = companion.child.lock().await.try_wait().context("looking at it")? {
-                let log = fs_err::read_to_string(companion.folder().join("log"))?;
+        companion.answers(cancel).await?;
+        Ok(companion)
+    }
+
+    /// Starts it again after [`Companion::shut_down`], at the same address and in the same folder, and waits until
+    /// it takes connections.
+    pub async fn start_again(&self, cancel: &Cancel) -> Result<()> {
+        *self.child.lock().await = spawn(&self.program, &self.start, &self.run)?;
+        self.answers(cancel).await
+    }
+
+    async fn answers(&self, cancel: &Cancel) -> Result<()> {
+        wait_for(self.name, READY, cancel, || async {
+            if let Some(status) = self.child.lock().await.try_wait().context("looking at it")? {
+                let log = fs_err::read_to_string(self.folder().join("log"))?;
                 let last = log.lines().last().unwrap_or("nothing");
                 return Ok(Look::Never(anyhow::anyhow!("it ended with {status}: {last}")));
             }
-            Ok(match tokio::net::TcpStream::connect(address).await {
+            Ok(match tokio::net::TcpStream::connect(self.address).await {
                 Ok(_) => Look::Found(()),
                 Err(error) => Look::NotYet(error.to_string()),
             })
         })
         .await?;
-        Ok(companion)
+        Ok(())
     }
 
     /// Its folder.
@@ -117,4 +120,22 @@ impl Companion {
         let stopped = self.child.lock().await.kill().await;
         stopped.with_context(|| format!("stopping {}", self.name))
     }
+}
+
+fn spawn(program: &Path, start: &Start, run: &RunDir) -> Result<Child> {
+    let mut log = fs_err::OpenOptions::new();
+    let log = log.create(true).append(true).open(run.path().join("log"))?.into_file();
+    Command::new(program)
+        .args(&start.args)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(start.variables.iter().map(|(name, value)| (name, value)))
+        .env(MARKER, run.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("sharing the log")?)
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))
 }

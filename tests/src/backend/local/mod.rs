@@ -5,6 +5,7 @@
 //! small network: a loopback address for every pod, and relays for its Services.
 
 mod companion;
+mod kafka;
 mod materialise;
 mod network;
 mod objects;
@@ -36,6 +37,7 @@ use serde_yaml::Value;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::kafka::{Broker, Credentials};
 use self::materialise::{Folders, Hosts, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod, PodPort, PodService};
@@ -239,6 +241,10 @@ impl Backend for LocalBackend {
         let tool = self.tool("prometheus").await?;
         let server = PrometheusServer::start(&tool.path, password, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))
+    }
+
+    async fn kafka(&self, installed: &Path, credentials: Credentials) -> Result<Broker> {
+        Broker::start(installed, credentials, &self.runs, &self.helm.runner).await
     }
 
     async fn memcached(&self) -> Result<Memcached> {

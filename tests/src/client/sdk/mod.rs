@@ -12,7 +12,7 @@ use kit::step::{Output, Runner, Step};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use self::variables::{Protocol, SERVICE_NAME, Variables};
-use crate::client::install::{NODE, NPM, NPM_CI, Package, Program};
+use crate::client::install::{JAVA, MAVEN, NODE, NPM, NPM_CI, Package, Program};
 use crate::model::id::TraceId;
 
 /// An application starts, sends and, where its spans are refused, gives up within this on a busy machine.
@@ -30,19 +30,7 @@ const PIP: Program = Program {
     at_least: (20, 3),
     package: "python3-pip",
 };
-const JAVA: Program = Program {
-    name: "java",
-    version: &["--version"],
-    at_least: (11, 0),
-    package: "default-jdk-headless",
-};
 const JAVAC: Program = Program { name: "javac", ..JAVA };
-const MAVEN: Program = Program {
-    name: "mvn",
-    version: &["--version"],
-    at_least: (3, 6),
-    package: "maven",
-};
 const GO: Program = Program {
     name: "go",
     version: &["version"],
