@@ -110,13 +110,13 @@ fn gets_everything(scene: &Scene, workload: &str, ordinal: i32) -> bool {
     let collectors = scene.programs().into_iter();
     let mut collectors = collectors.filter(|program| program.kind == charts::program::ProgramKind::Collector);
     collectors.any(|program| {
-        let exporters = program.entries("exporters").into_iter();
+        let exporters = program.entries("exporters");
         let mut own = exporters.filter(|(_, exporter)| {
             let endpoint = exporter.get("endpoint").and_then(serde_yaml::Value::as_str);
             endpoint.is_some_and(|endpoint| endpoint.starts_with(&host))
         });
         own.any(|(id, _)| {
-            let mut pipelines = program.entries("service.pipelines").into_iter();
+            let mut pipelines = program.entries("service.pipelines");
             pipelines.any(|(name, pipeline)| {
                 let named = pipeline.get("exporters").and_then(serde_yaml::Value::as_sequence);
                 name == "traces" && named.into_iter().flatten().any(|named| named.as_str() == Some(id))
