@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use toml_edit::{DocumentMut, Item};
 
 use anyhow::{Context, Result};
 use charts::project::Project;
@@ -264,21 +265,17 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The text of a Cargo.toml with these settings in place of those of the same names. Each is a line of its own.
+/// The text of a Cargo.toml with these settings in place of those of the same names; none if it has no such table.
 fn with_metadata(text: &str, settings: &[(&str, String)]) -> Option<String> {
-    const TABLE: &str = "[workspace.metadata.xtask]";
-    let (before, after) = text.split_once(TABLE)?;
-    let (inside, rest) = after.split_at(after.find("\n[").unwrap_or(after.len()));
-    let replaced = |line: &&str| {
-        let name = line.split('=').next().unwrap_or_default().trim();
-        settings.iter().any(|(setting, _)| *setting == name)
-    };
-    let kept: Vec<&str> = inside.lines().filter(|line| !replaced(line)).collect();
-    let new: Vec<String> = settings
-        .iter()
-        .map(|(name, value)| format!("\n{name} = {value}"))
-        .collect();
-    Some(format!("{before}{TABLE}{}{}{rest}", new.concat(), kept.join("\n")))
+    let mut document: DocumentMut = text.parse().ok()?;
+    let mut table = document.as_item_mut();
+    for key in ["workspace", "metadata", "xtask"] {
+        table = table.as_table_mut()?.get_mut(key)?;
+    }
+    for (name, value) in settings {
+        table[name] = Item::Value(value.parse().ok()?);
+    }
+    Some(document.to_string())
 }
 
 /// The folder of an archive that `package` wrote in the clone.
@@ -300,11 +297,7 @@ mod tests {
         let text = "[workspace]\nmembers = []\n\n[workspace.metadata.xtask]\nkube-version = \"1\"\n# sign-key = {}\n\
                     sign-key = { a = 1 }\n\n[profile.dev]\nsign-key = 1\n";
         let set = with_metadata(text, &[("sign-key", "{ b = 2 }".to_owned())]).unwrap();
-        assert_eq!(
-            set,
-            "[workspace]\nmembers = []\n\n[workspace.metadata.xtask]\nsign-key = { b = 2 }\nkube-version = \"1\"\n\
-             # sign-key = {}\n\n[profile.dev]\nsign-key = 1\n"
-        );
+        assert_eq!(set, text.replace("{ a = 1 }", "{ b = 2 }"));
         assert_eq!(with_metadata("[workspace]\n", &[]), None);
     }
 }
