@@ -2,7 +2,7 @@
 
 {{- define "tempo-stack.validate.tempoReplicas" -}}
 {{- if and .Values.tempo.enabled (gt (int .Values.tempo.replicas) 2) -}}
-tempo.replicas is {{ int .Values.tempo.replicas }}: there are at most two, each of which gets every span, so a third adds nothing but its cost. Set it to 1, or to 2 for mirrors; to scale out, use the tempo-distributed chart.
+tempo.replicas is {{ int .Values.tempo.replicas }}: there are at most two, each of which gets every span, so a third adds nothing but its cost. Set it to 1, or to 2 for mirrors; to scale out, set tempo.mode to microservices.
 {{- end -}}
 {{- end }}
 
