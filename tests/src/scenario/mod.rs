@@ -251,6 +251,16 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        // One of two pods is killed, taken away and asked for itself.
+        needs: Needs::Machine,
+        ..everywhere(
+            "mirror",
+            "one of two mirrors is killed, is away or both are: every query is answered with all of it, and both end up with the same",
+            |env| Box::pin(mirror::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         ..everywhere(
             "full-disk",
             "the volume of Tempo fills up: spans are refused before it is full, wait, and are all there once it has room again",
@@ -325,16 +335,6 @@ pub const ALL: &[Scenario] = &[
             "cache",
             "memcached answers in the place of the bucket, and Tempo in the place of a memcached that is gone",
             |env| Box::pin(cache::run(env)),
-        )
-    },
-    Scenario {
-        set: Set::More,
-        // One of two pods is killed, taken away and asked for itself.
-        needs: Needs::Machine,
-        ..everywhere(
-            "mirror",
-            "one of two mirrors is killed, is away or both are: every query is answered with all of it, and both end up with the same",
-            |env| Box::pin(mirror::run(env)),
         )
     },
     Scenario {
@@ -584,6 +584,7 @@ mod tests {
                 "fleet",
                 "fleet-kafka",
                 "doors",
+                "mirror",
                 "full-disk",
                 "sdks",
                 "heavy-query",
@@ -591,8 +592,7 @@ mod tests {
                 "alerts",
                 "gcs",
                 "azure",
-                "cache",
-                "mirror"
+                "cache"
             ]
         );
     }
