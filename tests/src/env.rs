@@ -12,13 +12,14 @@ use anyhow::{Context, Result, bail};
 use charts::image::Image;
 use charts::tools::Toolbox;
 use charts::workspace::Workspace;
-use kit::step::Cancel;
+use kit::step::{Cancel, Runner};
 use semver::Version;
 use serde_yaml::Value;
 
 use crate::backend::prometheus::Prometheus;
 use crate::backend::{Backend, Bucket, Component, ObjectStore, Stack, StackSpec};
 use crate::client::engine::Engine;
+use crate::client::install::{Installer, Missing, Package};
 use crate::diagnostics;
 use crate::report::Recorder;
 
@@ -153,6 +154,24 @@ impl Env {
     /// Where what explains a failure in a namespace goes, of which there is no stack to ask.
     pub(crate) fn evidence_of(&self, namespace: &str) -> PathBuf {
         self.artifacts.join(namespace)
+    }
+
+    /// Installs the packages of a folder below `tests/` into a folder of its name in the tools' cache.
+    pub(crate) fn installer(&self, folder: &str) -> Installer {
+        Installer {
+            sources: self.workspace.root().join("tests").join(folder),
+            cache: self.toolbox.cache().join(folder),
+            builds: self.toolbox.builds(),
+            runner: Runner::new(self.cancel.clone(), false),
+            quiet: self.quiet,
+        }
+    }
+
+    /// One of these packages, installed now if it wasn't; why not, if this machine can't run it.
+    pub(crate) async fn install(&self, folder: &str, package: &'static Package) -> Result<Result<PathBuf, Missing>> {
+        let (installer, recorder) = (self.installer(folder), self.recorder.clone());
+        let installed = tokio::task::spawn_blocking(move || installer.get(package, &|line| recorder.say(line))).await;
+        installed.with_context(|| format!("installing {}", package.name))?
     }
 
     /// The scenario is done with a stack, which stops. With `--keep` it stays up: the last one of a scenario,

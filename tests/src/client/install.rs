@@ -57,6 +57,15 @@ pub(crate) const MAVEN: Program = Program {
 /// What `npm` installs of a lock file.
 pub(crate) const NPM_CI: &[&[&str]] = &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]];
 
+/// Copies the jars of a `pom.xml` into `lib`.
+pub(crate) const MAVEN_JARS: &[&str] = &[
+    "mvn",
+    "--batch-mode",
+    "--no-transfer-progress",
+    "dependency:copy-dependencies",
+    "-DoutputDirectory=lib",
+];
+
 /// What is installed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Package {

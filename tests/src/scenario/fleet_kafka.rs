@@ -10,14 +10,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use charts::render::merge;
-use kit::step::Runner;
 
-use super::fleet::{Queries, batches, every_door, every_pod_anew, kills, pods_of, stand_still, tempo_door};
+use super::fleet::{Queries, batches, every_door, every_pod_anew, goes_on, kills, pods_of, stand_still, tempo_door};
 use super::store::{Example, SECRET_KEY};
 use super::{Access, drained, judge_ledger, values};
 use crate::backend::local::{Broker, Credentials};
 use crate::backend::{Component, ObjectStore, Stack};
-use crate::client::install::{Installer, JAVA, MAVEN, Missing, Package, Program};
+use crate::client::install::{JAVA, MAVEN, MAVEN_JARS, Missing, Package, Program};
 use crate::client::load::Load;
 use crate::client::readback::read_back;
 use crate::client::tempo::{Client, Search};
@@ -39,13 +38,7 @@ const KAFKA: Package = Package {
     files: &["pom.xml", "SHA256SUMS"],
     registry: "Maven Central",
     install: &[
-        &[
-            "mvn",
-            "--batch-mode",
-            "--no-transfer-progress",
-            "dependency:copy-dependencies",
-            "-DoutputDirectory=lib",
-        ],
+        MAVEN_JARS,
         &["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
     ],
 };
@@ -133,16 +126,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 }
 
 async fn install(env: &Env) -> Result<Result<PathBuf, Missing>> {
-    let installer = Installer {
-        sources: env.workspace.root().join("tests/brokers"),
-        cache: env.toolbox.cache().join("brokers"),
-        builds: env.toolbox.builds(),
-        runner: Runner::new(env.cancel.clone(), false),
-        quiet: env.quiet,
-    };
-    let recorder = env.recorder.clone();
-    let installed = tokio::task::spawn_blocking(move || installer.get(&KAFKA, &|line| recorder.say(line)));
-    installed.await.context("installing Kafka")?
+    env.install("brokers", &KAFKA).await
 }
 
 /// A fleet on a topic of its own, made as the README says.
@@ -208,16 +192,7 @@ async fn zone(stack: &dyn Stack) -> Result<Vec<String>> {
 /// Kafka is killed and comes back: what the Collector takes meanwhile waits in its queue.
 async fn broker_away(env: &Env, broker: &Broker, tempo: &Client, load: &Load) -> Result<()> {
     broker.stop().await?;
-    let queries = Queries::start(tempo.clone());
-    let before = load.ledger().summary().acked;
-    tokio::time::sleep(BROKER_AWAY).await;
-    let after = load.ledger().summary().acked;
-    queries.judge(env, "while the broker is away").await?;
-    env.recorder.check(
-        "the Collector takes spans while the broker is away",
-        after > before,
-        format!("{} in {} s", after - before, BROKER_AWAY.as_secs()),
-    );
+    goes_on(env, tempo, load, "the broker is away", BROKER_AWAY).await?;
     broker.start_again(&env.cancel).await?;
     tokio::time::sleep(CALM).await;
     Ok(())

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 
-use super::{DRAINED, doors, judge_ledger, per_pod, values};
+use super::{doors, drained, judge_ledger, queue_bytes, values};
 use crate::backend::{Component, Stack};
 use crate::client::credentials::Credentials;
 use crate::client::load::{Batches, Load, lock};
@@ -114,7 +114,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     for (name, load) in loads {
         ledgers.push((name, load.stop().await?.0));
     }
-    emptied(env, stack.as_ref()).await?;
+    drained(env, stack.as_ref()).await?;
     for (name, ledger) in &ledgers {
         for (pod, mirror) in pods.iter().zip(&mirrors) {
             let mut ledger = ledger.clone();
@@ -211,7 +211,7 @@ async fn away(env: &Env, stack: &dyn Stack, pod: &str, time: Duration) -> Result
     stack.stop_one(pod).await?;
     tokio::time::sleep(time).await;
     env.cancel.check()?;
-    let waiting = waiting(stack).await?;
+    let waiting = queue_bytes(stack).await?;
     let begun = Instant::now();
     stack.start_one(pod, SETTLED).await?;
     let elapsed = begun.elapsed();
@@ -233,7 +233,7 @@ async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> 
         stack.stop_one(pod).await?;
     }
     tokio::time::sleep(WINDOW).await;
-    let kept = waiting(stack).await?;
+    let kept = queue_bytes(stack).await?;
     let begun = Instant::now();
     tokio::try_join!(stack.start_one(&pods[0], SETTLED), stack.start_one(&pods[1], SETTLED))?;
     let slowest = begun.elapsed();
@@ -242,24 +242,6 @@ async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> 
         kept > 0.0,
         format!("{kept:.0} bytes waited, ready after {:.1} s", slowest.as_secs_f64()),
     );
-    Ok(())
-}
-
-async fn waiting(stack: &dyn Stack) -> Result<f64> {
-    Ok(per_pod(stack, QUEUED).await?.values().sum())
-}
-
-/// Waits until nothing waits for either mirror.
-async fn emptied(env: &Env, stack: &dyn Stack) -> Result<()> {
-    wait_for("empty queues", DRAINED, &env.cancel, || async {
-        let left = waiting(stack).await?;
-        Ok(if left > 0.0 {
-            Look::NotYet(format!("{left} bytes"))
-        } else {
-            Look::Found(())
-        })
-    })
-    .await?;
     Ok(())
 }
 

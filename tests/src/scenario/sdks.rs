@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::values;
 use crate::backend::{Component, Stack};
-use crate::client::install::{Installer, Missing};
+use crate::client::install::Missing;
 use crate::client::metrics::Scrape;
 use crate::client::sdk::variables::{ENDPOINT, PROTOCOL, Protocol, Variables};
 use crate::client::sdk::{self, Installed, ORDER, SHAPES, Sdk, clean};
@@ -83,13 +83,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 /// The applications that this machine can run, installed at the same time: what takes long is the network. What
 /// it can't run is skipped, and an installation that fails is a failed check.
 async fn installed(env: &Env) -> Result<Vec<Arc<Installed>>> {
-    let installer = Installer {
-        sources: env.workspace.root().join("tests/sdks"),
-        cache: env.toolbox.cache().join("sdks"),
-        builds: env.toolbox.builds(),
-        runner: runner(env),
-        quiet: env.quiet,
-    };
+    let installer = env.installer("sdks");
     let mut tasks = JoinSet::new();
     for (n, sdk) in sdk::ALL.iter().enumerate() {
         let (installer, recorder) = (installer.clone(), env.recorder.clone());

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use charts::render::{merge, set};
-use kit::step::Runner;
 use serde_yaml::Value;
-use tokio::task::spawn_blocking;
 
 use super::{Access, values};
 use crate::backend::{Bucket, Component, ObjectStore, Stack, StackSpec, Store};
 use crate::client::engine::{Engine, tempo_config};
-use crate::client::install::{Installer, Missing, NODE, NPM, NPM_CI, Package};
+use crate::client::install::{Missing, NODE, NPM, NPM_CI, Package};
 use crate::client::tempo::span_count;
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
@@ -47,16 +45,7 @@ pub(super) async fn gcs(env: &Env) -> Result<()> {
 }
 
 pub(super) async fn azure(env: &Env) -> Result<()> {
-    let installer = Installer {
-        sources: env.workspace.root().join("tests/stores"),
-        cache: env.toolbox.cache().join("stores"),
-        builds: env.toolbox.builds(),
-        runner: Runner::new(env.cancel.clone(), false),
-        quiet: env.quiet,
-    };
-    let recorder = env.recorder.clone();
-    let installed = spawn_blocking(move || installer.get(&AZURITE, &|line| recorder.say(line))).await;
-    let folder = match installed.context("installing Azurite")?? {
+    let folder = match env.install("stores", &AZURITE).await? {
         Ok(folder) => folder,
         Err(Missing(why)) => {
             env.recorder.skip("blocks in a container of Azure", why);

@@ -12,7 +12,7 @@ use kit::step::{Output, Runner, Step};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use self::variables::{Protocol, SERVICE_NAME, Variables};
-use crate::client::install::{JAVA, MAVEN, NODE, NPM, NPM_CI, Package, Program};
+use crate::client::install::{JAVA, MAVEN, MAVEN_JARS, NODE, NPM, NPM_CI, Package, Program};
 use crate::model::id::TraceId;
 
 /// An application starts, sends and, where its spans are refused, gives up within this on a busy machine.
@@ -122,13 +122,7 @@ pub(crate) static ALL: [Sdk; 4] = [
         files: &["App.java", "pom.xml", "SHA256SUMS"],
         registry: "Maven Central",
         install: &[
-            &[
-                "mvn",
-                "--batch-mode",
-                "--no-transfer-progress",
-                "dependency:copy-dependencies",
-                "-DoutputDirectory=lib",
-            ],
+            MAVEN_JARS,
             &["sha256sum", "--check", "--strict", "SHA256SUMS"],
             // `java App.java` would be one command less, but the agent doesn't start in the compiler's process.
             &["javac", "-cp", CLASS_PATH, "-d", ".", "App.java"],
