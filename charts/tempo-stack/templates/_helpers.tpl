@@ -163,15 +163,7 @@ http://{{ include "tempo-stack.tempo.host" . }}:{{ int .Values.tempo.service.por
 
 {{/* Collector pods at most: what `replicas` asks for, or what the autoscaler may ask for. 1 when another controller sets the number. */}}
 {{- define "tempo-stack.otelCollector.maxReplicas" -}}
-{{- with .Values.otelCollector -}}
-{{- if .autoscaling.enabled -}}
-{{- int .autoscaling.maxReplicas -}}
-{{- else if kindIs "invalid" .replicas -}}
-1
-{{- else -}}
-{{- int .replicas -}}
-{{- end -}}
-{{- end -}}
+{{- include "tempo-stack.maxReplicas" .Values.otelCollector -}}
 {{- end }}
 
 {{/*

@@ -47,7 +47,9 @@ Parameter: root context.
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
 {{- $drain := include "tempo-stack.otelCollector.drainSeconds" . -}}
 {{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname "drainSeconds" $drain
-  "affinity" (include "tempo-stack.otelCollector.affinity" . | fromYaml) -}}
+  "affinity" (include "tempo-stack.otelCollector.affinity" . | fromYaml)
+  "spreads" (ternary "" "true" (and (eq (include "tempo-stack.otelCollector.maxReplicas" .) "1") (not (kindIs "invalid" $collector.replicas))))
+  "rolls" (ternary "" "true" (eq "true" (include "tempo-stack.otelCollector.stateful" .))) -}}
 {{- $checksums := dict "config" (include "tempo-stack.otelCollector.config" .) -}}
 metadata:
   {{- include "tempo-stack.podMetadata" (merge (dict "checksums" $checksums) $shared) | nindent 2 }}

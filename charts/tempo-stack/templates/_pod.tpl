@@ -5,7 +5,8 @@ Parts of a pod that both components share.
 {{/*
 Everything of a pod spec beside containers and volumes.
 Parameters: ctx, component (label), values (the component's), fullname, drainSeconds (as text, empty: none),
-affinity (where the values give none).
+affinity (where the values give none), spreads ("true" where spreadByZone has an effect), rolls ("true" where a new
+revision runs beside the old one).
 */}}
 {{- define "tempo-stack.podSettings" -}}
 {{- $component := .component -}}
@@ -44,14 +45,9 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.topologySpreadConstraints }}
-{{- $selector := dict "matchLabels" (include "tempo-stack.selectorLabels" (dict "ctx" $ctx "component" $component) | fromYaml) }}
-{{- $constraints := list }}
-{{- range . }}
-{{- $constraints = append $constraints (ternary . (merge (dict "labelSelector" $selector) .) (hasKey . "labelSelector")) }}
-{{- end }}
+{{- with include "tempo-stack.spread" . | fromYamlArray }}
 topologySpreadConstraints:
-  {{- toYaml $constraints | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 

@@ -12,6 +12,7 @@ The table, as a map by the component's name. Parameter: root context. A row has:
   kind      StatefulSet or Deployment
   strategy  how a Deployment replaces its pods
   replicas  number of pods
+  autoscaling  settings of the autoscaler that owns that number; empty: none
   ports     keys of the ports that its container has (those of "tempo-stack.tempo.knownPorts")
   monitor   key of the port with its metrics
   entry     whether the public Service leads to the pods: "true" or ""
@@ -116,13 +117,15 @@ the row, if it isn't the target), of (what is different: key and ports at least)
 {{- $fullname := printf "%s-%s" $front $name -}}
 {{- $label := printf "tempo-%s" $name -}}
 {{- $replicas := dig "replicas" 1 $values | int -}}
+{{- $autoscaling := ternary $values.autoscaling dict (dig "autoscaling" "enabled" false $values) -}}
+{{- $least := dig "minReplicas" $replicas $autoscaling | int -}}
 {{- $size := dig "persistence" "size" "" $values | default .of.size | default "256Mi" -}}
 {{- $row := dict
   "target" .target "label" $label "service" (printf "%s-headless" $label) "fullname" $fullname
-  "kind" "Deployment" "strategy" "RollingUpdate" "replicas" $replicas
+  "kind" "Deployment" "strategy" "RollingUpdate" "replicas" $replicas "autoscaling" $autoscaling
   "monitor" (first .of.ports) "entry" "" "ring" "" "gossip" ""
   "volume" "emptyDir" "claims" 0
-  "headless" $fullname "budget" (ternary "1" "" (gt (dig "replicas" $replicas .of | int) 1)) "budgetBy" ""
+  "headless" $fullname "budget" (ternary "1" "" (gt (dig "replicas" $least .of | int) 1)) "budgetBy" ""
   "zone" "" "args" list "stopsAfter" 0 -}}
 {{- range $key, $value := merge (dict "size" $size) .of -}}{{- $_ := set $row $key $value -}}{{- end -}}
 {{- toYaml $row -}}

@@ -37,7 +37,7 @@ The rate is that of all distributors together. Parameter: root context.
 {{/* Limits of queries. Parameters: ctx (root context), by (limits of querier and queryFrontend, by their keys). */}}
 {{- define "tempo-stack.tempo.config.fleetQueries" -}}
 {{- /* One query may keep all queriers busy. */ -}}
-{{- $jobs := mul (int64 .by.querier.querier.max_concurrent_queries) (int .ctx.Values.tempo.components.querier.replicas) -}}
+{{- $jobs := mul (int64 .by.querier.querier.max_concurrent_queries) (include "tempo-stack.maxReplicas" .ctx.Values.tempo.components.querier | int) -}}
 {{- $frontend := .by.queryFrontend.query_frontend -}}
 {{- $_ := set $frontend.search "concurrent_jobs" $jobs -}}
 {{- if $frontend.metrics -}}{{- $_ := set $frontend.metrics "concurrent_jobs" $jobs -}}{{- end -}}

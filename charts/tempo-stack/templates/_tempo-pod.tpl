@@ -71,7 +71,9 @@ Parameters: ctx (root context), component (row).
 {{- $probePort := (get (include "tempo-stack.tempo.knownPorts" $ctx | fromYaml) $component.monitor).name -}}
 {{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
 {{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname
-  "affinity" (include "tempo-stack.tempo.mirrorAffinity" $ctx | fromYaml) -}}
+  "affinity" (include "tempo-stack.tempo.mirrorAffinity" $ctx | fromYaml)
+  "spreads" (ternary "true" "" (and (not $component.zone) (or (gt (int $component.replicas) 1) (not (empty $component.autoscaling)))))
+  "rolls" (ternary "true" "" (eq $component.kind "Deployment")) -}}
 {{- if $component.target -}}
 {{- $args = concat $args (list (printf "-target=%s" $component.target) "-config.expand-env=true") -}}
 {{- $env = merge $env (include "tempo-stack.tempo.podEnv" $ctx | fromYaml) -}}

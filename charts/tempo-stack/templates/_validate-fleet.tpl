@@ -68,7 +68,7 @@ tempo.kafka.sasl.existingSecret is empty while tempo.kafka.sasl.username is {{ $
 {{- define "tempo-stack.validate.tempoComponentKeys" -}}
 {{- if .Values.tempo.enabled -}}
 {{- $shared := list "replicas" "resources" "terminationGracePeriodSeconds" "extraArgs" "extraEnv" "extraEnvFrom" "podAnnotations" "podLabels"
-  "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "priorityClassName" "probes" -}}
+  "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "spreadByZone" "priorityClassName" "probes" -}}
 {{- $own := dict
   "ingester" (list "replicationFactor" "zones" "persistence" "limits")
   "querier" (list "query") "queryFrontend" (list "query") "metricsGenerator" (list "persistence")
@@ -79,7 +79,7 @@ tempo.kafka.sasl.existingSecret is empty while tempo.kafka.sasl.username is {{ $
 tempo.components.{{ $component }}.replicas is {{ include "tempo-stack.scalar" $values.replicas }}: their number is {{ get $computed $component }}. Remove it.
 {{- end -}}
 {{- range $key, $_ := $values -}}
-{{- if not (has $key (concat $shared (get $own $component | default list))) }}
+{{- if not (has $key (concat $shared (get $own $component | default list) (list "autoscaling"))) }}
 tempo.components.{{ $component }}.{{ $key }} is set: nothing reads it. A {{ $component }} has {{ concat $shared (get $own $component | default list) | sortAlpha | join ", " }}; what holds for all parts stands below tempo.
 {{- end -}}
 {{- end -}}

@@ -77,14 +77,7 @@ otelCollector.memoryLimiter.spikePercent is {{ int .memoryLimiter.spikePercent }
 {{- define "tempo-stack.validate.collectorAutoscaling" -}}
 {{- with .Values.otelCollector -}}
 {{- if and .enabled .autoscaling.enabled -}}
-{{- $least := int .autoscaling.minReplicas -}}
-{{- $most := int .autoscaling.maxReplicas -}}
-{{- if gt $least $most }}
-otelCollector.autoscaling.minReplicas is {{ $least }}: it can't be above maxReplicas ({{ $most }}). Lower it.
-{{- end -}}
-{{- if kindIs "invalid" (dig "resources" "requests" "cpu" nil .) }}
-otelCollector.resources.requests.cpu is not set while otelCollector.autoscaling.enabled is true: the autoscaler's target is a percentage of the request. Set the request, or switch the autoscaler off.
-{{- end -}}
+{{- include "tempo-stack.autoscaling.problems" (dict "key" "otelCollector" "values" .) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -15,6 +15,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"
   "tempoStorePrefix" "tempoS3KeyText" "tempoConfigOverrides" "tempoTenant" "tempoLimits" "tempoMemory"
   "tempoMode" "tempoIngesters" "tempoKafka" "tempoComponentKeys"
+  "tempoAutoscaling" "spreadByZone"
   "tempoDiskReserve" "tempoDiskOverrides" "tempoDiskExpected"
   "traceqlRange" "traceqlMemory" "generatorTargets" "generatorProcessors" "generatorOverrides" "generatorNames" "generatorUrls"
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"

@@ -52,6 +52,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-tempo.tpl",
         "_validate-storage.tpl",
         "_validate-fleet.tpl",
+        "_validate-scaling.tpl",
         "_validate-generator.tpl",
         "_validate-mirror.tpl",
         "_validate-otel-collector.tpl",
@@ -696,6 +697,30 @@ guards! {
     a_number_that_follows_from_the_partitions_is_not_taken: "tempoComponentKeys"
         "{tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'k:9092'}, components: {blockBuilder: {replicas: 3}}}}"
         => "tempo.components.blockBuilder.replicas is 3", "tempo.kafka.partitions", "Remove it";
+    an_autoscaler_of_a_part_that_keeps_something_is_refused: "tempoAutoscaling"
+        "{tempo: {components: {ingester: {autoscaling: {enabled: true}}, liveStore: {autoscaling: {enabled: true}}}}}"
+        => "tempo.components.ingester.autoscaling is set", "writes what it holds", "tempo.components.ingester.replicas", "tempo.components.liveStore.autoscaling is set", "tempo.kafka.partitions", "distributor and querier";
+    an_autoscaler_with_fewer_pods_than_replicas_asks_for_is_refused: "tempoAutoscaling"
+        "{tempo: {components: {querier: {replicas: 12, autoscaling: {enabled: true}}}}}"
+        => "tempo.components.querier.replicas is 12", "maxReplicas 10", "nothing reads replicas", "raise maxReplicas";
+    an_autoscaler_of_a_part_with_more_pods_at_least_than_at_most_is_refused: "tempoAutoscaling"
+        "{tempo: {components: {distributor: {autoscaling: {enabled: true, minReplicas: 11}}}}}"
+        => "tempo.components.distributor.autoscaling.minReplicas is 11", "maxReplicas (10)", "Lower it";
+    an_autoscaler_of_a_part_without_a_request_of_cpu_is_refused: "tempoAutoscaling"
+        "{tempo: {resources: {requests: {cpu: null}}, components: {distributor: {autoscaling: {enabled: true}}}}}"
+        => "tempo.components.distributor.resources.requests.cpu is not set", "percentage of the request", "switch the autoscaler off";
+    a_way_of_spreading_that_is_none_is_refused: "spreadByZone"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {querier: {spreadByZone: always}}}}"
+        => "tempo.components.querier.spreadByZone is", "always", "preferred or required";
+    pods_that_are_spread_by_zone_twice_are_refused: "spreadByZone"
+        "{otelCollector: {spreadByZone: required, topologySpreadConstraints: [{topologyKey: topology.kubernetes.io/zone, maxSkew: 2, whenUnsatisfiable: DoNotSchedule}]}}"
+        => "otelCollector.topologySpreadConstraints", "otelCollector.spreadByZone is required", "Remove one";
+    spreading_what_has_zones_of_its_own_is_refused: "spreadByZone"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {zones: [a, b, c], spreadByZone: required}}}}"
+        => "tempo.components.ingester.spreadByZone is required", "names a, b, c", "Remove spreadByZone";
+    a_zone_that_is_chosen_twice_is_refused: "spreadByZone"
+        "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {zones: [a, b, c], nodeSelector: {topology.kubernetes.io/zone: a}}}}}"
+        => "tempo.components.ingester.nodeSelector", "names a, b, c", "Remove it from nodeSelector";
     a_setting_that_a_component_can_not_have_is_refused: "tempoComponentKeys"
         "{tempo: {components: {querier: {persistence: {size: 1Gi}}}}}"
         => "tempo.components.querier.persistence", "nothing reads it", "replicas", "below tempo";
