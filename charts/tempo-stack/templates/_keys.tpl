@@ -14,6 +14,7 @@ Prints nothing. Parameter: root context.
 {{- end -}}
 {{- $known := .Files.Get "files/known-values.yaml" | fromYaml -}}
 {{- include "tempo-stack.keys.fill" (dict "into" .Values "from" $known.defaults "path" "" "optional" $known.optional) -}}
+{{- include "tempo-stack.size.fill" . -}}
 {{- end }}
 
 {{/* Fills in missing keys, in place. Parameters: into, from (defaults), path (of both), optional (paths that may be missing). */}}

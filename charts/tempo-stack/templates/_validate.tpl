@@ -5,7 +5,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
 {{- define "tempo-stack.validate" -}}
 {{- $found := list -}}
 {{- range list
-  "keys" "components" "serviceNames" "ports" "quantities"
+  "keys" "components" "serviceNames" "ports" "quantities" "size" "sizeThroughput"
   "tempoReplicas" "tempoVersion" "tempoConfigBlocks" "tempoConfigPorts" "tempoConfigCredentials"
   "tempoRetention" "tempoRetentionPoll" "tempoExistingClaim" "tempoAccessMode"
   "tempoBackend" "tempoStoreName" "tempoS3Endpoint" "tempoS3Credentials" "tempoS3KeyPair"

@@ -731,3 +731,63 @@ fn the_full_values_of_every_version_render() {
     }
     assert!(files >= 2);
 }
+
+/// Values of the chart with a size, and what a container of a workload gets by them: its CPU and memory, and GOMEMLIMIT.
+fn sized(values: &str, workload: &str) -> [String; 4] {
+    let manifests = rendered("tempo-stack", values);
+    let manifest = manifests
+        .iter()
+        .find(|m| m.name.ends_with(workload) && m.get(&["spec", "template"]).is_some());
+    let container = &manifest.unwrap().value["spec"]["template"]["spec"]["containers"][0];
+    let resources = &container["resources"];
+    let environment = container["env"].as_sequence().unwrap();
+    let limit = environment
+        .iter()
+        .find(|variable| variable["name"] == "GOMEMLIMIT")
+        .unwrap();
+    [
+        &resources["requests"]["cpu"],
+        &resources["requests"]["memory"],
+        &resources["limits"]["memory"],
+        &limit["value"],
+    ]
+    .map(|value| value.as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_size_fills_in_what_is_empty_and_what_is_set_wins_where_it_equals_the_default_too() {
+    assert_eq!(sized("{}", "-tempo"), ["250m", "512Mi", "2Gi", "1717986918"]);
+    assert_eq!(sized("{size: medium}", "-tempo"), ["1", "2Gi", "4Gi", "3435973836"]);
+    let values = "{size: medium, tempo: {resources: {limits: {memory: 2Gi}}}}";
+    assert_eq!(sized(values, "-tempo"), ["1", "2Gi", "2Gi", "1717986918"]);
+    assert_eq!(sized("{size: large}", "-otel-collector")[..3], ["2", "1Gi", "2Gi"]);
+}
+
+#[test]
+fn parts_of_a_fleet_have_the_size_unless_they_or_all_of_them_are_told_otherwise() {
+    let fleet = |more: &str, part: &str| {
+        let values = format!(
+            "{{size: medium, tempo: {{mode: microservices, storage: {{backend: s3, s3: {{bucket: b, region: r}}}}, {more}}}}}"
+        );
+        sized(&values, part)[1..3].to_vec()
+    };
+    assert_eq!(fleet("", "-tempo"), ["2Gi", "4Gi"]);
+    assert_eq!(fleet("", "-distributor"), ["512Mi", "2Gi"]);
+    let own = "components: {distributor: {resources: {limits: {memory: 1Gi}}}}";
+    assert_eq!(fleet(own, "-distributor"), ["512Mi", "1Gi"]);
+    let all = "resources: {limits: {memory: 3Gi}}";
+    assert_eq!(fleet(all, "-distributor"), ["512Mi", "3Gi"]);
+}
+
+#[test]
+fn the_volume_of_a_size_is_that_of_its_store_and_one_that_is_set_wins() {
+    let claim = |tempo: &str| {
+        let manifests = rendered("tempo-stack", &format!("{{size: medium, tempo: {tempo}}}"));
+        let mut claims = manifests.iter().filter(|m| m.kind == "PersistentVolumeClaim");
+        let claim = claims.find(|claim| claim.name.starts_with("data-")).unwrap();
+        claim.value["spec"]["resources"]["requests"]["storage"].clone()
+    };
+    assert_eq!(claim("{}"), "400Gi");
+    assert_eq!(claim("{storage: {backend: s3, s3: {bucket: b, region: r}}}"), "40Gi");
+    assert_eq!(claim("{persistence: {size: 10Gi}}"), "10Gi");
+}

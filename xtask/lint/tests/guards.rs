@@ -49,6 +49,7 @@ fn definition(guard: &str) -> String {
 fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
     [
         "_validate.tpl",
+        "_validate-size.tpl",
         "_validate-tempo.tpl",
         "_validate-storage.tpl",
         "_validate-fleet.tpl",
@@ -493,6 +494,18 @@ guards! {
     a_volume_that_can_t_hold_the_retention_is_refused: "tempoDiskExpected"
         "{tempo: {disk: {expectedSpansPerSecond: 1000}}}"
         => "tempo.persistence.size", "10Gi", "1000 spans/s", "31Gi for 3d";
+    a_size_that_there_is_not_is_refused: "size"
+        "{size: huge}"
+        => "size is huge", "large, medium, small", "leave it empty";
+    a_size_that_its_collectors_can_t_send_to_mirrors_is_refused: "sizeThroughput"
+        "{size: large, tempo: {replicas: 2}}"
+        => "otelCollector.replicas is 2", "size is large", "50000 spans/s", "Set it to 6 or more";
+    a_size_that_its_partitions_can_t_take_is_refused: "sizeThroughput"
+        "{size: large, tempo: {mode: microservices, image: {tag: 3.0.3}, storage: {backend: s3, s3: {bucket: b, region: r}}, kafka: {address: 'kafka:9092'}}}"
+        => "tempo.kafka.partitions is 2", "size is large", "need 4 of them";
+    a_volume_of_a_size_that_can_t_hold_the_retention_is_refused: "tempoDiskExpected"
+        "{size: small, tempo: {retention: {period: 2w}}}"
+        => "tempo.persistence.size is 40Gi", "1000 spans/s", "for 2w";
     a_range_that_is_not_one_is_refused: "traceqlRange"
         "{tempo: {traceqlMetrics: {range: day}}}"
         => "tempo.traceqlMetrics.range", "day", "off, recent or all";

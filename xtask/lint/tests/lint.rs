@@ -61,6 +61,38 @@ fn the_defaults_have_no_findings_and_name_their_judges() {
     assert!(judges.contains(&"tempo 2.9.0".to_owned()) && judges.contains(&"otelcol 0.155.0".to_owned()));
 }
 
+/// Each size has no findings, however Tempo runs; large mirrors and partitions are as many as its guard asks for.
+#[test]
+fn every_size_has_no_findings_in_every_mode() {
+    const BUCKET: &str = "storage: {backend: s3, s3: {bucket: b, region: r}}";
+    let modes = [
+        "{}".to_owned(),
+        format!("{{replicas: 2, {BUCKET}}}"),
+        format!("{{mode: microservices, {BUCKET}}}"),
+        format!(
+            "{{mode: microservices, image: {{tag: 3.0.3}}, kafka: {{address: 'kafka:9092', partitions: 4}}, {BUCKET}}}"
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let chart = LintChart::prepare(helm(), stack()).unwrap();
+    let mut cases = Vec::new();
+    for size in ["small", "medium", "large"] {
+        for (n, tempo) in modes.iter().enumerate() {
+            let values = folder.path().join(format!("{size}-{n}-values.yaml"));
+            std::fs::write(
+                &values,
+                format!("size: {size}\notelCollector: {{replicas: 6}}\ntempo: {tempo}\n"),
+            )
+            .unwrap();
+            let name = format!("{size}-{n}");
+            cases.push((&chart, Case { name, values }));
+        }
+    }
+    for report in check::cases(&tools(), &workspace(), &cases, &|_| {}).unwrap() {
+        assert_eq!(report.findings, []);
+    }
+}
+
 #[test]
 fn a_value_that_the_schema_refuses_is_found_in_the_values_file() {
     let report = linted("tempo:\n  replicas: many\n");
