@@ -6,6 +6,11 @@ The test that sends a span and looks for it: what its two runners share, the pod
 {{- include "tempo-stack.fullname" . }}-canary
 {{- end }}
 
+{{/* The canary's ports, as a map by values key. */}}
+{{- define "tempo-stack.canary.ports" -}}
+metrics: {name: metrics, port: {{ int .Values.canary.port }}, protocol: TCP, appProtocol: http}
+{{- end }}
+
 {{/*
 "true" when a span can be sent and looked for: both components, a door for it, a key to the door, and a tenant that the chart knows.
 A tenant that only the running Collector knows can't be asked for.

@@ -22,6 +22,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "mirrorVolume" "mirrorVersion" "mirrorCollector" "mirrorExporter" "mirrorGenerator" "mirrorPrefix" "mirrorPorts"
   "doorCertificate" "doorVersion" "doorAuth" "doorUdp" "doorImage" "doorConfig" "tempoTls" "exporterTls"
+  "policyOff" "policyPeers" "policyOutside"
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
   "grafanaDashboards" "canary" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}

@@ -23,13 +23,14 @@ use crate::rules::{Finding, Problem, Subject};
 pub(crate) const RULE: &str = "api-schema";
 
 /// The kinds that the charts render, as the OpenAPI file names them.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "io.k8s.api.apps.v1.Deployment",
     "io.k8s.api.apps.v1.StatefulSet",
     "io.k8s.api.batch.v1.Job",
     "io.k8s.api.core.v1.ConfigMap",
     "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
     "io.k8s.api.core.v1.PersistentVolumeClaim",
+    "io.k8s.api.networking.v1.NetworkPolicy",
     "io.k8s.api.policy.v1.PodDisruptionBudget",
     "io.k8s.api.core.v1.Pod",
     "io.k8s.api.core.v1.Secret",
@@ -57,11 +58,10 @@ pub fn derive(openapi: &Value) -> Result<BTreeMap<String, String>> {
         let (group, version, kind) = (text("group"), text("version"), text("kind"));
         let schema = kind_schema(definition, group, version, kind);
         references(&schema, definitions, &mut needed)?;
-        // The name that kubeconform forms from apiVersion and kind.
-        let group = if group.is_empty() {
-            String::new()
-        } else {
-            format!("-{group}")
+        // The name that kubeconform forms from apiVersion and kind, with the first label of the group.
+        let group = match group.split('.').next() {
+            Some("") | None => String::new(),
+            Some(label) => format!("-{label}"),
         };
         let file = format!("{}{group}-{version}.json", kind.to_lowercase());
         files.insert(file, pretty(&schema)?);

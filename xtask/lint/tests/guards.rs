@@ -58,6 +58,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-mirror.tpl",
         "_validate-otel-collector.tpl",
         "_validate-doors.tpl",
+        "_validate-policies.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -108,6 +109,18 @@ macro_rules! guards {
 }
 
 guards! {
+    peers_of_policies_that_are_off_are_refused: "policyOff"
+        "{networkPolicy: {query: {from: {grafana: {podSelector: {}}}}}}"
+        => "networkPolicy.query.from names grafana", "networkPolicy.enabled is false", "nobody would be kept out";
+    a_peer_that_is_addresses_and_pods_is_refused: "policyPeers"
+        "{networkPolicy: {enabled: true, ingest: {from: {edge: {ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}}}}}"
+        => "networkPolicy.ingest.from.edge has ipBlock beside a selector", "Make two peers of it";
+    a_peer_that_is_nobody_is_refused: "policyPeers"
+        "{networkPolicy: {enabled: true, egress: {kafka: {to: {broker: {}}}}}}"
+        => "networkPolicy.egress.kafka.to.broker is {}", "a peer has podSelector", "Write one of them";
+    a_load_balancer_whose_clients_are_kept_out_is_refused: "policyOutside"
+        "{otelCollector: {service: {type: LoadBalancer}}, networkPolicy: {enabled: true, ingest: {from: {shop: {namespaceSelector: {}}}}}}"
+        => "otelCollector.service.type is LoadBalancer", "networkPolicy.ingest.from has no ipBlock", "addresses that the pods see";
     tls_without_a_certificate_is_refused: "doorCertificate"
         "{otelCollector: {tls: {enabled: true}}}"
         => "otelCollector.tls.existingSecret is empty", "otelCollector.tls.enabled is true", "kubernetes.io/tls", "certManager";
