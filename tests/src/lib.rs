@@ -14,6 +14,7 @@ pub mod documented;
 pub mod env;
 pub mod faults;
 pub mod model;
+pub mod policy;
 pub mod ports;
 pub mod report;
 pub mod run;

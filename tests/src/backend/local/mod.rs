@@ -69,7 +69,7 @@ const UNPROVEN: [(&str, &str); 6] = [
     ),
     (
         "kube-proxy",
-        "Services are relays of this program: TCP by connection, UDP by source; network policies are not applied",
+        "Services are relays of this program: TCP by connection, UDP by source; what goes past them to a pod is not held to network policies",
     ),
     (
         "resource limits",

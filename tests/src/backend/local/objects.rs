@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::network::Protocol;
 use crate::backend::Component;
+use crate::policy::{End, Policies, Port};
 
 /// The grace period of a pod that sets none (Kubernetes API, PodSpec).
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -28,6 +29,8 @@ pub struct Objects {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets by name.
     pub secrets: BTreeMap<String, BTreeMap<String, String>>,
+    /// The NetworkPolicies.
+    pub policies: Policies,
 }
 
 /// One pod.
@@ -37,6 +40,8 @@ pub struct Pod {
     pub name: String,
     /// The component label.
     pub component: Component,
+    /// Its namespace, where the render writes it.
+    pub namespace: String,
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
     /// What runs before its containers, one after the other.
@@ -153,6 +158,7 @@ impl Objects {
             services: vec![],
             config_maps: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            policies: Policies::of(manifests)?,
         };
         for manifest in manifests {
             let at = || format!("reading {}", manifest.id());
@@ -233,6 +239,10 @@ impl Objects {
             self.pods.push(Pod {
                 name,
                 component,
+                namespace: manifest
+                    .get_str(&["metadata", "namespace"])
+                    .unwrap_or_default()
+                    .to_owned(),
                 labels,
                 init_containers: spec.init_containers.clone().unwrap_or_default(),
                 containers: spec.containers.clone(),
@@ -242,6 +252,20 @@ impl Objects {
             });
         }
         Ok(())
+    }
+
+    /// Whether the NetworkPolicies let a pod reach a port of another. This machine stands for clients whom the
+    /// values name, so it may reach all.
+    pub fn may_reach(&self, from: Option<&str>, to: &Pod, port: &PodPort) -> bool {
+        let Some(from) = from.and_then(|name| self.pods.iter().find(|pod| pod.name == name)) else {
+            return true;
+        };
+        let port = Port {
+            protocol: port.protocol.name().into(),
+            number: port.target,
+            name: port.target_name.clone(),
+        };
+        self.policies.allow(&from.end(), &to.end(), &port)
     }
 
     /// The Service of that name.
@@ -298,6 +322,11 @@ impl Objects {
 }
 
 impl Pod {
+    /// The pod as policies see it.
+    fn end(&self) -> End {
+        End::pod(&self.namespace, self.labels.clone())
+    }
+
     /// The number of the container's port that a Service's port leads to; none if no container declares it.
     fn container_port(&self, port: &PodPort) -> Option<u16> {
         let all = self.containers.iter().chain(&self.init_containers);

@@ -72,6 +72,16 @@ pub enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// As Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        }
+    }
+}
+
 /// From where to where a front relays.
 #[derive(Debug, Clone)]
 pub struct Route {

@@ -165,12 +165,13 @@ impl Network {
         from: Option<String>,
         listen: SocketAddr,
     ) -> std::io::Result<SocketAddr> {
+        // A pod that a policy keeps away finds nobody behind the Service.
+        let behind = objects
+            .pods_serving(service, port)
+            .filter(|pod| objects.may_reach(from.as_deref(), pod, port));
         let route = Route {
+            behind: behind.map(|pod| pod.name.clone()).collect(),
             from,
-            behind: objects
-                .pods_serving(service, port)
-                .map(|pod| pod.name.clone())
-                .collect(),
             target: port.target,
             pods: self.pods.subscribe(),
             disturbed: Arc::clone(&self.disturbed),
