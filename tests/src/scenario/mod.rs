@@ -408,6 +408,11 @@ pub const ALL: &[Scenario] = &[
         "the canary finds its spans, and its alert fires while there is no Tempo",
         |env| Box::pin(cluster::canary::run(env)),
     ),
+    in_cluster(
+        "policies",
+        "what the chart's NetworkPolicies leave open is open, what they close is closed, and without them it is open",
+        |env| Box::pin(cluster::policies::run(env)),
+    ),
     Scenario {
         // A second Collector while an upgrade rolls.
         stacks: 2,

@@ -67,7 +67,7 @@ otelCollector: {resources: {requests: {cpu: 25m, memory: 64Mi}}}
 const UNPROVEN: [(&str, &str); 2] = [
     (
         "network policies",
-        "the chart renders none, and whether the cluster enforces them is not asked",
+        "the chart's are off, as by default: the scenario policies switches them on and asks whether they are enforced",
     ),
     (
         "SIGKILL of a container",

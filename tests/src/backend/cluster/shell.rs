@@ -49,6 +49,11 @@ impl Shell {
         Ok(Shell { pods, namespace })
     }
 
+    /// The name of its namespace.
+    pub fn namespace(&self) -> &str {
+        self.namespace.name()
+    }
+
     pub async fn run(&self, script: &str) -> Result<Printed> {
         inside::exec(&self.pods, NAME, NAME, &["/bin/sh", "-c", script]).await
     }

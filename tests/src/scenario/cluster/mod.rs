@@ -8,6 +8,7 @@ pub(super) mod helm_cases;
 pub(super) mod helm_test;
 pub(super) mod install;
 pub(super) mod lifecycle;
+pub(super) mod policies;
 pub(super) mod rollback;
 pub(super) mod security;
 pub(super) mod stranded;
