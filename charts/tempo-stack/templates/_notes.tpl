@@ -64,6 +64,9 @@ A Prometheus takes them with --web.enable-remote-write-receiver, their exemplars
 {{- if and (eq (include "tempo-stack.tempo.traceqlRange" .) "off") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.9.0 <3.0.0")) }}
 TraceQL metrics are off, with which Grafana's Traces Drilldown begins: see tempo.traceqlMetrics.range.
 {{- end }}
+{{- if and $tempo.metricsGenerator.enabled (include "tempo-stack.otelCollector.sampling" . | fromYaml) }}
+otelCollector.sampling takes traces away first: those metrics count what is kept.
+{{- end }}
 {{- if include "tempo-stack.tempo.mirrored" . }}
 
 Two mirrors keep every trace, and {{ include "tempo-stack.tempo.serviceName" . }}:{{ int $tempo.service.ports.http }} leads to those that are settled.

@@ -69,9 +69,13 @@ so that a null takes a component out of the pipeline too.
   "processors" (include "tempo-stack.otelCollector.config.processors" . | fromYaml)
   "exporters" (include "tempo-stack.otelCollector.config.exporters" . | fromYaml)
   "extensions" (include "tempo-stack.otelCollector.config.extensions" . | fromYaml) -}}
+{{- $processors := list -}}
+{{- range include "tempo-stack.otelCollector.processorOrder" . | fromYamlArray -}}
+{{- if hasKey $config.processors . -}}{{- $processors = append $processors . -}}{{- end -}}
+{{- end -}}
 {{- $own := dict
   "receivers" (keys $config.receivers | sortAlpha)
-  "processors" (list "memory_limiter" "filter/zero-ids" "batch")
+  "processors" $processors
   "exporters" (keys $config.exporters | sortAlpha)
   "extensions" (keys $config.extensions | sortAlpha) -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" (omit $user "service")) -}}
@@ -92,12 +96,20 @@ so that a null takes a component out of the pipeline too.
 
 {{/* Where each receiver of the values stands in the file. */}}
 {{- define "tempo-stack.otelCollector.receiverList" -}}
-- {key: otlpGrpc, receiver: otlp, protocol: grpc}
-- {key: otlpHttp, receiver: otlp, protocol: http}
-- {key: jaegerGrpc, receiver: jaeger, protocol: grpc}
-- {key: jaegerThriftHttp, receiver: jaeger, protocol: thrift_http}
-- {key: jaegerThriftCompact, receiver: jaeger, protocol: thrift_compact}
-- {key: jaegerThriftBinary, receiver: jaeger, protocol: thrift_binary}
+- {key: otlpGrpc, receiver: otlp, protocol: grpc, path: otlp.protocols.grpc}
+- {key: otlpHttp, receiver: otlp, protocol: http, path: otlp.protocols.http}
+- {key: jaegerGrpc, receiver: jaeger, protocol: grpc, path: jaeger.protocols.grpc}
+- {key: jaegerThriftHttp, receiver: jaeger, protocol: thrift_http, path: jaeger.protocols.thrift_http}
+- {key: jaegerThriftCompact, receiver: jaeger, protocol: thrift_compact, path: jaeger.protocols.thrift_compact}
+- {key: jaegerThriftBinary, receiver: jaeger, protocol: thrift_binary, path: jaeger.protocols.thrift_binary}
+- {key: zipkin, receiver: zipkin, protocol: http, path: zipkin}
+{{- end }}
+
+{{/* The block of a receiver of the values in a configuration, as a map. Parameters: config, path (as in the list above). */}}
+{{- define "tempo-stack.otelCollector.receiverBlock" -}}
+{{- $block := .config.receivers | default dict -}}
+{{- range splitList "." .path -}}{{- $block = get ($block | default dict) . | default dict -}}{{- end -}}
+{{- toYaml $block -}}
 {{- end }}
 
 {{/* Receivers: one protocol for each that is enabled, with a limit on the size of a request. */}}
@@ -118,7 +130,8 @@ so that a null takes a component out of the pipeline too.
 {{- $_ := set $protocol "max_request_body_size" (mul (int $collector.receivers.maxRequestMiB) 1048576) -}}
 {{- end -}}
 {{- if eq (get $ports .key).protocol "TCP" -}}{{- $protocol = merge $protocol (deepCopy $door) -}}{{- end -}}
-{{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver (dict "protocols" (dict .protocol $protocol)))) -}}
+{{- $block := ternary $protocol (dict "protocols" (dict .protocol $protocol)) (eq .path .receiver) -}}
+{{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver $block)) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $receivers -}}
@@ -145,7 +158,7 @@ so that a null takes a component out of the pipeline too.
 {{- if not (include "tempo-stack.otelCollector.batchesInQueue" .) -}}
 {{- $_ := set $processors "batch" (dict "timeout" "200ms" "send_batch_size" 512 "send_batch_max_size" 1024) -}}
 {{- end -}}
-{{- toYaml $processors -}}
+{{- toYaml (merge $processors (include "tempo-stack.otelCollector.presets" . | fromYaml)) -}}
 {{- end }}
 
 {{/*

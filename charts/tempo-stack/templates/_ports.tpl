@@ -75,6 +75,7 @@ Parameter: root context.
   "otlpHttp" (dict "name" "otlp-http" "protocol" "TCP" "appProtocol" "http")
   "jaegerGrpc" (dict "name" "jaeger-grpc" "protocol" "TCP" "appProtocol" "grpc")
   "jaegerThriftHttp" (dict "name" "jaeger-http" "protocol" "TCP" "appProtocol" "http")
+  "zipkin" (dict "name" "zipkin" "protocol" "TCP" "appProtocol" "http")
   "jaegerThriftCompact" (dict "name" "jaeger-compact" "protocol" "UDP")
   "jaegerThriftBinary" (dict "name" "jaeger-binary" "protocol" "UDP") -}}
 {{- if $.Values.otelCollector.tls.enabled -}}

@@ -33,9 +33,9 @@ otelCollector.tls.{{ $key }} is empty while otelCollector.tls.enabled is true: t
 {{- $_ := set $wanted "otelCollector.tls.minVersion" .Values.otelCollector.tls.minVersion -}}
 {{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
-{{- $version := dig "receivers" .receiver "protocols" .protocol "tls" "min_version" "" $config -}}
+{{- $version := dig "tls" "min_version" "" (include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "path" .path) | fromYaml) -}}
 {{- if ne (toString $version) $.Values.otelCollector.tls.minVersion -}}
-{{- $_ := set $wanted (printf "otelCollector.config.receivers.%s.protocols.%s.tls.min_version" .receiver .protocol) $version -}}
+{{- $_ := set $wanted (printf "otelCollector.config.receivers.%s.tls.min_version" .path) $version -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -103,11 +103,11 @@ otelCollector.image.repository is {{ $repository }} while otelCollector.auth.typ
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
 {{- $in := . -}}
 {{- if and (hasKey $ports .key) (eq (get $ports .key).protocol "TCP") -}}
-{{- $protocol := dig "receivers" .receiver "protocols" .protocol dict $config | default dict -}}
+{{- $protocol := include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "path" .path) | fromYaml -}}
 {{- range $block, $settings := $door -}}
 {{- range $name, $value := pick $settings "cert_file" "key_file" "client_ca_file" "authenticator" -}}
 {{- if ne (toString (get (get $protocol $block | default dict) $name)) (toString $value) }}
-otelCollector.config.receivers.{{ $in.receiver }}.protocols.{{ $in.protocol }}.{{ $block }}.{{ $name }} is {{ default "removed" (get (get $protocol $block | default dict) $name) }} while otelCollector.{{ ternary "tls.enabled is true" (printf "auth.type is %s" $.Values.otelCollector.auth.type) (eq $block "tls") }}: this receiver would be a way around it. Leave {{ $block }} out of otelCollector.config, or switch off otelCollector.receivers.{{ $in.key }}.
+otelCollector.config.receivers.{{ $in.path }}.{{ $block }}.{{ $name }} is {{ default "removed" (get (get $protocol $block | default dict) $name) }} while otelCollector.{{ ternary "tls.enabled is true" (printf "auth.type is %s" $.Values.otelCollector.auth.type) (eq $block "tls") }}: this receiver would be a way around it. Leave {{ $block }} out of otelCollector.config, or switch off otelCollector.receivers.{{ $in.key }}.
 {{- end -}}
 {{- end -}}
 {{- end -}}

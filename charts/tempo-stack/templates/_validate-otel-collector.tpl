@@ -36,9 +36,9 @@ otelCollector.receivers are all off: no span could come in. Switch one on, or na
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
 {{- if hasKey $ports .key -}}
 {{- $port := int (get $ports .key).port -}}
-{{- $endpoint := dig "receivers" .receiver "protocols" .protocol "endpoint" "" $config -}}
+{{- $endpoint := toString ((include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "path" .path) | fromYaml).endpoint | default "") -}}
 {{- if not (hasSuffix (printf ":%d" $port) $endpoint) }}
-otelCollector.config.receivers.{{ .receiver }}.protocols.{{ .protocol }}.endpoint is {{ default "removed" $endpoint }}: the Service would still point to {{ $port }}. Set otelCollector.service.ports.{{ .key }}, or switch off otelCollector.receivers.{{ .key }}.
+otelCollector.config.receivers.{{ .path }}.endpoint is {{ default "removed" $endpoint }}: the Service would still point to {{ $port }}. Set otelCollector.service.ports.{{ .key }}, or switch off otelCollector.receivers.{{ .key }}.
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -123,6 +123,7 @@ otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim
 {{- define "tempo-stack.validate.collectorExtraPorts" -}}
 {{- if .Values.otelCollector.enabled -}}
 {{- $own := list "health" "metrics" "otlp-grpc" "otlp-http" "jaeger-grpc" "jaeger-http" "jaeger-compact" "jaeger-binary" -}}
+{{- if .Values.otelCollector.receivers.zipkin.enabled -}}{{- $own = append $own "zipkin" -}}{{- end -}}
 {{- range $name, $port := .Values.otelCollector.service.extraPorts -}}
 {{- if has $name $own }}
 otelCollector.service.extraPorts.{{ $name }} has the name of a port of the chart: one would hide the other. Give it another name.

@@ -24,6 +24,8 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "doorCertificate" "doorVersion" "doorAuth" "doorUdp" "doorImage" "doorConfig" "tempoTls" "exporterTls"
   "policyOff" "policyPeers" "policyOutside"
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
+  "presetImage" "presetVersion" "presetPipeline" "presetRedaction" "presetPatterns"
+  "samplingReplicas" "samplingKeep" "samplingMemory"
   "grafanaDashboards" "canary" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}

@@ -16,11 +16,13 @@ mod metrics;
 mod mirror;
 mod names;
 mod outage;
+mod presets;
 mod refusals;
 mod restart;
 mod retention;
 mod rollout;
 mod roundtrip;
+mod sampling;
 mod sdks;
 mod spread;
 pub(crate) mod store;
@@ -247,6 +249,26 @@ pub const ALL: &[Scenario] = &[
             "doors",
             "by TLS, token, password and certificate only the right key comes in, keys change under load, and no key is found anywhere",
             |env| Box::pin(doors::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // It reads the files of the queue and of Tempo's volume.
+        needs: Needs::Machine,
+        ..everywhere(
+            "presets",
+            "texts that must not be kept are in no byte of queue, log, block or answer; probes are dropped, resources named, Zipkin taken",
+            |env| Box::pin(presets::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // It kills a Collector, and each of two gets a part of every trace.
+        needs: Needs::Machine,
+        ..everywhere(
+            "sampling",
+            "the share of traces that is asked for is kept, and all with errors, slow or named ones: whole, or not at all",
+            |env| Box::pin(sampling::run(env)),
         )
     },
     Scenario {
@@ -589,6 +611,8 @@ mod tests {
                 "fleet",
                 "fleet-kafka",
                 "doors",
+                "presets",
+                "sampling",
                 "mirror",
                 "full-disk",
                 "sdks",

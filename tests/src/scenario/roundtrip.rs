@@ -271,7 +271,7 @@ async fn compared(env: &Env, access: &Access, sent: &[Sent], place: &str) -> Res
 }
 
 /// Ships the blocks and starts Tempo again.
-async fn in_the_store(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
+pub(super) async fn in_the_store(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
     let engine = env.engine()?;
     if engine.can_flush() {
         access.tempo.flush().await?;

@@ -59,6 +59,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-otel-collector.tpl",
         "_validate-doors.tpl",
         "_validate-policies.tpl",
+        "_validate-presets.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -121,6 +122,60 @@ guards! {
     a_load_balancer_whose_clients_are_kept_out_is_refused: "policyOutside"
         "{otelCollector: {service: {type: LoadBalancer}}, networkPolicy: {enabled: true, ingest: {from: {shop: {namespaceSelector: {}}}}}}"
         => "otelCollector.service.type is LoadBalancer", "networkPolicy.ingest.from has no ipBlock", "addresses that the pods see";
+    a_distribution_without_the_processor_is_refused: "presetImage"
+        "{otelCollector: {image: {repository: otel/opentelemetry-collector}, presets: {redaction: {enabled: true}}}}"
+        => "otelCollector.image.repository is otel/opentelemetry-collector", "otelCollector.presets.redaction.enabled", "processor redaction", "opentelemetry-collector-contrib";
+    redaction_by_a_collector_that_lets_scopes_through_is_refused: "presetVersion"
+        "{otelCollector: {image: {tag: 0.140.0}, presets: {redaction: {enabled: true}}}}"
+        => "otelCollector.presets.redaction.enabled", "Collector 0.140.0", "scopes", "otelCollector.image.tag";
+    a_tail_by_a_collector_that_forgets_is_refused: "presetVersion"
+        "{otelCollector: {image: {tag: 0.140.0}, replicas: 1, sampling: {tail: {enabled: true}}}}"
+        => "otelCollector.sampling.tail.enabled", "Collector 0.140.0", "forgets traces";
+    a_pipeline_around_redaction_is_refused: "presetPipeline"
+        "{otelCollector: {presets: {redaction: {enabled: true}}, config: {service: {pipelines: {traces: {processors: [memory_limiter, filter/zero-ids, transform/redaction, filter/redaction]}}}}}}"
+        => "otelCollector.config.service.pipelines.traces.processors", "without redaction", "otelCollector.presets.redaction.enabled", "Add redaction";
+    a_second_pipeline_around_redaction_is_refused: "presetPipeline"
+        "{otelCollector: {presets: {redaction: {enabled: true}}, config: {service: {pipelines: {traces/raw: {receivers: [otlp], exporters: [otlp]}}}}}}"
+        => "otelCollector.config.service.pipelines.traces/raw.processors", "without redaction";
+    a_redaction_that_is_taken_out_is_refused: "presetPipeline"
+        "{otelCollector: {presets: {redaction: {enabled: true}}, config: {processors: {redaction: null}}}}"
+        => "otelCollector.config.service.pipelines.traces.processors", "without redaction";
+    a_redaction_of_nothing_is_refused: "presetRedaction"
+        "{otelCollector: {presets: {redaction: {enabled: true, values: {creditCards: false, emails: false, jwt: false}, keys: {credentials: null}}}}}"
+        => "otelCollector.presets.redaction.enabled is true", "nothing is to be masked", "Name something";
+    a_pattern_that_nothing_redacts_by_is_refused: "presetRedaction"
+        "{otelCollector: {presets: {redaction: {patterns: {customer: 'customer-[0-9]+'}}}}}"
+        => "otelCollector.presets.redaction.patterns is set", "otelCollector.presets.redaction.enabled is false", "Switch redaction on";
+    a_pattern_that_go_can_not_read_is_refused: "presetPatterns"
+        "{otelCollector: {presets: {redaction: {enabled: true, patterns: {customer: '(?=x)y'}}}}}"
+        => "otelCollector.presets.redaction.patterns.customer is (?=x)y", "RE2", "look-around";
+    a_pattern_that_matches_everything_is_refused: "presetPatterns"
+        "{otelCollector: {presets: {drop: {names: {all: 'x*'}}}}}"
+        => "otelCollector.presets.drop.names.all is x*", "everything", "at least one character";
+    a_tail_of_several_collectors_is_refused: "samplingReplicas"
+        "{otelCollector: {sampling: {tail: {enabled: true}}}}"
+        => "otelCollector.sampling.tail.enabled is true", "otelCollector.replicas is 2", "part of a trace", "tracesKeptTogether";
+    a_tail_under_an_autoscaler_is_refused: "samplingReplicas"
+        "{otelCollector: {autoscaling: {enabled: true}, sampling: {tail: {enabled: true}}}}"
+        => "otelCollector.autoscaling.enabled is true", "otelCollector.replicas to 1";
+    a_tail_of_nobody_knows_how_many_is_refused: "samplingReplicas"
+        "{otelCollector: {replicas: null, sampling: {tail: {enabled: true}}}}"
+        => "otelCollector.replicas is null", "otelCollector.replicas to 1";
+    a_tail_that_keeps_nothing_is_refused: "samplingKeep"
+        "{otelCollector: {replicas: 1, sampling: {tail: {enabled: true, keep: {errors: false, slowerThan: '', percent: 0}}}}}"
+        => "otelCollector.sampling.tail.keep keeps nothing", "slowerThan";
+    a_tail_that_keeps_everything_is_refused: "samplingKeep"
+        "{otelCollector: {replicas: 1, sampling: {tail: {enabled: true, keep: {percent: 100}}}}}"
+        => "otelCollector.sampling.tail.keep.percent is 100", "Lower it";
+    a_tail_that_does_not_wait_is_refused: "samplingKeep"
+        "{otelCollector: {replicas: 1, sampling: {tail: {enabled: true, decisionWait: 0s}}}}"
+        => "otelCollector.sampling.tail.decisionWait is 0s", "second span";
+    more_traces_than_fit_into_memory_are_refused: "samplingMemory"
+        "{otelCollector: {replicas: 1, sampling: {tail: {enabled: true, maxTraces: 50000}}}}"
+        => "otelCollector.sampling.tail.maxTraces is 50000", "16Ki", "781Mi", "512Mi", "otelCollector.resources.limits.memory";
+    a_port_with_the_name_of_zipkins_is_refused: "collectorExtraPorts"
+        "{otelCollector: {receivers: {zipkin: {enabled: true}}, service: {extraPorts: {zipkin: {port: 9412}}}}}"
+        => "otelCollector.service.extraPorts.zipkin has the name of a port of the chart";
     tls_without_a_certificate_is_refused: "doorCertificate"
         "{otelCollector: {tls: {enabled: true}}}"
         => "otelCollector.tls.existingSecret is empty", "otelCollector.tls.enabled is true", "kubernetes.io/tls", "certManager";

@@ -637,7 +637,7 @@ fn secret_part(data: &Data) -> Option<String> {
 }
 
 /// The files below a folder of a component's volumes, by their names.
-fn files_of(stack: &dyn Stack, component: Component, folder: &str) -> Result<Vec<(String, String)>> {
+pub(super) fn files_of(stack: &dyn Stack, component: Component, folder: &str) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for host in stack.host_folders(component, folder)? {
         let found = walkdir::WalkDir::new(&host).follow_links(true).into_iter().flatten();

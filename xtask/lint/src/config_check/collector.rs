@@ -103,6 +103,8 @@ const KEYS: Groups = &[
             "receivers.jaeger.protocols.thrift_binary.{endpoint,queue_size,max_packet_size,workers,socket_buffer_size}",
             "receivers.jaeger.protocols.thrift_compact.{endpoint,queue_size,max_packet_size,workers,socket_buffer_size}",
             "receivers.zipkin.{endpoint,parse_string_tags,max_request_body_size}",
+            "receivers.zipkin.tls.**",
+            "receivers.zipkin.auth.**",
             "processors.memory_limiter.{check_interval,limit_mib,spike_limit_mib}",
             "processors.memory_limiter.{limit_percentage,spike_limit_percentage}",
             "processors.batch.{timeout,send_batch_size,send_batch_max_size}",
@@ -113,6 +115,8 @@ const KEYS: Groups = &[
             "processors.attributes.**",
             "processors.transform.**",
             "processors.tail_sampling.**",
+            "processors.probabilistic_sampler.{sampling_percentage,hash_seed}",
+            "processors.redaction.{allow_all_keys,allowed_keys,ignored_keys,blocked_values,summary}",
             "exporters.*.{endpoint,compression,timeout,headers}",
             "exporters.*.headers.**",
             "exporters.*.tls.**",
@@ -167,6 +171,13 @@ const KEYS: Groups = &[
     ),
     // core #13362: before it the batch has the sizer of its queue.
     (">=0.130", &["exporters.*.sending_queue.batch.sizer"]),
+    // contrib, processor/redactionprocessor/config.go at v0.130.0, v0.135.0 and v0.144.0.
+    (
+        ">=0.130",
+        &["processors.redaction.{blocked_key_patterns,allowed_values,hash_function}"],
+    ),
+    (">=0.135", &["processors.redaction.redact_all_types"]),
+    (">=0.144", &["processors.redaction.ignored_key_patterns"]),
     (
         ">=0.131",
         &[
