@@ -498,7 +498,7 @@ pub trait Stack: Send + Sync {
 }
 
 /// The highest resident size of a process so far, in bytes, from its /proc/<pid>/status (proc(5), VmHWM).
-fn peak_memory(status: &str) -> Result<u64> {
+pub(crate) fn peak_memory(status: &str) -> Result<u64> {
     kibibytes(status, "VmHWM:")
 }
 
@@ -519,7 +519,7 @@ fn kibibytes(status: &str, field: &str) -> Result<u64> {
 
 /// The CPU time of a process so far, in clock ticks, from its /proc/<pid>/stat: its own in user and kernel mode,
 /// and that of the children that it waited for (proc(5), utime, stime, cutime and cstime).
-fn cpu_ticks(stat: &str) -> Result<u64> {
+pub(crate) fn cpu_ticks(stat: &str) -> Result<u64> {
     // The second field is the program's name, which may hold spaces and brackets.
     let (_, fields) = stat.rsplit_once(')').context("the stat of the process has no name")?;
     let ticks: Vec<u64> = fields

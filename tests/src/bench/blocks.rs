@@ -9,7 +9,7 @@ use serde::Deserialize;
 use walkdir::WalkDir;
 
 /// What the store says of a block (grafana/tempo, tempodb/backend/block_meta.go).
-const META: &str = "meta.json";
+pub(super) const META: &str = "meta.json";
 /// What it says instead once compaction wrote its traces into another block.
 const REPLACED: &str = "meta.compacted.json";
 /// The folder in a write-ahead log that holds blocks which are complete (tempodb/wal/wal.go).

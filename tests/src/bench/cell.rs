@@ -1,5 +1,6 @@
 //! One measurement: a stack of its own, a load, and what that took.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,16 @@ use charts::render::merge;
 use kit::step::Cancel;
 use tokio::task::JoinSet;
 
-use super::blocks::{Block, blocks, log_bytes};
+use super::blocks::{Block, META, blocks, log_bytes};
 use super::figure::{Figure, Figures, quantile};
 use super::found::{self, find};
 use super::kill::lost_on_kill;
+use super::parts::{COLLECTOR, Parts, Processes, WHOLE};
 use super::plan::{Amount, Beside, Cell};
 use super::report::Sample;
 use super::settings::Settings;
-use super::variant::quick_compaction;
-use crate::backend::{Backend, Component, Stack, StackSpec};
+use super::variant::{BUCKET, in_a_bucket, quick_compaction, wants_a_bucket};
+use crate::backend::{Backend, Component, ObjectStore, Stack, StackSpec};
 use crate::client::credentials::Credentials;
 use crate::client::engine::Engine;
 use crate::client::load::{Batches, Load, Pace, Until};
@@ -24,7 +26,7 @@ use crate::client::metrics::Scrape;
 use crate::client::send::Sender;
 use crate::client::tempo::Client;
 use crate::model::ledger::Summary;
-use crate::scenario::doors;
+use crate::scenario::{doors, fleet_parts};
 use crate::wait::{Look, wait_every};
 
 /// A start of the stack on a busy machine stays under this.
@@ -34,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long what was acknowledged may be on its way to Tempo, and from there to the log or a block.
 const ARRIVED: Duration = Duration::from_secs(120);
 /// How long compaction may take once there are two blocks.
-const COMPACTED: Duration = Duration::from_secs(60);
+const COMPACTED: Duration = Duration::from_secs(180);
 /// Between two looks: each costs the program that is asked CPU time, which is measured.
 const PERIOD: Duration = Duration::from_millis(500);
 /// How long Tempo may take to write to its log what it found idle.
@@ -62,6 +64,10 @@ struct Loaded<'a> {
     bench: &'a Bench<'a>,
     cell: Cell<'a>,
     stack: &'a dyn Stack,
+    /// Where blocks are kept, if not on Tempo's volumes.
+    store: Option<&'a dyn ObjectStore>,
+    /// Those that run at the beginning.
+    processes: Processes,
     tempo: Client,
     settings: Settings,
     /// One for each connection.
@@ -97,18 +103,26 @@ impl Sent {
     }
 }
 
-/// What the programs used so far, in the order of [`Component::ALL`].
-#[derive(Clone, Copy)]
+/// CPU seconds that each part of the stack used so far.
 struct Used {
     at: Instant,
-    cpu: [f64; 2],
+    cpu: BTreeMap<String, f64>,
 }
 
 impl Used {
-    /// CPU seconds between two looks.
-    fn since(&self, before: &Used) -> [f64; 2] {
-        [0, 1].map(|n| self.cpu[n] - before.cpu[n])
+    /// CPU seconds of each part between two looks.
+    fn since(&self, before: &Used) -> BTreeMap<String, f64> {
+        let parts = self.cpu.iter();
+        parts
+            .map(|(part, cpu)| (part.clone(), cpu - before.cpu.get(part).copied().unwrap_or_default()))
+            .collect()
     }
+}
+
+/// The CPU seconds of all parts of Tempo.
+fn of_tempo(cpu: &BTreeMap<String, f64>) -> f64 {
+    let parts = cpu.iter().filter(|(part, _)| *part != COLLECTOR);
+    parts.map(|(_, seconds)| seconds).sum()
 }
 
 impl Bench<'_> {
@@ -116,6 +130,13 @@ impl Bench<'_> {
     pub async fn measure(&self, cell: Cell<'_>) -> Result<(Sample, Settings)> {
         let mut values = quick_compaction(self.engine)?;
         merge(&mut values, cell.variant.values(self.engine)?);
+        let store = if wants_a_bucket(&values) {
+            let store = self.backend.object_store(&BUCKET).await?;
+            merge(&mut values, in_a_bucket(&store.endpoint())?);
+            Some(store)
+        } else {
+            None
+        };
         let stack = self.backend.start(&StackSpec::new(values)).await?;
         let ready = stack.wait_ready(READY).await;
         ready.with_context(|| format!("starting the variant {:?}", cell.variant.name))?;
@@ -127,6 +148,8 @@ impl Bench<'_> {
             bench: self,
             cell,
             stack: stack.as_ref(),
+            store: store.as_deref(),
+            processes: Processes::of(stack.as_ref()).await?,
             settings: Settings::read(&tempo.config().await?, self.engine)?,
             tempo,
             senders: senders.collect::<Result<_>>()?,
@@ -137,6 +160,9 @@ impl Bench<'_> {
         let sample = loaded.measure().await?;
         let settings = loaded.settings;
         stack.shut_down().await?;
+        if let Some(store) = store {
+            store.shut_down().await?;
+        }
         Ok((sample, settings))
     }
 }
@@ -179,8 +205,17 @@ impl Loaded<'_> {
         let spans = sent.summary.acked as f64;
         let idle = self.idle().await?;
         let seconds = after.at.duration_since(before.at).as_secs_f64();
-        let used = after.since(&before);
-        let [tempo, collector] = [0, 1].map(|n| (used[n] - idle[n] * seconds) / (spans / 1e6));
+        let mut parts = Processes::of(self.stack).await?.parts()?;
+        let mut used = after.since(&before);
+        for (part, cpu) in &mut used {
+            *cpu = (*cpu - idle.get(part).copied().unwrap_or_default() * seconds) / (spans / 1e6);
+            if let Some(part) = parts.get_mut(part) {
+                part.cpu_seconds_per_million_spans = *cpu;
+            }
+        }
+        sample.parts = parts;
+        let tempo = of_tempo(&used);
+        let collector = used.get(COLLECTOR).copied().unwrap_or_default();
         sample.figures.extend([
             (Figure::CollectorCpu, collector),
             (Figure::TempoCpu, tempo),
@@ -211,14 +246,15 @@ impl Loaded<'_> {
         Ok(sample)
     }
 
-    /// CPU seconds that the programs use in a second by themselves, in the order of [`Component::ALL`]. A variant
-    /// that writes to its log late would be charged for the time that it is waited for.
-    async fn idle(&self) -> Result<[f64; 2]> {
+    /// CPU seconds that each part uses in a second by itself. A variant that writes to its log late would be charged
+    /// for the time that it is waited for.
+    async fn idle(&self) -> Result<BTreeMap<String, f64>> {
         let before = self.used().await?;
         tokio::time::sleep(IDLE).await;
         let after = self.used().await?;
         let seconds = after.at.duration_since(before.at).as_secs_f64();
-        Ok(after.since(&before).map(|cpu| cpu / seconds))
+        let parts = after.since(&before).into_iter();
+        Ok(parts.map(|(part, cpu)| (part, cpu / seconds)).collect())
     }
 
     /// What makes the figures worthless.
@@ -253,7 +289,7 @@ impl Loaded<'_> {
         // They don't depend on what else the machine does.
         let blocks = blocks && self.cell.round == 0;
         if blocks {
-            let flushed = self.measure_flush(&mut sample.figures).await;
+            let flushed = self.measure_flush(&mut sample.figures, &mut sample.parts).await;
             self.missing(sample, flushed, &[Figure::Flushed, Figure::FlushCpu])?;
         }
         if found {
@@ -269,7 +305,7 @@ impl Loaded<'_> {
         if blocks {
             // A second block, to merge the first with.
             let compacted = self
-                .measure_compaction(sample.acknowledged / 2, &mut sample.figures)
+                .measure_compaction(sample.acknowledged / 2, &mut sample.figures, &mut sample.parts)
                 .await;
             self.missing(sample, compacted, &[Figure::Compacted])?;
         }
@@ -290,23 +326,34 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    async fn measure_flush(&mut self, figures: &mut Figures) -> Result<()> {
+    async fn measure_flush(&mut self, figures: &mut Figures, parts: &mut Parts) -> Result<()> {
         self.can_flush()?;
         let before = self.used().await?;
         let flushed = self.flush().await?;
-        let [cpu, _] = self.used().await?.since(&before);
+        let cpu = self.used().await?.since(&before);
+        let millions = self.acknowledged as f64 / 1e6;
         figures.insert(Figure::Flushed, self.bytes_per_span(&flushed));
-        figures.insert(Figure::FlushCpu, cpu / (self.acknowledged as f64 / 1e6));
+        figures.insert(Figure::FlushCpu, of_tempo(&cpu) / millions);
+        for name in [WHOLE, INGESTER] {
+            if let (Some(part), Some(cpu)) = (parts.get_mut(name), cpu.get(name)) {
+                part.blocks_cpu_seconds_per_million_spans = Some(cpu / millions);
+            }
+        }
         Ok(())
     }
 
-    async fn measure_compaction(&mut self, more: u64, figures: &mut Figures) -> Result<()> {
+    async fn measure_compaction(&mut self, more: u64, figures: &mut Figures, parts: &mut Parts) -> Result<()> {
         self.can_flush()?;
         self.send(Until::Spans(more)).await?;
         self.arrived().await?;
         self.flush().await?;
         let compacted = self.compacted().await?;
         figures.insert(Figure::Compacted, self.bytes_per_span(&compacted));
+        // That of a fleet has done nothing else since it was started.
+        if let (Some(part), Some(cpu)) = (parts.get_mut(COMPACTOR), self.used().await?.cpu.get(COMPACTOR)) {
+            let all = cpu / (self.acknowledged as f64 / 1e6);
+            part.blocks_cpu_seconds_per_million_spans = Some((all - part.cpu_seconds_per_million_spans).max(0.0));
+        }
         Ok(())
     }
 
@@ -407,13 +454,9 @@ impl Loaded<'_> {
     }
 
     async fn used(&self) -> Result<Used> {
-        let [tempo, collector] = Component::ALL;
         Ok(Used {
             at: Instant::now(),
-            cpu: [
-                self.stack.cpu_seconds(tempo).await?,
-                self.stack.cpu_seconds(collector).await?,
-            ],
+            cpu: Processes::of(self.stack).await?.cpu_seconds()?,
         })
     }
 
@@ -435,9 +478,8 @@ impl Loaded<'_> {
 
     /// Spans that Tempo turned away so far because they were too many for its limit.
     async fn turned_away(&self) -> Result<u64> {
-        let scrape = Scrape::parse(&self.tempo.metrics().await?)?;
-        let spans = scrape.sum("tempo_discarded_spans_total", &[("reason", "rate_limited")]);
-        Ok(spans.unwrap_or(0.0) as u64)
+        let reason = [("reason", "rate_limited")];
+        Ok(self.metric("tempo_discarded_spans_total", &reason).await? as u64)
     }
 
     /// Waits until Tempo has taken all that was acknowledged.
@@ -448,11 +490,12 @@ impl Loaded<'_> {
             ARRIVED,
             self.bench.cancel,
             || async {
-                let received = self.metric("tempo_distributor_spans_received_total").await?;
-                Ok(if received >= self.acknowledged as f64 {
+                let received = self.metric("tempo_distributor_spans_received_total", &[]).await?;
+                let wanted = self.acknowledged * self.mirrors();
+                Ok(if received >= wanted as f64 {
                     Look::Found(())
                 } else {
-                    Look::NotYet(format!("{received} of {}", self.acknowledged))
+                    Look::NotYet(format!("{received} of {wanted}"))
                 })
             },
         )
@@ -467,7 +510,7 @@ impl Loaded<'_> {
         let [idle, check] = self.settings.cut;
         tokio::time::sleep(idle + check + WRITE).await;
         wait_every(PERIOD, "all traces in the log", ARRIVED, self.bench.cancel, || async {
-            let live = self.metric(self.bench.engine.live_traces()).await?;
+            let live = self.metric(self.bench.engine.live_traces(), &[]).await?;
             Ok(if live == 0.0 {
                 Look::Found(())
             } else {
@@ -478,16 +521,59 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    async fn metric(&self, name: &str) -> Result<f64> {
-        let sum = Scrape::parse(&self.tempo.metrics().await?)?.sum(name, &[]);
-        Ok(sum.unwrap_or(0.0))
+    /// Of all pods of Tempo.
+    async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        let mut sum = 0.0;
+        for text in self.stack.metrics(Component::Tempo).await?.values() {
+            sum += Scrape::parse(text)?.sum(name, labels).unwrap_or(0.0);
+        }
+        Ok(sum)
+    }
+
+    /// Tempos that each keep everything.
+    fn mirrors(&self) -> u64 {
+        self.processes.pods(WHOLE).max(1) as u64
+    }
+
+    /// How often a span is in the store before compaction.
+    fn copies(&self) -> u64 {
+        if self.processes.pods(INGESTER) > 0 {
+            self.settings.replication
+        } else {
+            self.mirrors()
+        }
     }
 
     /// Has Tempo ship what it holds, and gives back all blocks as they were shipped.
     async fn flush(&self) -> Result<Vec<Block>> {
-        self.tempo.flush().await?;
-        self.blocks("flushed blocks", ARRIVED, |block| block.level == 0, |_| true)
-            .await
+        let mut pods = self.stack.pod_names(Component::Tempo).await?;
+        if let Some(ingesters) = fleet_parts(self.stack).await?.remove(INGESTER) {
+            pods = ingesters;
+        }
+        match pods.as_slice() {
+            [_] if self.processes.pods(WHOLE) == 1 => self.tempo.flush().await?,
+            pods => {
+                for pod in pods {
+                    self.at(pod)?.flush().await?;
+                }
+            }
+        }
+        self.blocks(
+            "flushed blocks",
+            ARRIVED,
+            self.copies(),
+            |block| block.level == 0,
+            |_| true,
+        )
+        .await
+    }
+
+    /// A pod of a StatefulSet.
+    fn at(&self, pod: &str) -> Result<Client> {
+        let workload = pod.rsplit_once('-').map_or(pod, |(workload, _)| workload);
+        let namespace = self.stack.namespace();
+        let url = format!("http://{pod}.{workload}-headless.{namespace}.svc.cluster.local:3200");
+        Client::new(&self.stack.reach(&url)?)
     }
 
     /// Waits until all blocks are merged into others.
@@ -495,32 +581,45 @@ impl Loaded<'_> {
         self.blocks(
             "blocks after compaction",
             COMPACTED,
+            self.mirrors(),
             |block| !block.replaced,
             |block| block.level > 0,
         )
         .await
     }
 
-    /// Waits for blocks that hold all traces that were acknowledged: those that count, once all of them are as they
-    /// should be.
+    /// Waits for blocks that hold all traces that were acknowledged, so many times: those that count, once all of them
+    /// are as they should be.
     async fn blocks(
         &self,
         what: &str,
         deadline: Duration,
+        copies: u64,
         counts: impl Fn(&Block) -> bool,
         done: impl Fn(&Block) -> bool,
     ) -> Result<Vec<Block>> {
-        let store = self.folders(STORE)?;
-        let wanted = self.traces;
-        let (store, counts, done) = (&store, &counts, &done);
+        let wanted = self.traces * copies;
+        // Two of three ingesters acknowledge a span, so a third may miss some. Where there are fewer copies than that,
+        // those beyond have to be merged.
+        let least = if copies > self.mirrors() {
+            wanted / 100 * 99
+        } else {
+            wanted
+        };
+        let most = if copies < self.copies() {
+            wanted + wanted / 100
+        } else {
+            u64::MAX
+        };
+        let (counts, done) = (&counts, &done);
         let waited = wait_every(PERIOD, what, deadline, self.bench.cancel, || async move {
             let mut all = Vec::new();
-            for folder in store {
-                all.extend(blocks(folder)?);
+            for folder in self.stores().await? {
+                all.extend(blocks(&folder)?);
             }
             all.retain(|block| counts(block));
             let there: u64 = all.iter().map(|block| block.traces).sum();
-            Ok(if there >= wanted && all.iter().all(done) {
+            Ok(if (least..=most).contains(&there) && all.iter().all(done) {
                 Look::Found(all)
             } else {
                 Look::NotYet(format!("{} blocks with {there} of {wanted} traces", all.len()))
@@ -536,6 +635,18 @@ impl Loaded<'_> {
         bytes as f64 / self.acknowledged as f64
     }
 
+    /// The folders of this machine that hold blocks, by tenant.
+    async fn stores(&self) -> Result<BTreeSet<PathBuf>> {
+        let Some(store) = self.store else {
+            return Ok(self.folders(STORE)?.into_iter().collect());
+        };
+        let files = store.objects().await?.into_iter().map(PathBuf::from);
+        let metas = files.filter(|file| file.file_name().is_some_and(|name| name == META));
+        Ok(metas
+            .filter_map(|file| file.ancestors().nth(3).map(PathBuf::from))
+            .collect())
+    }
+
     fn folders(&self, folder: &str) -> Result<Vec<PathBuf>> {
         let folders = self.stack.host_folders(Component::Tempo, folder)?;
         anyhow::ensure!(!folders.is_empty(), "this backend can't look at Tempo's volume");
@@ -545,3 +656,6 @@ impl Loaded<'_> {
 
 /// Where Tempo keeps blocks.
 const STORE: &str = "/var/tempo/blocks";
+/// What makes blocks in a fleet, and what merges them.
+const INGESTER: &str = "ingester";
+const COMPACTOR: &str = "compactor";

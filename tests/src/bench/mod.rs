@@ -11,10 +11,12 @@ pub mod figure;
 mod found;
 pub mod history;
 mod kill;
+pub mod parts;
 pub mod plan;
 pub mod profile;
 pub mod report;
 mod settings;
+pub mod sizing;
 mod table;
 pub mod variant;
 

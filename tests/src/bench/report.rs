@@ -11,6 +11,7 @@ use super::bounds::{self, Verdict};
 use super::compare::Comparison;
 use super::figure::{COSTS, Column, Figure, Figures, STORED, median};
 use super::history::{self, Earlier};
+use super::parts::Parts;
 use super::plan::Plan;
 use super::profile::Profile;
 use super::table::aligned;
@@ -34,6 +35,9 @@ pub struct Sample {
     pub invalid: Vec<String>,
     /// What was measured.
     pub figures: Figures,
+    /// What each part of the stack used.
+    #[serde(default)]
+    pub parts: Parts,
     /// Why a figure is missing.
     pub not_measured: BTreeMap<Figure, String>,
 }

@@ -14,6 +14,8 @@ use crate::client::engine::Engine;
 pub(super) struct Settings {
     /// How long a trace is idle before it is cut to the log, and how often that is looked at.
     pub cut: [Duration; 2],
+    /// Ingesters of a fleet that get each span; of no meaning elsewhere.
+    pub replication: u64,
     /// Values by their keys in Tempo's configuration.
     pub by_key: BTreeMap<String, String>,
 }
@@ -36,8 +38,11 @@ impl Settings {
         let keys = engine.cut_keys().into_iter().chain(engine.block_keys().iter().copied());
         let by_key = keys.map(|key| Ok((key.to_owned(), value(key)?)));
         let [idle, check] = engine.cut_keys().map(|key| duration(&value(key)?));
+        let replication = ["ingester", "lifecycler", "ring", "replication_factor"];
+        let replication = replication.iter().try_fold(&config, |map, part| map.get(part));
         Ok(Settings {
             cut: [idle?, check?],
+            replication: replication.and_then(Value::as_u64).unwrap_or(1),
             by_key: by_key.collect::<Result<_>>()?,
         })
     }

@@ -1,8 +1,10 @@
 //! The settings that a bench compares.
 
 use anyhow::{Context, Result};
+use charts::manifest::lookup;
 use serde_yaml::Value;
 
+use crate::backend::{Bucket, Store};
 use crate::client::engine::{Engine, tempo_config};
 
 /// Values to be compared with others.
@@ -30,6 +32,8 @@ pub enum Group {
     Usual,
     /// Settings that could be defaults: each is compared with what the chart has.
     Tuning,
+    /// How Tempo runs, for the sizing table.
+    Modes,
 }
 
 /// A variant that has a name.
@@ -50,6 +54,21 @@ pub const DEFAULT: &str = "default";
 pub const MEMORY_QUEUE: &str = "memory-queue";
 /// What somebody has who sets nothing.
 pub const UPSTREAM: &str = "upstream";
+
+/// One Tempo over a bucket.
+pub const IN_A_BUCKET: &str = "bucket";
+/// Two Tempos that each keep everything.
+pub const MIRROR: &str = "mirror";
+/// A fleet whose spans are on one ingester, and on three.
+pub const FLEETS: [&str; 2] = ["microservices-1", "microservices-3"];
+
+/// Where the variants of a bucket keep their blocks.
+pub(super) const BUCKET: Bucket<'static> = Bucket {
+    store: Store::S3,
+    name: "traces",
+    access_key: "bench",
+    secret_key: "bench-secret",
+};
 
 /// A megabyte as Tempo counts it.
 const MIB: u64 = 1024 * 1024;
@@ -123,6 +142,22 @@ pub const VARIANTS: &[Known] = &[
          receiver within the Collector, because only an exporter can wait for the result of a batch",
         |_| GROUP_COMMIT.into(),
     ),
+    mode(IN_A_BUCKET, "one Tempo, which stores in a bucket of versitygw", |_| {
+        format!("{{tempo-stack: {{tempo: {{{S3}}}}}}}")
+    }),
+    mode(MIRROR, "two Tempos that each get every span: tempo.replicas 2", |_| {
+        "{tempo-stack: {tempo: {replicas: 2}}}".into()
+    }),
+    mode(
+        FLEETS[0],
+        "tempo.mode microservices with one pod of each part, so each span is on one ingester",
+        |_| fleet(1),
+    ),
+    mode(
+        FLEETS[1],
+        "the same with three ingesters, each of which gets every span",
+        |_| fleet(3),
+    ),
     tuning("gzip", "gzip between Collector and Tempo", |_| compressed("gzip")),
     tuning("zstd", "zstd between Collector and Tempo", |_| compressed("zstd")),
     tuning("snappy", "snappy between Collector and Tempo", |_| compressed("snappy")),
@@ -142,6 +177,58 @@ const fn tuning(name: &'static str, about: &'static str, values: fn(Engine) -> S
         group: Group::Tuning,
         ..usual(name, about, values)
     }
+}
+
+const fn mode(name: &'static str, about: &'static str, values: fn(Engine) -> String) -> Known {
+    Known {
+        group: Group::Modes,
+        ..usual(name, about, values)
+    }
+}
+
+/// A bucket of the bench, see [`wants_a_bucket`].
+const S3: &str = "storage: {backend: s3}";
+
+/// A fleet with as many ingesters as get each span, whose compactor doesn't wait for others.
+fn fleet(ingesters: u32) -> String {
+    format!(
+        "
+tempo-stack:
+  tempo:
+    mode: microservices
+    {S3}
+    components:
+      distributor: {{replicas: 1}}
+      ingester: {{replicas: {ingesters}, replicationFactor: {ingesters}}}
+      querier: {{replicas: 1}}
+      queryFrontend: {{replicas: 1}}
+    config:
+      shutdown_delay: 1s
+      compactor: {{ring: {{wait_stability_min_duration: 0s}}}}
+"
+    )
+}
+
+/// Whether values store in a bucket and say nothing of where it is.
+pub(super) fn wants_a_bucket(values: &Value) -> bool {
+    let storage = |key: &[&str]| lookup(values, &[&["tempo-stack", "tempo", "storage"], key].concat());
+    storage(&["backend"]).and_then(Value::as_str) == Some("s3") && storage(&["s3", "endpoint"]).is_none()
+}
+
+/// The values of [`BUCKET`] at a server.
+pub(super) fn in_a_bucket(endpoint: &str) -> Result<Value> {
+    let Bucket {
+        name,
+        access_key,
+        secret_key,
+        ..
+    } = BUCKET;
+    let s3 = format!(
+        "{{bucket: {name}, endpoint: '{endpoint}', insecure: true, forcePathStyle: true, accessKey: {access_key}, \
+         secretKey: {secret_key}}}"
+    );
+    let values = format!("{{tempo-stack: {{tempo: {{storage: {{s3: {s3}}}}}}}}}");
+    serde_yaml::from_str(&values).context("the values of a bucket")
 }
 
 /// Values of the Collector whose queue has these settings.
@@ -284,7 +371,7 @@ mod tests {
 
     #[test]
     fn every_group_begins_with_the_default() {
-        for group in [Group::Usual, Group::Tuning] {
+        for group in [Group::Usual, Group::Tuning, Group::Modes] {
             let names: Vec<&str> = Variant::group(group).collect();
             assert!(names[0] == DEFAULT && names.len() > 2, "{names:?}");
         }

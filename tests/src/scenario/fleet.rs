@@ -156,8 +156,8 @@ pub(super) async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<Strin
     Ok(parts(stack).await?.remove(target).unwrap_or_default())
 }
 
-/// The pods of Tempo by what they run.
-async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
+/// The pods of Tempo by what they run; nothing where one program does everything.
+pub(crate) async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<String>>> {
     let targets: BTreeMap<String, String> = stack
         .render()
         .manifests

@@ -37,6 +37,7 @@ use kit::failure::Failure;
 use serde::Serialize;
 use serde_yaml::Value;
 
+pub(crate) use self::fleet::parts as fleet_parts;
 use crate::backend::{Component, Stack};
 use crate::client::credentials::Credentials;
 use crate::client::metrics::Scrape;

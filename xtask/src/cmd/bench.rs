@@ -15,7 +15,7 @@ use stack_tests::backend::local::LocalBackend;
 use stack_tests::bench::plan::{Amount, Beside, Plan};
 use stack_tests::bench::profile::{Changes, PROFILES, Profile, TUNED, USUAL};
 use stack_tests::bench::variant::{Group, VARIANTS, Variant};
-use stack_tests::bench::{self, bounds, compare, report::Report};
+use stack_tests::bench::{self, bounds, compare, report::Report, sizing};
 
 use crate::ctx::Ctx;
 use crate::local::programs::Programs;
@@ -38,7 +38,8 @@ use crate::seed::Seed;
                   cargo xtask bench --profile 100-spans --rate 2000 --connections 64\n  \
                   cargo xtask bench --tuning --report target/tuning.json\n  \
                   cargo xtask bench --variant default --variant mine.yaml --report target/bench.json\n  \
-                  cargo xtask bench --variant default --compare target/bench.json\n\n\
+                  cargo xtask bench --variant default --compare target/bench.json\n  \
+                  cargo xtask bench --sizing --report target/sizing.json\n\n\
                   `cargo xtask bench --list` says what each profile and each variant is."
 )]
 pub struct BenchArgs {
@@ -74,6 +75,10 @@ pub struct BenchArgs {
     /// Measure the settings that could be defaults, and what a kill of Tempo loses with each.
     #[arg(long, conflicts_with = "variants")]
     tuning: bool,
+    /// Measure how Tempo can run (one, over a bucket, mirrors, a fleet), each part of it by itself, and print what
+    /// 10,000, 100,000 and 1,000,000 spans a second need. With a file, print that of an earlier report.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["quick", "profiles", "trace_spans", "connections", "rate", "variants", "tuning", "kill", "compare"])]
+    sizing: Option<Option<PathBuf>>,
     /// Measure too what is lost when Tempo is killed.
     #[arg(long)]
     kill: bool,
@@ -111,7 +116,7 @@ impl BenchArgs {
             },
             beside: Beside {
                 blocks: !self.quick,
-                found: !self.quick,
+                found: !self.quick && self.sizing.is_none(),
                 kill: self.kill || self.tuning,
             },
             seed: self.seed.or_now(),
@@ -127,16 +132,21 @@ impl BenchArgs {
             spans_per_second: self.rate,
         };
         let named: Vec<&str> = self.profiles.iter().map(String::as_str).collect();
-        let names = match (named.is_empty(), self.tuning) {
-            (false, _) => &named,
-            (true, true) => TUNED,
-            (true, false) => USUAL,
+        let names = match (named.is_empty(), self.tuning, &self.sizing) {
+            (false, ..) => &named,
+            (true, true, _) => TUNED,
+            (true, false, Some(_)) => sizing::PROFILES,
+            (true, false, None) => USUAL,
         };
         names.iter().map(|name| Profile::named(name)?.with(&changes)).collect()
     }
 
     fn variants(&self) -> Result<Vec<Variant>> {
-        let group = if self.tuning { Group::Tuning } else { Group::Usual };
+        let group = match (self.tuning, &self.sizing) {
+            (true, _) => Group::Tuning,
+            (false, Some(_)) => Group::Modes,
+            (false, None) => Group::Usual,
+        };
         let of_group = || Variant::group(group).filter_map(Variant::named).collect();
         if self.variants.is_empty() {
             return Ok(of_group());
@@ -171,6 +181,10 @@ fn variant(text: &str) -> Result<Variant> {
 pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     if args.list {
         return list(ctx);
+    }
+    if let Some(Some(file)) = &args.sizing {
+        let document = Document::read(file)?;
+        return ctx.print(&document, sizing::table(&document.report(Kind::Bench)?)?);
     }
     let ctx = &args.programs.given(ctx)?;
     let plan = args.plan()?;
@@ -215,6 +229,9 @@ pub fn run(ctx: &Ctx, args: &BenchArgs) -> Result<()> {
     ctx.print(&document, format!("\n{}", report.table()))?;
     args.outputs.write(&document)?;
     judge(&report)?;
+    if args.sizing.is_some() {
+        ctx.say(format!("\n{}", sizing::table(&report)?));
+    }
     if args.quick {
         bounds::judge(&report.bounds)
     } else {
@@ -235,7 +252,12 @@ fn list(ctx: &Ctx) -> Result<()> {
     for profile in PROFILES {
         text += &format!("  {:<18} {profile}\n", profile.name);
     }
-    for (group, title) in [(Group::Usual, "Variants:"), (Group::Tuning, "With --tuning:")] {
+    let groups = [
+        (Group::Usual, "Variants:"),
+        (Group::Tuning, "With --tuning:"),
+        (Group::Modes, "With --sizing:"),
+    ];
+    for (group, title) in groups {
         text += &format!("{title}\n");
         for known in VARIANTS.iter().filter(|known| known.group == group) {
             text += &format!("  {:<18} {}\n", known.name, known.about);
