@@ -2,10 +2,12 @@
 What Grafana is told about Tempo.
 */}}
 
-{{/* Address of Tempo's query API: the one that is set, else the one of this release; empty when there is no Tempo. */}}
+{{/* Address of Tempo's query API: the one that is set, else this release's guarded door, else its Tempo; empty when there is none. */}}
 {{- define "tempo-stack.grafana.url" -}}
 {{- if .Values.grafana.datasource.url -}}
 {{- .Values.grafana.datasource.url -}}
+{{- else if .Values.queryProxy.enabled -}}
+{{- include "tempo-stack.queryProxy.url" . -}}
 {{- else if .Values.tempo.enabled -}}
 {{- include "tempo-stack.tempo.queryUrl" . -}}
 {{- end -}}
@@ -92,6 +94,20 @@ Parameters: datasource (values), tenant (empty: none), spanQueries (where the va
     "datasource" $datasource
     "tenant" $tenant
     "spanQueries" (include "tempo-stack.grafana.spanQueries" . | fromYaml)) | fromYaml) -}}
-{{- with $tenant -}}{{- $_ := set $entry "secureJsonData" (dict "httpHeaderValue1" .) -}}{{- end -}}
+{{- $secure := dict -}}
+{{- with $tenant -}}{{- $_ := set $secure "httpHeaderValue1" . -}}{{- end -}}
+{{- with $datasource.basicAuth -}}
+{{- if .user -}}
+{{- $_ := set $entry "basicAuth" true -}}
+{{- $_ := set $entry "basicAuthUser" .user -}}
+{{- /* Grafana reads the variable, the operator puts the key of the Secret here. */ -}}
+{{- $_ := set $secure "basicAuthPassword" (ternary (printf "$__env{%s}" .passwordVariable) (printf "${%s}" .passwordKey) (eq $datasource.kind "configMap")) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $datasource.caFile (eq $datasource.kind "configMap") -}}
+{{- $_ := set $entry.jsonData "tlsAuthWithCACert" true -}}
+{{- $_ := set $secure "tlsCACert" (printf "$__file{%s}" $datasource.caFile) -}}
+{{- end -}}
+{{- if $secure -}}{{- $_ := set $entry "secureJsonData" $secure -}}{{- end -}}
 {{- toYaml $entry -}}
 {{- end }}

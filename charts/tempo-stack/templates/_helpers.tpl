@@ -57,6 +57,8 @@ Parameters: ctx, component.
 {{- $version := include "tempo-stack.tempo.version" .ctx -}}
 {{- if hasPrefix "otel-collector" .component -}}
 {{- $version = include "tempo-stack.otelCollector.version" .ctx -}}
+{{- else if eq .component "query-proxy" -}}
+{{- $version = include "tempo-stack.queryProxy.version" .ctx -}}
 {{- end -}}
 {{- $labels := include "tempo-stack.selectorLabels" . | fromYaml -}}
 {{- $_ := set $labels "app.kubernetes.io/version" $version -}}

@@ -47,6 +47,9 @@ Query Tempo at {{ include "tempo-stack.tempo.queryUrl" . }}, from your machine w
   kubectl port-forward --namespace {{ .Release.Namespace }} service/{{ include "tempo-stack.tempo.serviceName" . }} {{ int $tempo.service.ports.http }}
   curl --get http://127.0.0.1:{{ int $tempo.service.ports.http }}/api/search --data-urlencode 'q={}'
 
+{{ with include "tempo-stack.notes.queryProxy" . }}{{ . }}
+
+{{ end -}}
 Traces are kept for {{ $tempo.retention.period }}{{ if include "tempo-stack.tempo.storage.remote" . }} in {{ include "tempo-stack.tempo.storage.place" . }}{{ end }}.
 {{- if eq $tempo.storage.backend "local" }}
 At {{ int64 $tempo.disk.bytesPerSpan }} bytes a span, {{ $tempo.persistence.size }} hold the spans of {{ range $n, $rate := list 100 1000 10000 }}{{ if $n }}, {{ end }}{{ include "tempo-stack.tempo.disk.lasts" (dict "ctx" $ "rate" $rate) }} at {{ $rate }} spans/s{{ end }}.

@@ -26,7 +26,8 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
   "presetImage" "presetVersion" "presetPipeline" "presetRedaction" "presetPatterns"
   "samplingReplicas" "samplingKeep" "samplingMemory"
-  "grafanaDashboards" "canary" -}}
+  "grafanaDashboards" "canary"
+  "queryProxyTempo" "queryProxyAuth" "queryProxyTls" "queryProxyPorts" "grafanaCredentials" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}
 {{- end -}}
@@ -63,6 +64,7 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- $_ := set $names "the headless Service of the Collector" (include "tempo-stack.otelCollector.headlessServiceName" .) -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.queryProxy.enabled -}}{{- $_ := set $names "queryProxy.service.name" (include "tempo-stack.queryProxy.serviceName" .) -}}{{- end -}}
 {{- $seen := dict -}}
 {{- range $key, $name := $names -}}
 {{- if hasKey $seen $name }}

@@ -30,17 +30,19 @@ pub enum Component {
     Tempo,
     /// The OpenTelemetry Collector gateway.
     OtelCollector,
+    /// The nginx that is the guarded door to queries, where the values ask for one.
+    QueryProxy,
 }
 
 impl Component {
-    /// Both, in the order in which data flows backwards.
+    /// Those of every stack, in the order in which data flows backwards.
     pub const ALL: [Component; 2] = [Component::Tempo, Component::OtelCollector];
 
-    /// The name of the port at which its program shows its metrics.
+    /// The name of the port at which its program shows its metrics; nginx has none.
     pub fn metrics_port(self) -> &'static str {
         match self {
             Component::Tempo => "http",
-            Component::OtelCollector => "metrics",
+            Component::OtelCollector | Component::QueryProxy => "metrics",
         }
     }
 
@@ -55,6 +57,7 @@ impl Component {
         match self {
             Component::Tempo => "tempo",
             Component::OtelCollector => "otel-collector",
+            Component::QueryProxy => "query-proxy",
         }
     }
 
@@ -63,12 +66,14 @@ impl Component {
         match self {
             Component::Tempo => "tempo",
             Component::OtelCollector => "otelCollector",
+            Component::QueryProxy => "queryProxy",
         }
     }
 
     /// The component whose pods have that label: its own, or that of one of its parts (`tempo-querier`).
     pub(crate) fn from_label(label: &str) -> Option<Component> {
-        Component::ALL.into_iter().find(|component| {
+        let mut all = Component::ALL.into_iter().chain([Component::QueryProxy]);
+        all.find(|component| {
             let part = label.strip_prefix(component.label());
             part.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         })

@@ -55,6 +55,8 @@ impl Processes {
                     (Component::OtelCollector, _) => COLLECTOR,
                     (Component::Tempo, Some((target, _))) => target,
                     (Component::Tempo, None) => WHOLE,
+                    // No span goes through it.
+                    (Component::QueryProxy, _) => continue,
                 };
                 all.entry(name.to_owned()).or_default().push(pid);
             }

@@ -80,6 +80,13 @@ pub(crate) struct Package {
     pub install: &'static [&'static [&'static str]],
 }
 
+/// The program of that name on PATH, or among those for administrators.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()))
+}
+
 /// Why a program can't run on this machine.
 #[derive(Debug)]
 pub(crate) struct Missing(pub String);

@@ -60,6 +60,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-doors.tpl",
         "_validate-policies.tpl",
         "_validate-presets.tpl",
+        "_validate-query-proxy.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -176,6 +177,39 @@ guards! {
     a_port_with_the_name_of_zipkins_is_refused: "collectorExtraPorts"
         "{otelCollector: {receivers: {zipkin: {enabled: true}}, service: {extraPorts: {zipkin: {port: 9412}}}}}"
         => "otelCollector.service.extraPorts.zipkin has the name of a port of the chart";
+    a_door_to_no_tempo_is_refused: "queryProxyTempo"
+        "{tempo: {enabled: false}, otelCollector: {exporter: {endpoint: 'tempo:4317'}}, queryProxy: {enabled: true, auth: {existingSecret: readers}}}"
+        => "queryProxy.enabled is true", "tempo.enabled is false", "set queryProxy.enabled to false";
+    a_door_that_nobody_has_a_key_to_is_refused: "queryProxyAuth"
+        "{queryProxy: {enabled: true}}"
+        => "queryProxy.auth.existingSecret is empty", "htpasswd";
+    a_door_whose_users_have_no_name_in_their_secret_is_refused: "queryProxyAuth"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers, existingSecretKey: ''}}}"
+        => "queryProxy.auth.existingSecretKey is empty", "htpasswd";
+    a_door_with_tls_and_no_certificate_is_refused: "queryProxyTls"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, tls: {enabled: true}}}"
+        => "queryProxy.tls.existingSecret is empty", "kubernetes.io/tls";
+    a_door_with_a_certificate_and_no_tls_is_refused: "queryProxyTls"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, tls: {existingSecret: own}}}"
+        => "queryProxy.tls.existingSecret is own", "plain text";
+    a_door_with_an_old_version_of_tls_is_refused: "queryProxyTls"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, tls: {enabled: true, existingSecret: own, minVersion: '1.1'}}}"
+        => "queryProxy.tls.minVersion is 1.1", "RFC 8996", "1.2";
+    an_old_nginx_without_tls_is_refused: "queryProxyTls"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, image: {tag: '1.25.0'}}}"
+        => "queryProxy.image.tag is 1.25.0", "1.25.1 or later", "queryProxy.tls.enabled to true";
+    a_door_with_one_port_for_two_things_is_refused: "queryProxyPorts"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, healthPort: 3200}}"
+        => "queryProxy.healthPort and queryProxy.service.port are both 3200";
+    a_datasource_that_shows_nothing_at_the_door_is_refused: "grafanaCredentials"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}}, grafana: {datasource: {enabled: true}}}"
+        => "grafana.datasource.basicAuth.user is empty", "401", "Secret readers";
+    a_datasource_of_the_sidecar_without_a_password_is_refused: "grafanaCredentials"
+        "{grafana: {datasource: {enabled: true, basicAuth: {user: grafana}}}}"
+        => "grafana.datasource.basicAuth.passwordVariable is empty", "envFromSecret";
+    a_datasource_of_the_operator_without_a_password_is_refused: "grafanaCredentials"
+        "{grafana: {datasource: {enabled: true, kind: grafanaDatasource, basicAuth: {user: grafana}}}}"
+        => "grafana.datasource.basicAuth.existingSecret is empty", "whose key password";
     tls_without_a_certificate_is_refused: "doorCertificate"
         "{otelCollector: {tls: {enabled: true}}}"
         => "otelCollector.tls.existingSecret is empty", "otelCollector.tls.enabled is true", "kubernetes.io/tls", "certManager";

@@ -361,8 +361,12 @@ impl World<'_> {
         }
     }
 
-    /// A file of a ConfigMap or Secret. YAML is changed scalar by scalar; what isn't YAML stays as it is.
+    /// A file of a ConfigMap or Secret. YAML is changed scalar by scalar, a configuration of nginx as one text; what
+    /// is neither stays as it is.
     fn document(&mut self, key: &str, text: &str) -> Result<String> {
+        if Path::new(key).extension().is_some_and(|e| e == "conf") {
+            return self.text(text);
+        }
         let is_yaml = Path::new(key).extension().is_some_and(|e| e == "yaml" || e == "yml");
         match serde_yaml::from_str::<Value>(text) {
             Ok(mut value) if is_yaml => {

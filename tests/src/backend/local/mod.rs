@@ -38,7 +38,7 @@ use self::materialise::{Folders, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod};
 use self::pod::RunningPod;
-use self::program::{SHELL, is_own_script, tool_of};
+use self::program::{NGINX, SHELL, is_own_script, tool_of};
 use self::prometheus::PrometheusServer;
 use self::publish::publish;
 pub use self::store::Memcached;
@@ -129,6 +129,9 @@ impl LocalBackend {
             return Ok(Path::new(SHELL));
         }
         let tool = tool_of(container)?;
+        if tool == NGINX {
+            return Ok(Path::new(NGINX));
+        }
         let installed = self.programs.get(tool);
         Ok(&installed.with_context(|| format!("no program named {tool}"))?.path)
     }

@@ -17,7 +17,8 @@ use super::materialise::Hosts;
 use super::network::Network;
 use super::objects::Pod;
 use super::process::{Probes, ProcessSpec, Status, Supervised};
-use super::program::{HOSTS, UNSHARE, with_hosts};
+use super::program::{HOSTS, NGINX, NGINX_ALONE, UNSHARE, with_hosts};
+use crate::client::install::on_path;
 use crate::diagnostics;
 
 /// A pod whose processes were started.
@@ -120,6 +121,11 @@ impl LocalStack {
     fn process(&self, pod: &Pod, container: &Container, once: bool, hosts: Option<&Path>) -> Result<ProcessSpec> {
         let mut invocation = self.materialiser().invocation(pod, container)?;
         let mut program = self.backend.program(container)?.to_path_buf();
+        if program == Path::new(NGINX) {
+            program = on_path(NGINX)
+                .context("nginx, which is the door to queries, is not on this machine: install its package")?;
+            invocation.args.extend(NGINX_ALONE.map(str::to_owned));
+        }
         if let Some(hosts) = hosts {
             let args = std::mem::take(&mut invocation.args);
             invocation.args = with_hosts(hosts, &program).into_iter().chain(args).collect();

@@ -9,6 +9,10 @@ use k8s_openapi::api::core::v1::Container;
 pub const SHELL: &str = "/bin/sh";
 /// Where programs look names up before they ask a DNS server (hosts(5)).
 pub const HOSTS: &str = "/etc/hosts";
+/// The program of the guarded door, which is this machine's.
+pub const NGINX: &str = "nginx";
+/// What it is told here beside its configuration: one process, which ends with its handle and keeps this user.
+pub const NGINX_ALONE: [&str; 2] = ["-g", "master_process off;"];
 /// Runs a program with a view of its own of the machine's file systems (unshare(1), util-linux).
 pub const UNSHARE: &str = "/usr/bin/unshare";
 
@@ -46,6 +50,7 @@ pub fn tool_of(container: &Container) -> Result<&'static str> {
     };
     match name {
         "tempo" => Ok("tempo"),
+        NGINX => Ok(NGINX),
         name if name.starts_with("opentelemetry-collector") || name.starts_with("otelcol") => Ok("otelcol"),
         name => bail!("the local backend has no program {name} for image {image}"),
     }

@@ -106,6 +106,7 @@ async fn file_system(env: &Env, stack: &ClusterStack, component: Component) -> R
     let (config, volume) = match component {
         Component::Tempo => ("/etc/tempo", "/var/tempo"),
         Component::OtelCollector => ("/etc/otelcol", "/var/lib/otelcol"),
+        Component::QueryProxy => ("/etc/query-proxy/config", "/run/query-proxy"),
     };
     for folder in ["/", "/etc", config] {
         let printed = stack

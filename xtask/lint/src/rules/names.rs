@@ -147,6 +147,7 @@ fn computed_names(scene: &Scene) -> Value {
         ("nameOverride", "".into()),
         ("tempo", component()),
         ("otelCollector", component()),
+        ("queryProxy", map(&[("service", map(&[("name", "".into())]))])),
     ]))
 }
 
@@ -233,6 +234,7 @@ fn renamed(scene: &Scene) -> Variation {
     let mut values = scene.stack_values(map(&[
         ("tempo", service("moved-store")),
         ("otelCollector", service("moved-gateway")),
+        ("queryProxy", service("moved-door")),
     ]));
     if let Some(root) = values.as_mapping_mut() {
         root.insert("global".into(), map(&[("clusterDomain", NEW_DOMAIN.into())]));

@@ -191,15 +191,9 @@ fn gomemlimit(scene: &Scene, problems: &mut Vec<Problem>) {
     each_container(scene, problems, &["env"], |_, container| {
         let limits = container.spec.resources.as_ref()?.limits.as_ref()?;
         let limit = quantity::bytes(&limits.get("memory")?.0)?;
-        // A shell is no Go program.
-        if container
-            .spec
-            .command
-            .iter()
-            .flatten()
-            .next()
-            .is_some_and(|c| c == "/bin/sh")
-        {
+        // A shell is no Go program, and neither is nginx.
+        let program = container.spec.command.iter().flatten().next();
+        if program.is_some_and(|program| ["/bin/sh", "nginx"].contains(&program.as_str())) {
             return None;
         }
         let Some(text) = container.env("GOMEMLIMIT") else {

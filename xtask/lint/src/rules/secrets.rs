@@ -52,10 +52,14 @@ fn names_a_credential(name: &str) -> bool {
     parts.iter().any(|part| name.contains(part))
 }
 
-/// Whether a literal can be one: not empty, no switch or number, no reference to a variable.
+/// What begins a reference: to a variable of the Collector, and to a variable or a file of Grafana (its provisioning).
+const REFERENCES: [&str; 3] = ["${", "$__env{", "$__file{"];
+
+/// Whether a literal can be one: not empty, no switch or number, no reference.
 fn is_literal(value: &str) -> bool {
     let value = value.trim();
-    !value.is_empty() && !value.starts_with("${") && value.parse::<f64>().is_err() && value.parse::<bool>().is_err()
+    let refers = REFERENCES.iter().any(|begin| value.starts_with(begin));
+    !value.is_empty() && !refers && value.parse::<f64>().is_err() && value.parse::<bool>().is_err()
 }
 
 /// Paths of all strings in a value whose key names a credential.
@@ -206,6 +210,7 @@ mod tests {
         ] {
             assert_eq!(names_a_credential(name), name == "secretName", "{name}");
         }
+        assert!(!is_literal("$__env{TOKEN}") && !is_literal("$__file{/run/token}") && is_literal("$token"));
         assert!(!is_literal("${env:TOKEN}") && !is_literal("true") && !is_literal("3") && is_literal("hunter2"));
     }
 

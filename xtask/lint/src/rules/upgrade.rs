@@ -161,6 +161,7 @@ fn changes(scene: &Scene) -> Vec<(&'static str, Value)> {
     let configs = map(&[
         ("tempo", map(&[("config", tempo_logs)])),
         ("otelCollector", map(&[("config", collector_logs)])),
+        ("queryProxy", map(&[("listenAddress", "127.0.0.1".into())])),
     ]);
     let mut changes = vec![("ConfigMap", scene.stack_values(configs))];
     // Only where the chart makes the Secret: keys beside an existing one are refused.
