@@ -22,6 +22,9 @@ Parameter: root context.
 {{- if include "tempo-stack.tempo.isFleet" . -}}
 {{- $_ := set $rows (printf "%s-fleet" (include "tempo-stack.tempo.fullname" .)) (include "tempo-stack.policies.fleet" . | fromYaml) -}}
 {{- end -}}
+{{- if .Values.queryProxy.enabled -}}
+{{- $_ := set $rows (include "tempo-stack.queryProxy.fullname" .) (include "tempo-stack.policies.queryProxy" . | fromYaml) -}}
+{{- end -}}
 {{- if include "tempo-stack.policies.tests" . -}}
 {{- $_ := set $rows (printf "%s-test" (include "tempo-stack.fullname" .)) (include "tempo-stack.policies.test" . | fromYaml) -}}
 {{- end -}}
@@ -101,6 +104,8 @@ both have one port. Parameters: ctx, component (row).
 {{- end -}}
 {{- with pick $own "http" -}}
 {{- $from := $policy.query.from | default dict -}}
+{{- /* Who may query comes in by the guarded door then. */ -}}
+{{- if $ctx.Values.queryProxy.enabled -}}{{- $from = include "tempo-stack.policies.peer" (dict "ctx" $ctx "components" (list "query-proxy")) | fromYaml -}}{{- end -}}
 {{- if $from -}}
 {{- if include "tempo-stack.policies.tests" $ctx -}}{{- $from = merge (include "tempo-stack.policies.testPeer" $ctx | fromYaml) $from -}}{{- end -}}
 {{- /* Each asks whether the other one answers. */ -}}
@@ -120,6 +125,19 @@ both have one port. Parameters: ctx, component (row).
   "pods" (dict "matchLabels" (include "tempo-stack.selectorLabels" (dict "ctx" $ctx "component" $row.label) | fromYaml))
   "ingress" $ingress
   "egress" $egress
+  | toYaml -}}
+{{- end }}
+
+{{/* Of the guarded door to queries. Parameter: root context. */}}
+{{- define "tempo-stack.policies.queryProxy" -}}
+{{- $asked := list -}}
+{{- range include "tempo-stack.tempo.components" . | fromYaml -}}{{- if has "http" .ports -}}{{- $asked = append $asked .label -}}{{- end -}}{{- end -}}
+{{- $api := pick (include "tempo-stack.tempo.servedPorts" . | fromYaml) "http" -}}
+{{- dict
+  "component" "query-proxy"
+  "pods" (dict "matchLabels" (include "tempo-stack.selectorLabels" (dict "ctx" . "component" "query-proxy") | fromYaml))
+  "ingress" (list (include "tempo-stack.policies.from" (dict "peers" .Values.networkPolicy.query.from "ports" (include "tempo-stack.queryProxy.ports" . | fromYaml)) | fromYaml))
+  "egress" (list (dict "to" (include "tempo-stack.policies.peer" (dict "ctx" . "components" $asked) | fromYaml | values) "ports" (include "tempo-stack.policies.ports" $api | fromYamlArray)))
   | toYaml -}}
 {{- end }}
 

@@ -140,7 +140,16 @@ http {
       proxy_max_temp_file_size 0;
     }
 
+    # A client of gRPC wants a status of its own: 16 is UNAUTHENTICATED.
+    location @unauthenticated {
+      default_type application/grpc;
+      add_header grpc-status 16;
+      add_header grpc-message "user or password is missing or wrong";
+      return 204;
+    }
+
     location /{{ $service }}/ {
+      error_page 401 = @unauthenticated;
       if ($reads != grpc) {
         return 404;
       }

@@ -20,7 +20,7 @@ use serde_yaml::Value;
 use tokio::task::JoinSet;
 
 use self::cluster::ClusterBackend;
-use self::local::{Broker, Credentials, Memcached};
+use self::local::{Beside, Broker, Credentials, Memcached, Prepare};
 use self::prometheus::Prometheus;
 
 /// A program of the stack; its name is the value of `app.kubernetes.io/component`.
@@ -268,6 +268,12 @@ pub trait Backend: Send + Sync {
     /// has these credentials is let in.
     async fn kafka(&self, _installed: &Path, _credentials: Credentials) -> Result<Broker> {
         bail!("this backend starts no Kafka")
+    }
+
+    /// Starts a program of this machine at an address of its own, at which it has this port; stacks of this backend
+    /// reach it.
+    async fn beside(&self, name: &'static str, _program: &Path, _port: u16, _prepare: Prepare) -> Result<Beside> {
+        bail!("this backend starts no {name}")
     }
 
     /// Starts a real memcached that stacks of this backend reach.

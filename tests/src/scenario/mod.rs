@@ -22,6 +22,7 @@ mod restart;
 mod retention;
 mod rollout;
 mod roundtrip;
+mod routes;
 mod sampling;
 mod sdks;
 mod spread;
@@ -270,6 +271,17 @@ pub const ALL: &[Scenario] = &[
             "sampling",
             "the share of traces that is asked for is kept, and all with errors, slow or named ones: whole, or not at all",
             |env| Box::pin(sampling::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // The nginx of this machine is the door and the proxy in front.
+        needs: Needs::Machine,
+        tools: &["etcd", "kube-apiserver"],
+        ..everywhere(
+            "routes",
+            "through a proxy in front and the guarded door go spans and what reads, for who may, and nothing else; the Gateway API takes the routes",
+            |env| Box::pin(routes::run(env)),
         )
     },
     Scenario {
@@ -614,6 +626,7 @@ mod tests {
                 "doors",
                 "presets",
                 "sampling",
+                "routes",
                 "mirror",
                 "full-disk",
                 "sdks",

@@ -23,12 +23,13 @@ use crate::rules::{Finding, Problem, Subject};
 pub(crate) const RULE: &str = "api-schema";
 
 /// The kinds that the charts render, as the OpenAPI file names them.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "io.k8s.api.apps.v1.Deployment",
     "io.k8s.api.apps.v1.StatefulSet",
     "io.k8s.api.batch.v1.Job",
     "io.k8s.api.core.v1.ConfigMap",
     "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
+    "io.k8s.api.networking.v1.Ingress",
     "io.k8s.api.core.v1.PersistentVolumeClaim",
     "io.k8s.api.networking.v1.NetworkPolicy",
     "io.k8s.api.policy.v1.PodDisruptionBudget",

@@ -61,6 +61,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-policies.tpl",
         "_validate-presets.tpl",
         "_validate-query-proxy.tpl",
+        "_validate-routes.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -177,6 +178,30 @@ guards! {
     a_port_with_the_name_of_zipkins_is_refused: "collectorExtraPorts"
         "{otelCollector: {receivers: {zipkin: {enabled: true}}, service: {extraPorts: {zipkin: {port: 9412}}}}}"
         => "otelCollector.service.extraPorts.zipkin has the name of a port of the chart";
+    a_route_to_a_receiver_that_is_off_is_refused: "routesTo"
+        "{otelCollector: {receivers: {jaegerGrpc: {enabled: false}}}, routes: {old: {enabled: true, kind: GRPCRoute, to: jaegerGrpc, parentRefs: [{name: public}]}}}"
+        => "routes.old.to is \"jaegerGrpc\"", "this receiver is off", "otlpHttp", "routes.old.enabled to false";
+    a_route_to_a_receiver_over_udp_is_refused: "routesTo"
+        "{otelCollector: {receivers: {jaegerThriftCompact: {enabled: true}}}, routes: {old: {enabled: true, kind: GRPCRoute, to: jaegerThriftCompact, parentRefs: [{name: public}]}}}"
+        => "routes.old.to is \"jaegerThriftCompact\"", "no route carries UDP";
+    a_route_to_nowhere_is_refused: "routesTo"
+        "{tempo: {enabled: false}, otelCollector: {exporter: {endpoint: 'tempo:4317'}}, routes: {q: {enabled: true, kind: Ingress, to: query, hostnames: [q.example], acceptUnauthenticated: true}}}"
+        => "routes.q.to is \"query\"", "no such door in this release";
+    a_route_of_a_kind_that_a_door_does_not_take_is_refused: "routesKind"
+        "{routes: {spans: {enabled: true, kind: HTTPRoute, to: otlpGrpc, parentRefs: [{name: public}]}}}"
+        => "routes.spans.kind is \"HTTPRoute\"", "otlpGrpc", "Ingress or GRPCRoute";
+    an_ingress_for_every_host_is_refused: "routesFields"
+        "{routes: {spans: {enabled: true, kind: Ingress, to: otlpHttp}}}"
+        => "routes.spans.hostnames is empty", "Name the hosts";
+    a_route_to_no_gateway_is_refused: "routesFields"
+        "{routes: {spans: {enabled: true, kind: HTTPRoute, to: otlpHttp}}}"
+        => "routes.spans.parentRefs is empty", "Name the Gateway";
+    a_certificate_of_a_gateway_route_is_refused: "routesFields"
+        "{routes: {spans: {enabled: true, kind: HTTPRoute, to: otlpHttp, parentRefs: [{name: public}], tlsSecret: own}}}"
+        => "routes.spans.tlsSecret is \"own\"", "Gateway's listener", "Leave it out";
+    a_route_to_queries_that_ask_nobody_is_refused: "routesUnauthenticated"
+        "{routes: {q: {enabled: true, kind: Ingress, to: query, hostnames: [q.example]}}}"
+        => "routes.q.to is query", "queryProxy.enabled is false", "acceptUnauthenticated";
     a_door_to_no_tempo_is_refused: "queryProxyTempo"
         "{tempo: {enabled: false}, otelCollector: {exporter: {endpoint: 'tempo:4317'}}, queryProxy: {enabled: true, auth: {existingSecret: readers}}}"
         => "queryProxy.enabled is true", "tempo.enabled is false", "set queryProxy.enabled to false";

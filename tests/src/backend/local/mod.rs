@@ -4,6 +4,7 @@
 //! readiness alone says whether a start worked: Tempo may exit with 0 when a module failed. Each stack is a
 //! small network: a loopback address for every pod, and relays for its Services.
 
+mod beside;
 mod companion;
 mod kafka;
 mod materialise;
@@ -33,6 +34,7 @@ use kit::step::Cancel;
 use serde_yaml::Value;
 use tokio::sync::Mutex;
 
+pub use self::beside::{Beside, Prepare};
 pub use self::kafka::{Broker, Credentials};
 use self::materialise::{Folders, Materialiser};
 use self::network::Network;
@@ -233,6 +235,10 @@ impl Backend for LocalBackend {
 
     async fn kafka(&self, installed: &Path, credentials: Credentials) -> Result<Broker> {
         Broker::start(installed, credentials, &self.runs, &self.helm.runner).await
+    }
+
+    async fn beside(&self, name: &'static str, program: &Path, port: u16, prepare: Prepare) -> Result<Beside> {
+        Beside::start(name, program, port, &self.runs, &self.cancel, prepare).await
     }
 
     async fn memcached(&self) -> Result<Memcached> {

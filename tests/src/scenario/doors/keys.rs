@@ -9,14 +9,14 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use crate::client::credentials::KeyPair;
 
 /// What a Secret holds, by key.
-pub(super) type Data = BTreeMap<String, String>;
+pub(crate) type Data = BTreeMap<String, String>;
 
 /// A CA of this run.
-pub(super) struct Ca(CertifiedIssuer<'static, rcgen::KeyPair>);
+pub(crate) struct Ca(CertifiedIssuer<'static, rcgen::KeyPair>);
 
 impl Ca {
     /// A CA of that name.
-    pub fn new(name: &str) -> Result<Ca> {
+    pub(crate) fn new(name: &str) -> Result<Ca> {
         let mut params = params(name, &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -25,17 +25,17 @@ impl Ca {
     }
 
     /// Its certificate, in PEM.
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// A certificate for these names, the first of which is its subject.
-    pub fn issue(&self, names: &[&str]) -> Result<KeyPair> {
+    pub(crate) fn issue(&self, names: &[&str]) -> Result<KeyPair> {
         self.sign(&params(names.first().context("a certificate has a name")?, names)?)
     }
 
     /// One whose time is over.
-    pub fn issue_expired(&self, name: &str) -> Result<KeyPair> {
+    pub(crate) fn issue_expired(&self, name: &str) -> Result<KeyPair> {
         let mut params = params(name, &[name])?;
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2021, 1, 1);
@@ -43,7 +43,7 @@ impl Ca {
     }
 
     /// A Secret of the type kubernetes.io/tls with a new certificate for these names.
-    pub fn secret(&self, names: &[&str]) -> Result<Data> {
+    pub(crate) fn secret(&self, names: &[&str]) -> Result<Data> {
         let KeyPair { certificate, key } = self.issue(names)?;
         let entries = [("tls.crt", certificate), ("tls.key", key), ("ca.crt", self.pem())];
         Ok(entries.map(|(name, text)| (name.to_owned(), text)).into())
@@ -71,18 +71,18 @@ fn params(subject: &str, names: &[&str]) -> Result<CertificateParams> {
 }
 
 /// A token, or a password, that nothing else holds.
-pub(super) fn token() -> String {
+pub(crate) fn token() -> String {
     let bytes: [u8; 24] = rand::rng().random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A Secret with one key.
-pub(super) fn one(key: &str, text: impl Into<String>) -> Data {
+pub(crate) fn one(key: &str, text: impl Into<String>) -> Data {
     [(key.to_owned(), text.into())].into()
 }
 
 /// A line of an htpasswd file.
-pub(super) fn htpasswd(name: &str, password: &str) -> Result<String> {
+pub(crate) fn htpasswd(name: &str, password: &str) -> Result<String> {
     // The least that bcrypt has: it is asked for at each request, and guards nothing.
     let hash = bcrypt::hash(password, 4).context("hashing a password")?;
     // Go's bcrypt and Apache's write the same format as 2y.

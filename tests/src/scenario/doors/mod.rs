@@ -4,7 +4,7 @@
 //! four are sent at the same time: only what comes with the right key is stored, and the door is open for it
 //! while the others are refused. Keys change under load, and are found nowhere but in their Secrets.
 
-mod keys;
+pub(super) mod keys;
 mod script;
 
 use std::collections::BTreeMap;
