@@ -1,5 +1,6 @@
 # Says whether this mirror is settled: whether it has what the other one has, so that queries may lead to it.
-# MIRRORS are both Tempos, EXPORTERS the exporters that send to them, in the order of their pods' ordinals.
+# MIRRORS are both Tempos, EXPORTERS the exporters that send to them (those of several tenants with commas between), in the order
+# of their pods' ordinals.
 # COLLECTORS are the metrics of all Collectors; those that don't answer don't count.
 # RUN/settled is there while this mirror is settled.
 set -eu
@@ -23,8 +24,12 @@ ask() {
 
 # The lines "<collector> <own or other> <bytes that wait> <spans that were sent>" of a Collector; none if it doesn't answer.
 queues() {
-  ask "$1/metrics" 2>/dev/null | awk -v name="$1" -v own="exporter=\"$own\"" -v other="exporter=\"$other\"" '
-    function mirror() { return index($0, own) ? "own" : index($0, other) ? "other" : "" }
+  ask "$1/metrics" 2>/dev/null | awk -v name="$1" -v own=",$own," -v other=",$other," '
+    function mirror(  id) {
+      if (!match($0, /exporter="[^"]*"/)) return ""
+      id = "," substr($0, RSTART + 10, RLENGTH - 11) ","
+      return index(own, id) ? "own" : index(other, id) ? "other" : ""
+    }
     /^otelcol_exporter_queue_size[{]/ { waits[mirror()] += $NF }
     /^otelcol_exporter_sent_spans[{]/ { sent[mirror()] += $NF }
     END { if ("own" in waits && "other" in waits) for (m in waits) if (m != "") print name, m, waits[m], sent[m] + 0 }'

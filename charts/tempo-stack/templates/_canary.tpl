@@ -17,7 +17,7 @@ A tenant that only the running Collector knows can't be asked for.
 */}}
 {{- define "tempo-stack.test.possible" -}}
 {{- $askable := or (include "tempo-stack.tenant" .) (not (include "tempo-stack.tempo.hasTenants" .)) -}}
-{{- if and $askable (not (include "tempo-stack.test.lacksKey" .)) .Values.tempo.enabled .Values.otelCollector.enabled .Values.otelCollector.receivers.otlpHttp.enabled -}}true{{- end -}}
+{{- if and $askable (not (include "tempo-stack.test.lacksKey" .)) .Values.tempo.enabled .Values.otelCollector.enabled (include "tempo-stack.test.way" . | fromYaml).url -}}true{{- end -}}
 {{- end }}
 
 {{/* The pod's settings, as "tempo-stack.podSettings" takes them: scheduled and secured as Tempo is, under the namespace's own account. */}}
@@ -30,8 +30,9 @@ A tenant that only the running Collector knows can't be asked for.
 
 {{/* The script's environment, as a list. Parameters: ctx, timeoutSeconds. */}}
 {{- define "tempo-stack.test.env" -}}
+{{- $way := include "tempo-stack.test.way" .ctx | fromYaml -}}
 - name: COLLECTOR
-  value: {{ include "tempo-stack.otelCollector.otlpHttpEndpoint" .ctx | quote }}
+  value: {{ $way.url | quote }}
 - name: TEMPO
   value: {{ include "tempo-stack.tempo.queryUrl" .ctx | quote }}
 {{- with include "tempo-stack.tenant" .ctx }}
@@ -40,11 +41,11 @@ A tenant that only the running Collector knows can't be asked for.
 {{- end }}
 - name: TIMEOUT
   value: {{ int .timeoutSeconds | quote }}
-{{- if include "tempo-stack.otelCollector.guarded" .ctx }}
+{{- if include "tempo-stack.test.guarded" .ctx }}
 - name: DOORS
   value: {{ include "tempo-stack.test.doorPath" .ctx }}
 - name: AUTH
-  value: {{ .ctx.Values.otelCollector.auth.type }}
+  value: {{ $way.auth.type }}
 {{- end }}
 - name: PODS
   value: {{ printf "kubectl get pods --namespace %s --selector app.kubernetes.io/instance=%s" .ctx.Release.Namespace .ctx.Release.Name | quote }}
@@ -54,13 +55,13 @@ A tenant that only the running Collector knows can't be asked for.
 {{- define "tempo-stack.test.image" -}}
 {{- $test := .Values.helmTest -}}
 {{- $image := $test.image -}}
-{{- if include "tempo-stack.otelCollector.guarded" . -}}{{- $image = $test.client.image -}}{{- end -}}
+{{- if include "tempo-stack.test.guarded" . -}}{{- $image = $test.client.image -}}{{- end -}}
 image: {{ include "tempo-stack.image" (dict "ctx" . "image" $image) | quote }}
 imagePullPolicy: {{ $image.pullPolicy }}
 {{- end }}
 
 {{/* The test as a script. */}}
 {{- define "tempo-stack.test.script" -}}
-{{- if include "tempo-stack.otelCollector.guarded" . -}}{{- .Files.Get "files/wget-by-curl.sh" -}}{{- end -}}
+{{- if include "tempo-stack.test.guarded" . -}}{{- .Files.Get "files/wget-by-curl.sh" -}}{{- end -}}
 {{- .Files.Get "files/send-and-find.sh" -}}
 {{- end }}

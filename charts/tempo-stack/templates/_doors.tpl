@@ -29,8 +29,13 @@ TLS and authentication: of the Collector's receivers, between the Collector and 
 {{/* Key of the credentials inside their Secret. */}}
 {{- define "tempo-stack.otelCollector.auth.key" -}}
 {{- with .Values.otelCollector.auth -}}
-{{- default (get (dict "bearer" "tokens" "basic" "htpasswd") .type) .existingSecretKey -}}
+{{- default (include "tempo-stack.otelCollector.auth.defaultKey" .type) .existingSecretKey -}}
 {{- end -}}
+{{- end }}
+
+{{/* That key where the values name none. Parameter: the type of authentication. */}}
+{{- define "tempo-stack.otelCollector.auth.defaultKey" -}}
+{{- get (dict "bearer" "tokens" "basic" "htpasswd") . -}}
 {{- end }}
 
 {{/* Id of the extension that compares; a name of its own, so that one of the user for an exporter stays apart. */}}
@@ -58,10 +63,15 @@ That extension. The token file is read again when it changes, from 0.151 on also
 {{- end -}}
 {{- end }}
 
-{{/* What each receiver over TCP has beside its endpoint, as a map. Parameter: root context. */}}
+{{/* What each common receiver over TCP has beside its endpoint, as a map. Parameter: root context. */}}
 {{- define "tempo-stack.otelCollector.door" -}}
-{{- $tls := .Values.otelCollector.tls -}}
-{{- $path := include "tempo-stack.otelCollector.doorPath" . -}}
+{{- include "tempo-stack.otelCollector.doorOf" (dict "ctx" . "authenticator" (include "tempo-stack.otelCollector.auth.extensionId" .)) -}}
+{{- end }}
+
+{{/* The same for any receiver. Parameters: ctx, authenticator (id of an extension; empty: it doesn't ask). */}}
+{{- define "tempo-stack.otelCollector.doorOf" -}}
+{{- $tls := .ctx.Values.otelCollector.tls -}}
+{{- $path := include "tempo-stack.otelCollector.doorPath" .ctx -}}
 {{- $door := dict -}}
 {{- if $tls.enabled -}}
 {{- $settings := dict
@@ -75,7 +85,7 @@ That extension. The token file is read again when it changes, from 0.151 on also
 {{- end -}}
 {{- $_ := set $door "tls" $settings -}}
 {{- end -}}
-{{- with include "tempo-stack.otelCollector.auth.extensionId" . -}}
+{{- with .authenticator -}}
 {{- $_ := set $door "auth" (dict "authenticator" .) -}}
 {{- end -}}
 {{- toYaml $door -}}
@@ -114,6 +124,7 @@ Parameter: root context.
 {{- $_ := set $wanted "client" (dict "secret" . "items" (dict "tls.crt" "tls.crt" "tls.key" "tls.key")) -}}
 {{- end -}}
 {{- end -}}
+{{- $wanted = merge $wanted (include "tempo-stack.tenants.secrets" . | fromYaml) -}}
 {{- $volumes := dict -}}
 {{- range $name, $volume := $wanted -}}
 {{- $_ := set $volumes $name (include "tempo-stack.secretVolume" (merge (dict "name" (printf "doors-%s" $name)) $volume) | fromYaml) -}}
@@ -200,12 +211,44 @@ client-ca:
 {{/* Folder of what the test shows. */}}
 {{- define "tempo-stack.test.doorPath" -}}/etc/test-doors{{- end }}
 
+{{/*
+The way by which the test comes in: `url` (empty: there is none), `tenant` (empty: Tempo asks for none) and `auth`, what is asked
+for there. With tenants named it is that of helmTest.client.tenant; or the common one; or the first that there is.
+Parameter: root context.
+*/}}
+{{- define "tempo-stack.test.way" -}}
+{{- $collector := .Values.otelCollector -}}
+{{- $auth := merge (dict "existingSecretKey" (include "tempo-stack.otelCollector.auth.key" .)) (omit $collector.auth "oidc") -}}
+{{- $common := ternary (include "tempo-stack.otelCollector.otlpHttpEndpoint" .) "" $collector.receivers.otlpHttp.enabled -}}
+{{- $way := dict "url" $common "tenant" "" "auth" $auth -}}
+{{- if include "tempo-stack.tenants.named" . -}}
+{{- $default := .Values.tenants.default -}}
+{{- $wanted := .Values.helmTest.client.tenant -}}
+{{- $way = dict "url" "" "tenant" "" "auth" $auth -}}
+{{- if and $default $common (has $wanted (list "" $default)) -}}
+{{- $way = dict "url" $common "tenant" $default "auth" $auth -}}
+{{- else -}}
+{{- range $id, $tenant := include "tempo-stack.tenants" . | fromYaml -}}
+{{- if and (not $way.url) $tenant.ports.otlpHttp (has $wanted (list "" $id)) -}}
+{{- $way = dict "url" (include "tempo-stack.otelCollector.httpUrl" (dict "ctx" $ "port" $tenant.ports.otlpHttp)) "tenant" $id "auth" $tenant.auth -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $way -}}
+{{- end }}
+
+{{/* "true" where the test comes in over TLS or shows a credential. Parameter: root context. */}}
+{{- define "tempo-stack.test.guarded" -}}
+{{- if or .Values.otelCollector.tls.enabled (ne (include "tempo-stack.test.way" . | fromYaml).auth.type "none") -}}true{{- end -}}
+{{- end }}
+
 {{/* "true" when the test can't come in, because nobody told it with what. Parameter: root context. */}}
 {{- define "tempo-stack.test.lacksKey" -}}
 {{- $client := .Values.helmTest.client -}}
 {{- $collector := .Values.otelCollector -}}
 {{- if or
-  (and (has $collector.auth.type (list "basic" "oidc")) (not $client.credentialsSecret))
+  (and (has (include "tempo-stack.test.way" . | fromYaml).auth.type (list "basic" "oidc")) (not $client.credentialsSecret))
   (and $collector.tls.enabled $collector.tls.clientCa.existingSecret (not $client.certificateSecret)) -}}true{{- end -}}
 {{- end }}
 
@@ -220,11 +263,12 @@ client-ca:
 {{- $_ := set $wanted "certificate" (dict "secret" $client.certificateSecret "items" (dict "tls.crt" "tls.crt" "tls.key" "tls.key")) -}}
 {{- end -}}
 {{- end -}}
-{{- if include "tempo-stack.otelCollector.hasAuth" . -}}
+{{- $auth := (include "tempo-stack.test.way" . | fromYaml).auth -}}
+{{- if ne $auth.type "none" -}}
 {{- if $client.credentialsSecret -}}
 {{- $_ := set $wanted "credentials" (dict "secret" $client.credentialsSecret "items" (dict "credentials" $client.credentialsKey)) -}}
-{{- else if eq $collector.auth.type "bearer" -}}
-{{- $_ := set $wanted "credentials" (dict "secret" $collector.auth.existingSecret "items" (dict "credentials" (include "tempo-stack.otelCollector.auth.key" .))) -}}
+{{- else if eq $auth.type "bearer" -}}
+{{- $_ := set $wanted "credentials" (dict "secret" $auth.existingSecret "items" (dict "credentials" $auth.existingSecretKey)) -}}
 {{- end -}}
 {{- end -}}
 {{- $volumes := dict -}}

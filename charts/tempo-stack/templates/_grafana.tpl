@@ -25,13 +25,18 @@ What Grafana is told about Tempo.
 {{/*
 Queries from a span to the metrics that this release makes of it; empty when it makes none.
 Grafana puts the labels of the span in the place of $__tags, or nothing, and a selector may end with a comma.
-Parameter: root context.
+Parameters: ctx, tenant (whose series are meant; empty: all).
 */}}
 {{- define "tempo-stack.grafana.spanQueries" -}}
-{{- if and (include "tempo-stack.tempo.generatesMetrics" .) .Values.tempo.metricsGenerator.spanMetrics.enabled -}}
-Spans per second: sum(rate(traces_spanmetrics_calls_total{$__tags}[5m]))
-Failed spans per second: sum(rate(traces_spanmetrics_calls_total{status_code="STATUS_CODE_ERROR", $__tags}[5m]))
-Duration, 95th percentile: histogram_quantile(0.95, sum by (le) (rate(traces_spanmetrics_latency_bucket{$__tags}[5m])))
+{{- $values := .ctx.Values -}}
+{{- $own := "" -}}
+{{- if and .tenant $values.tenants.metricsLabel (include "tempo-stack.tenants.named" .ctx) -}}
+{{- $own = printf "%s=%q, " $values.tenants.metricsLabel .tenant -}}
+{{- end -}}
+{{- if and (include "tempo-stack.tempo.generatesMetrics" .ctx) $values.tempo.metricsGenerator.spanMetrics.enabled -}}
+Spans per second: sum(rate(traces_spanmetrics_calls_total{ {{- $own -}} $__tags}[5m]))
+Failed spans per second: sum(rate(traces_spanmetrics_calls_total{ {{- $own -}} status_code="STATUS_CODE_ERROR", $__tags}[5m]))
+Duration, 95th percentile: histogram_quantile(0.95, sum by (le) (rate(traces_spanmetrics_latency_bucket{ {{- $own -}} $__tags}[5m])))
 {{- end -}}
 {{- end }}
 
@@ -79,21 +84,48 @@ Parameters: datasource (values), tenant (empty: none), spanQueries (where the va
 {{- end -}}
 {{- end }}
 
-{{/* The datasource itself, which both kinds of object carry. Parameter: root context. */}}
+{{/*
+The datasources, as a list of `tenant` (empty: none), `suffix` (of names of objects and of the uid) and `name`: one, or one for each tenant.
+That of the default tenant is the one that has the uid of the values. Parameter: root context.
+*/}}
+{{- define "tempo-stack.grafana.datasources" -}}
+{{- $name := .Values.grafana.datasource.name -}}
+{{- $list := list -}}
+{{- if include "tempo-stack.tenants.named" . -}}
+{{- range $id, $tenant := include "tempo-stack.tenants" . | fromYaml -}}
+{{- if ne $tenant.datasource false -}}
+{{- $suffix := ternary "" (printf "-%s" (include "tempo-stack.tenants.slug" $id)) (eq $id $.Values.tenants.default) -}}
+{{- $list = append $list (dict "tenant" $id "suffix" $suffix "name" (printf "%s %s" $name $id)) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- $list = list (dict "tenant" (include "tempo-stack.tenant" .) "suffix" "" "name" $name) -}}
+{{- end -}}
+{{- toYaml $list -}}
+{{- end }}
+
+{{/* Uid of a datasource, which has 40 characters at most. Parameters: ctx, suffix. */}}
+{{- define "tempo-stack.grafana.uid" -}}
+{{- $uid := printf "%s%s" .ctx.Values.grafana.datasource.uid .suffix -}}
+{{- if gt (len $uid) 40 -}}{{- $uid = printf "%s-%s" (trunc 29 $uid) ($uid | sha256sum | trunc 10) -}}{{- end -}}
+{{- $uid -}}
+{{- end }}
+
+{{/* A datasource itself, which both kinds of object carry. Parameters: ctx, of (from "tempo-stack.grafana.datasources"). */}}
 {{- define "tempo-stack.grafana.entry" -}}
-{{- $datasource := .Values.grafana.datasource -}}
-{{- $tenant := include "tempo-stack.tenant" . -}}
+{{- $datasource := .ctx.Values.grafana.datasource -}}
+{{- $tenant := .of.tenant -}}
 {{- $entry := dict
-  "name" $datasource.name
+  "name" .of.name
   "type" "tempo"
   "access" "proxy"
-  "url" (include "tempo-stack.grafana.url" .)
-  "isDefault" $datasource.isDefault
+  "url" (include "tempo-stack.grafana.url" .ctx)
+  "isDefault" (and $datasource.isDefault (eq .of.suffix ""))
   "editable" $datasource.editable
   "jsonData" (include "tempo-stack.grafana.jsonData" (dict
     "datasource" $datasource
     "tenant" $tenant
-    "spanQueries" (include "tempo-stack.grafana.spanQueries" . | fromYaml)) | fromYaml) -}}
+    "spanQueries" (include "tempo-stack.grafana.spanQueries" (dict "ctx" .ctx "tenant" $tenant) | fromYaml)) | fromYaml) -}}
 {{- $secure := dict -}}
 {{- with $tenant -}}{{- $_ := set $secure "httpHeaderValue1" . -}}{{- end -}}
 {{- with $datasource.basicAuth -}}

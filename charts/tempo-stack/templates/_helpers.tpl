@@ -135,7 +135,12 @@ http://{{ include "tempo-stack.tempo.host" . }}:{{ int .Values.tempo.service.por
 {{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpGrpc }}
 {{- end }}
 {{- define "tempo-stack.otelCollector.otlpHttpEndpoint" -}}
-{{ include "tempo-stack.otelCollector.scheme" . }}://{{ include "tempo-stack.otelCollector.host" . }}:{{ int .Values.otelCollector.service.ports.otlpHttp }}
+{{ include "tempo-stack.otelCollector.httpUrl" (dict "ctx" . "port" .Values.otelCollector.service.ports.otlpHttp) }}
+{{- end }}
+
+{{/* URL of a port of the Collector's Service. Parameters: ctx, port. */}}
+{{- define "tempo-stack.otelCollector.httpUrl" -}}
+{{ include "tempo-stack.otelCollector.scheme" .ctx }}://{{ include "tempo-stack.otelCollector.host" .ctx }}:{{ int .port }}
 {{- end }}
 
 {{/* Address to listen on, with the brackets that IPv6 needs. Parameters: address, port. */}}

@@ -27,6 +27,10 @@ Jaeger over UDP is on: one crafted packet ends Collector 0.155 (opentelemetry-co
 
 {{ . }}
 {{- end }}
+{{- with include "tempo-stack.notes.tenants" . }}
+
+{{ . }}
+{{- end }}
 
 The Collector sends them to {{ include "tempo-stack.otelCollector.exporterEndpoint" . }}.
 {{- if eq $collector.queue.type "memory" }}
@@ -45,7 +49,7 @@ Before Collector 0.130 batches are made in memory, in front of the queue: a cras
 Query Tempo at {{ include "tempo-stack.tempo.queryUrl" . }}, from your machine with:
 
   kubectl port-forward --namespace {{ .Release.Namespace }} service/{{ include "tempo-stack.tempo.serviceName" . }} {{ int $tempo.service.ports.http }}
-  curl --get http://127.0.0.1:{{ int $tempo.service.ports.http }}/api/search --data-urlencode 'q={}'
+  curl --get http://127.0.0.1:{{ int $tempo.service.ports.http }}/api/search --data-urlencode 'q={}'{{ with include "tempo-stack.tenant" . }} --header 'X-Scope-OrgID: {{ replace "'" "'\\''" . }}'{{ end }}
 
 {{ with include "tempo-stack.notes.queryProxy" . }}{{ . }}
 
@@ -104,7 +108,11 @@ The alerts read nothing yet: serviceMonitor.enabled is false. Switch it on, or s
 {{- $datasource := .Values.grafana.datasource }}
 {{- if $datasource.enabled }}
 {{- with include "tempo-stack.grafana.url" . }}
+{{- if include "tempo-stack.tenants.named" $ }}
+Each tenant has a datasource of its own, {{ range $n, $of := include "tempo-stack.grafana.datasources" $ | fromYamlArray }}{{ if $n }}, {{ end }}"{{ .name }}" (uid {{ include "tempo-stack.grafana.uid" (dict "ctx" $ "suffix" .suffix) }}){{ end }}.
+{{- else }}
 Grafana finds the traces of {{ . }} in the datasource "{{ $datasource.name }}" (uid {{ $datasource.uid }}), once {{ if eq $datasource.kind "configMap" }}its sidecar loads ConfigMaps with the label {{ $datasource.label }}={{ $datasource.labelValue }} from the namespace {{ default $.Release.Namespace $datasource.namespace }}{{ else }}the Grafana operator has handed it over{{ end }}.
+{{- end }}
 {{- else }}
 There is no datasource: this release has no Tempo, and grafana.datasource.url is empty.
 {{- end }}
@@ -193,5 +201,23 @@ What it shows travels as plain text: otelCollector.tls.enabled is false.
 {{- if and .Values.helmTest.enabled (include "tempo-stack.test.lacksKey" .) }}
 There is no helm test: helmTest.client names no Secret with what it would have to show.
 {{- end }}
+{{- end -}}
+{{- end }}
+
+{{/* Where tenants send, and what is open to whom; nothing without tenants. Parameter: root context. */}}
+{{- define "tempo-stack.notes.tenants" -}}
+{{- if include "tempo-stack.tenants.named" . -}}
+{{- with .Values.tenants.default -}}
+What comes in at these receivers is stored as the tenant {{ . }}.
+{{ end -}}
+Tenants send to receivers of their own, with what their Secrets hold:
+{{- range $id, $tenant := include "tempo-stack.tenants" . | fromYaml }}
+{{- if $tenant.ports }}
+  {{ $id }}
+{{- range $key, $port := $tenant.ports }} {{ ternary "gRPC" "HTTP" (eq $key "otlpGrpc") }} {{ include "tempo-stack.otelCollector.host" $ }}:{{ int $port }}{{ end }}
+{{- if eq $tenant.auth.type "none" }} (from everybody){{ end }}
+{{- end }}
+{{- end }}
+Tempo believes whoever reaches it which tenant they are, and what it stored before there were tenants is the tenant single-tenant's.
 {{- end -}}
 {{- end }}

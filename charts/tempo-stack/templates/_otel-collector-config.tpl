@@ -7,12 +7,12 @@ The Collector's configuration file, built as a map and printed once.
 
 {{/*
 Limit of the emptyDir that holds the queue; empty when it is on a claim or in memory.
-Four times the queue: the file takes up to 3.4 times the bytes of the spans when requests are tiny (measured).
+Four times each queue: the file takes up to 3.4 times the bytes of the spans when requests are tiny (measured).
 */}}
 {{- define "tempo-stack.otelCollector.queueVolumeBytes" -}}
 {{- with .Values.otelCollector.queue -}}
 {{- if and (eq .type "file") (not .persistence.enabled) -}}
-{{- mul 4 (int64 (include "tempo-stack.quantity.bytes" .size)) -}}
+{{- mul 4 (include "tempo-stack.otelCollector.exporterIds" $ | fromYamlArray | len) (int64 (include "tempo-stack.quantity.bytes" .size)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -88,7 +88,7 @@ so that a null takes a component out of the pipeline too.
 {{- $service := dict
   "extensions" $lists.extensions
   "telemetry" (include "tempo-stack.otelCollector.config.telemetry" . | fromYaml)
-  "pipelines" (dict "traces" (omit $lists "extensions")) -}}
+  "pipelines" (include "tempo-stack.tenants.pipelines" (dict "ctx" . "lists" $lists "user" $user) | fromYaml) -}}
 {{- include "tempo-stack.config.merge" (dict "into" $service "from" ($user.service | default dict)) -}}
 {{- $_ := set $config "service" $service -}}
 {{- toYaml $config -}}
@@ -96,19 +96,25 @@ so that a null takes a component out of the pipeline too.
 
 {{/* Where each receiver of the values stands in the file. */}}
 {{- define "tempo-stack.otelCollector.receiverList" -}}
-- {key: otlpGrpc, receiver: otlp, protocol: grpc, path: otlp.protocols.grpc}
-- {key: otlpHttp, receiver: otlp, protocol: http, path: otlp.protocols.http}
-- {key: jaegerGrpc, receiver: jaeger, protocol: grpc, path: jaeger.protocols.grpc}
-- {key: jaegerThriftHttp, receiver: jaeger, protocol: thrift_http, path: jaeger.protocols.thrift_http}
-- {key: jaegerThriftCompact, receiver: jaeger, protocol: thrift_compact, path: jaeger.protocols.thrift_compact}
-- {key: jaegerThriftBinary, receiver: jaeger, protocol: thrift_binary, path: jaeger.protocols.thrift_binary}
-- {key: zipkin, receiver: zipkin, protocol: http, path: zipkin}
+- {key: otlpGrpc, receiver: otlp, protocol: grpc, path: protocols.grpc}
+- {key: otlpHttp, receiver: otlp, protocol: http, path: protocols.http}
+- {key: jaegerGrpc, receiver: jaeger, protocol: grpc, path: protocols.grpc}
+- {key: jaegerThriftHttp, receiver: jaeger, protocol: thrift_http, path: protocols.thrift_http}
+- {key: jaegerThriftCompact, receiver: jaeger, protocol: thrift_compact, path: protocols.thrift_compact}
+- {key: jaegerThriftBinary, receiver: jaeger, protocol: thrift_binary, path: protocols.thrift_binary}
+- {key: zipkin, receiver: zipkin, protocol: http, path: ""}
+{{- with include "tempo-stack.tenants.receiverList" . | fromYamlArray }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
-{{/* The block of a receiver of the values in a configuration, as a map. Parameters: config, path (as in the list above). */}}
+{{/* Where a receiver's block stands in the values. Parameter: a row of the list above. */}}
+{{- define "tempo-stack.otelCollector.receiverKey" -}}otelCollector.config.receivers.{{ .receiver }}{{ with .path }}.{{ . }}{{ end }}{{- end }}
+
+{{/* The block of a receiver of the values in a configuration, as a map. Parameters: config, row (of the list above). */}}
 {{- define "tempo-stack.otelCollector.receiverBlock" -}}
-{{- $block := .config.receivers | default dict -}}
-{{- range splitList "." .path -}}{{- $block = get ($block | default dict) . | default dict -}}{{- end -}}
+{{- $block := get (.config.receivers | default dict) .row.receiver | default dict -}}
+{{- range splitList "." .row.path | compact -}}{{- $block = get ($block | default dict) . | default dict -}}{{- end -}}
 {{- toYaml $block -}}
 {{- end }}
 
@@ -129,8 +135,10 @@ so that a null takes a component out of the pipeline too.
 {{- else if has .protocol (list "http" "thrift_http") -}}
 {{- $_ := set $protocol "max_request_body_size" (mul (int $collector.receivers.maxRequestMiB) 1048576) -}}
 {{- end -}}
-{{- if eq (get $ports .key).protocol "TCP" -}}{{- $protocol = merge $protocol (deepCopy $door) -}}{{- end -}}
-{{- $block := ternary $protocol (dict "protocols" (dict .protocol $protocol)) (eq .path .receiver) -}}
+{{- if .tenant -}}
+{{- $protocol = merge $protocol (include "tempo-stack.otelCollector.doorOf" (dict "ctx" $ "authenticator" .authenticator) | fromYaml) -}}
+{{- else if eq (get $ports .key).protocol "TCP" -}}{{- $protocol = merge $protocol (deepCopy $door) -}}{{- end -}}
+{{- $block := ternary (dict "protocols" (dict .protocol $protocol)) $protocol (ne .path "") -}}
 {{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver $block)) -}}
 {{- end -}}
 {{- end -}}
@@ -162,13 +170,14 @@ so that a null takes a component out of the pipeline too.
 {{- end }}
 
 {{/*
-The exporters: one, or one for each mirror, over a queue of its own. What the user sets for the first holds for all.
+The exporters: one, or one for each mirror and tenant, over a queue of its own. What the user sets for the first holds for all.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.config.exporters" -}}
 {{- $exporters := dict -}}
 {{- $first := include "tempo-stack.otelCollector.exporterId" . -}}
-{{- range $ordinal, $id := include "tempo-stack.otelCollector.exporterIds" . | fromYamlArray -}}
+{{- range $way := include "tempo-stack.tenants.ways" . | fromYamlArray -}}
+{{- range $ordinal, $id := $way.exporters -}}
 {{- $exporter := include "tempo-stack.otelCollector.config.exporter" $ | fromYaml -}}
 {{- if include "tempo-stack.tempo.mirrored" $ -}}
 {{- $host := include "tempo-stack.tempo.mirrorHost" (dict "ctx" $ "ordinal" $ordinal) -}}
@@ -178,7 +187,11 @@ Parameter: root context.
 {{- if ne $id $first -}}
 {{- include "tempo-stack.config.merge" (dict "into" $exporter "from" (dig "exporters" $first dict ($.Values.otelCollector.config | default dict) | default dict)) -}}
 {{- end -}}
+{{- with $way.tenant -}}
+{{- include "tempo-stack.config.merge" (dict "into" $exporter "from" (dict "headers" (dict "X-Scope-OrgID" .))) -}}
+{{- end -}}
 {{- $_ := set $exporters $id $exporter -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $exporters -}}
 {{- end }}
@@ -224,7 +237,7 @@ Parameter: root context.
 {{- with include "tempo-stack.otelCollector.auth.extensionId" . -}}
 {{- $_ := set $extensions . (include "tempo-stack.otelCollector.auth.extension" $ | fromYaml) -}}
 {{- end -}}
-{{- toYaml $extensions -}}
+{{- toYaml (merge $extensions (include "tempo-stack.tenants.extensions" . | fromYaml)) -}}
 {{- end }}
 
 {{/* The Collector's own logs and metrics; metrics keep the names without suffixes that 0.89 had. */}}

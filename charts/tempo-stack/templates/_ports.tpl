@@ -86,6 +86,7 @@ Parameter: root context.
 {{- if (get $.Values.otelCollector.receivers $key).enabled -}}{{- $_ := set $ports $key $port -}}{{- end -}}
 {{- end -}}
 {{- range $key, $port := $ports -}}{{- $_ := set $port "port" (int (get $service.ports $key)) -}}{{- end -}}
+{{- $ports = merge $ports (include "tempo-stack.tenants.ports" . | fromYaml) -}}
 {{- range $name, $port := $service.extraPorts -}}
 {{- $extra := dict "name" $name "port" (int $port.port) "protocol" (default "TCP" $port.protocol) -}}
 {{- with $port.appProtocol -}}{{- $_ := set $extra "appProtocol" . -}}{{- end -}}

@@ -16,7 +16,7 @@ Tempo's configuration file, built as a map and printed once.
 {{- else if include "tempo-stack.tempo.isFleet" . -}}
 {{- $parts = list "fleetLimits" "storage" "cache" "fleetGenerator" "v2" "fleet" "fleetV2" -}}
 {{- end -}}
-{{- range $parts -}}
+{{- range append $parts "tenants" -}}
 {{- $part := include (printf "tempo-stack.tempo.config.%s" .) $ | fromYaml -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}
 {{- end -}}

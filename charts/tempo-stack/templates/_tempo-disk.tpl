@@ -40,7 +40,7 @@ for a quarter: two hours of spans are there twice. Parameters: ctx, rate (spans 
 */}}
 {{- define "tempo-stack.tempo.disk.needs" -}}
 {{- $tempo := .ctx.Values.tempo -}}
-{{- $seconds := include "tempo-stack.duration.seconds" $tempo.retention.period | int64 | add 7200 -}}
+{{- $seconds := include "tempo-stack.tempo.longestRetention" .ctx | int64 | add 7200 -}}
 {{- mul .rate $tempo.disk.bytesPerSpan $seconds -}}
 {{- end }}
 
@@ -64,7 +64,14 @@ Tempo 2.10 and later ask for leave to say that a refused request may be sent aga
 {{- end -}}
 {{- $limits := (($config.overrides).defaults | default dict) -}}
 {{- include "tempo-stack.config.merge" (dict "into" $limits "from" $closed) -}}
-{{- dict "overrides" (dict "*" $limits) | toYaml -}}
+{{- $all := include "tempo-stack.tempo.tenantOverrides" (dict "ctx" . "over" $closed) | fromYaml -}}
+{{- $_ := set $all "*" $limits -}}
+{{- dict "overrides" $all | toYaml -}}
+{{- end }}
+
+{{/* The overrides file while spans are taken. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.disk.open" -}}
+{{- dict "overrides" (include "tempo-stack.tempo.tenantOverrides" (dict "ctx" . "over" dict) | fromYaml) | toYaml -}}
 {{- end }}
 
 {{/* The container: it starts before Tempo, which needs the overrides file, and ends after it. Parameter: root context. */}}
@@ -73,7 +80,8 @@ Tempo 2.10 and later ask for leave to say that a refused request may be sent aga
 {{- $run := include "tempo-stack.tempo.disk.path" . -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
 {{- $limit := ternary "" (include "tempo-stack.quantity.bytes" $tempo.persistence.size) $tempo.persistence.enabled -}}
-- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "disk-guard" "script" "guard-disk.sh") | nindent 2 | trim }}
+{{- $scripts := ternary (list "link-overrides.sh" "guard-disk.sh") (list "guard-disk.sh") (ne "" (include "tempo-stack.tenants.named" .)) -}}
+- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "disk-guard" "scripts" $scripts) | nindent 2 | trim }}
   restartPolicy: Always
   env:
     - name: DATA

@@ -22,15 +22,21 @@ tempo-stack/entry: "true"
 {{- end }}
 
 {{/*
-The exporters of the Collector by the ordinal of their mirror. Each id is also the name of a queue's file
+The exporters of the Collector, one for each queue. Each id is also the name of a queue's file
 ("exporter_otlp_mirror-1_traces"), so none ever changes; the first is that of a Tempo alone, whose queue it goes on with.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.exporterIds" -}}
-- {{ include "tempo-stack.otelCollector.exporterId" . }}
-{{- if include "tempo-stack.tempo.mirrored" . }}
-- {{ include "tempo-stack.otelCollector.exporterId" . }}/mirror-1
+{{- $ids := list -}}
+{{- range include "tempo-stack.tenants.ways" . | fromYamlArray -}}{{- $ids = concat $ids .exporters -}}{{- end -}}
+{{- toYaml $ids -}}
 {{- end }}
+
+{{/* Those that send to one mirror. Parameters: ctx, ordinal. */}}
+{{- define "tempo-stack.otelCollector.mirrorExporterIds" -}}
+{{- $ids := list -}}
+{{- range include "tempo-stack.tenants.ways" .ctx | fromYamlArray -}}{{- $ids = append $ids (index .exporters (int $.ordinal)) -}}{{- end -}}
+{{- toYaml $ids -}}
 {{- end }}
 
 {{/* Host name of a mirror, whether it is ready or not. Parameters: ctx, ordinal. */}}
@@ -137,10 +143,12 @@ Parameter: root context.
 {{- $run := include "tempo-stack.tempo.settlePath" . -}}
 {{- $http := int .Values.tempo.service.ports.http -}}
 {{- $mirrors := list -}}
+{{- $exporters := list -}}
 {{- range $ordinal := list 0 1 -}}
+{{- $exporters = append $exporters (include "tempo-stack.otelCollector.mirrorExporterIds" (dict "ctx" $ "ordinal" $ordinal) | fromYamlArray | join ",") -}}
 {{- $mirrors = append $mirrors (printf "%s:%d" (include "tempo-stack.tempo.mirrorHost" (dict "ctx" $ "ordinal" $ordinal)) $http) -}}
 {{- end -}}
-- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "settle" "script" "settle-mirror.sh") | nindent 2 | trim }}
+- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "settle" "scripts" (list "settle-mirror.sh")) | nindent 2 | trim }}
   restartPolicy: Always
   env:
     - name: POD_NAME
@@ -150,7 +158,7 @@ Parameter: root context.
     - name: MIRRORS
       value: {{ join " " $mirrors | quote }}
     - name: EXPORTERS
-      value: {{ include "tempo-stack.otelCollector.exporterIds" . | fromYamlArray | join " " | quote }}
+      value: {{ join " " $exporters | quote }}
     - name: COLLECTORS
       value: {{ include "tempo-stack.otelCollector.metricsAddresses" . | quote }}
     - name: RUN

@@ -1,6 +1,6 @@
 {{/*
 What the containers beside Tempo have in common that run a script: the image with a shell, resources and rights.
-Parameters: ctx, name, script (a file in files/).
+Parameters: ctx, name, scripts (files in files/, one behind the other).
 */}}
 {{- define "tempo-stack.tempo.shellContainer" -}}
 {{- $tempo := .ctx.Values.tempo -}}
@@ -12,7 +12,9 @@ command:
   - -c
 args:
   - |
-    {{- .ctx.Files.Get (printf "files/%s" .script) | nindent 4 }}
+    {{- range .scripts }}
+    {{- $.ctx.Files.Get (printf "files/%s" .) | nindent 4 }}
+    {{- end }}
 resources:
   requests:
     cpu: 10m
@@ -37,7 +39,7 @@ securityContext:
 {{- $tempo := .Values.tempo -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
 {{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
-- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "check-log" "script" "check-log.sh") | nindent 2 | trim }}
+- {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "check-log" "scripts" (list "check-log.sh")) | nindent 2 | trim }}
   env:
     - name: ENGINE
       value: {{ ternary "3.x" "2.x" (eq "true" $third) }}

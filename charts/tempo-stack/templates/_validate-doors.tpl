@@ -33,9 +33,9 @@ otelCollector.tls.{{ $key }} is empty while otelCollector.tls.enabled is true: t
 {{- $_ := set $wanted "otelCollector.tls.minVersion" .Values.otelCollector.tls.minVersion -}}
 {{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
-{{- $version := dig "tls" "min_version" "" (include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "path" .path) | fromYaml) -}}
+{{- $version := dig "tls" "min_version" "" (include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "row" .) | fromYaml) -}}
 {{- if ne (toString $version) $.Values.otelCollector.tls.minVersion -}}
-{{- $_ := set $wanted (printf "otelCollector.config.receivers.%s.tls.min_version" .path) $version -}}
+{{- $_ := set $wanted (printf "%s.tls.min_version" (include "tempo-stack.otelCollector.receiverKey" .)) $version -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -86,10 +86,10 @@ otelCollector.receivers.{{ $key }}.enabled is true while {{ $why }}: whoever sen
 
 {{/* The distribution "otelcol" has no extension that authenticates. */}}
 {{- define "tempo-stack.validate.doorImage" -}}
-{{- if and .Values.otelCollector.enabled (include "tempo-stack.otelCollector.hasAuth" .) -}}
+{{- if and .Values.otelCollector.enabled (or (include "tempo-stack.otelCollector.hasAuth" .) (include "tempo-stack.tenants.ask" .)) -}}
 {{- $repository := .Values.otelCollector.image.repository -}}
 {{- if regexMatch "(^|/)opentelemetry-collector$" $repository }}
-otelCollector.image.repository is {{ $repository }} while otelCollector.auth.type is {{ .Values.otelCollector.auth.type }}: this distribution has no extension that authenticates, and would not start. Set it to otel/opentelemetry-collector-contrib, or to one of your own that has it.
+otelCollector.image.repository is {{ $repository }} while {{ if include "tempo-stack.otelCollector.hasAuth" . }}otelCollector.auth.type is {{ .Values.otelCollector.auth.type }}{{ else }}tenants.list has tenants with auth{{ end }}: this distribution has no extension that authenticates, and would not start. Set it to otel/opentelemetry-collector-contrib, or to one of your own that has it.
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -102,12 +102,12 @@ otelCollector.image.repository is {{ $repository }} while otelCollector.auth.typ
 {{- $door := include "tempo-stack.otelCollector.door" . | fromYaml -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
 {{- $in := . -}}
-{{- if and (hasKey $ports .key) (eq (get $ports .key).protocol "TCP") -}}
-{{- $protocol := include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "path" .path) | fromYaml -}}
+{{- if and (not .tenant) (hasKey $ports .key) (eq (get $ports .key).protocol "TCP") -}}
+{{- $protocol := include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "row" .) | fromYaml -}}
 {{- range $block, $settings := $door -}}
 {{- range $name, $value := pick $settings "cert_file" "key_file" "client_ca_file" "authenticator" -}}
 {{- if ne (toString (get (get $protocol $block | default dict) $name)) (toString $value) }}
-otelCollector.config.receivers.{{ $in.path }}.{{ $block }}.{{ $name }} is {{ default "removed" (get (get $protocol $block | default dict) $name) }} while otelCollector.{{ ternary "tls.enabled is true" (printf "auth.type is %s" $.Values.otelCollector.auth.type) (eq $block "tls") }}: this receiver would be a way around it. Leave {{ $block }} out of otelCollector.config, or switch off otelCollector.receivers.{{ $in.key }}.
+{{ include "tempo-stack.otelCollector.receiverKey" $in }}.{{ $block }}.{{ $name }} is {{ default "removed" (get (get $protocol $block | default dict) $name) }} while otelCollector.{{ ternary "tls.enabled is true" (printf "auth.type is %s" $.Values.otelCollector.auth.type) (eq $block "tls") }}: this receiver would be a way around it. Leave {{ $block }} out of otelCollector.config, or switch off otelCollector.receivers.{{ $in.key }}.
 {{- end -}}
 {{- end -}}
 {{- end -}}

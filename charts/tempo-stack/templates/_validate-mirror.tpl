@@ -46,13 +46,15 @@ otelCollector.exporter.endpoint is {{ . }} while tempo.replicas is 2: the mirror
 {{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
 {{- $used := list -}}
 {{- range dig "service" "pipelines" dict $config -}}{{- $used = concat $used ((. | default dict).exporters | default list) -}}{{- end -}}
-{{- range $ordinal, $id := include "tempo-stack.otelCollector.exporterIds" . | fromYamlArray -}}
+{{- range $way := include "tempo-stack.tenants.ways" . | fromYamlArray -}}
+{{- range $ordinal, $id := $way.exporters -}}
 {{- $host := include "tempo-stack.tempo.mirrorHost" (dict "ctx" $ "ordinal" $ordinal) -}}
 {{- $endpoint := dig "exporters" $id "endpoint" "" $config -}}
 {{- if and $endpoint (not (hasPrefix (printf "%s:" $host) $endpoint)) }}
 otelCollector.config.exporters.{{ $id }}.endpoint is {{ $endpoint }}: mirror {{ $ordinal }} would get nothing. Remove it.
 {{- else if not (has $id $used) }}
-otelCollector.config takes {{ $id }} out of the pipelines: mirror {{ $ordinal }} would get nothing. Leave the exporter in, and name it in service.pipelines.traces.exporters.
+otelCollector.config takes {{ $id }} out of the pipelines: mirror {{ $ordinal }} would get nothing. Leave the exporter in, and name it in service.pipelines.{{ $way.pipeline }}.exporters.
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

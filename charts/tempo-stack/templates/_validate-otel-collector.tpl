@@ -22,7 +22,7 @@ otelCollector.exporter.endpoint is empty while tempo.enabled is false: the Colle
 {{- define "tempo-stack.validate.collectorReceivers" -}}
 {{- if .Values.otelCollector.enabled -}}
 {{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
-{{- if not (dig "service" "pipelines" "traces" "receivers" "" $config) -}}
+{{- if not (or (dig "service" "pipelines" "traces" "receivers" "" $config) (include "tempo-stack.tenants.receiverList" . | fromYamlArray)) -}}
 otelCollector.receivers are all off: no span could come in. Switch one on, or name others in otelCollector.config.service.pipelines.traces.receivers.
 {{- end -}}
 {{- end -}}
@@ -36,9 +36,9 @@ otelCollector.receivers are all off: no span could come in. Switch one on, or na
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
 {{- if hasKey $ports .key -}}
 {{- $port := int (get $ports .key).port -}}
-{{- $endpoint := toString ((include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "path" .path) | fromYaml).endpoint | default "") -}}
+{{- $endpoint := toString ((include "tempo-stack.otelCollector.receiverBlock" (dict "config" $config "row" .) | fromYaml).endpoint | default "") -}}
 {{- if not (hasSuffix (printf ":%d" $port) $endpoint) }}
-otelCollector.config.receivers.{{ .path }}.endpoint is {{ default "removed" $endpoint }}: the Service would still point to {{ $port }}. Set otelCollector.service.ports.{{ .key }}, or switch off otelCollector.receivers.{{ .key }}.
+{{ include "tempo-stack.otelCollector.receiverKey" . }}.endpoint is {{ default "removed" $endpoint }}: the Service would still point to {{ $port }}. {{ if .tenant }}Set {{ .key }} instead.{{ else }}Set otelCollector.service.ports.{{ .key }}, or switch off otelCollector.receivers.{{ .key }}.{{ end }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -104,15 +104,15 @@ otelCollector.queue.persistence.enabled is true while otelCollector.queue.type i
 {{- $size := include "tempo-stack.quantity.bytes" .queue.size -}}
 {{- $claim := include "tempo-stack.quantity.bytes" .queue.persistence.size -}}
 {{- $memory := include "tempo-stack.memoryLimit" .resources -}}
+{{- $queues := include "tempo-stack.otelCollector.exporterIds" $ | fromYamlArray | len -}}
 {{- if and .enabled $size -}}
 {{- if and (eq .queue.type "memory") $memory -}}
-{{- if gt (int64 $size) (div (int64 $memory) 2) -}}
-otelCollector.queue.size is {{ .queue.size }}: a queue in memory may take at most half of the memory limit ({{ .resources.limits.memory }}). Set it to less, for example 128Mi.
+{{- if gt (mul $queues (int64 $size)) (div (int64 $memory) 2) -}}
+otelCollector.queue.size is {{ .queue.size }}: {{ if gt $queues 1 }}{{ $queues }} queues{{ else }}a queue{{ end }} in memory may take at most half of the memory limit ({{ .resources.limits.memory }}). Set it to less, for example {{ div 128 $queues }}Mi.
 {{- end -}}
 {{- else if and .queue.persistence.enabled (eq .queue.type "file") $claim -}}
-{{- $queues := include "tempo-stack.otelCollector.exporterIds" $ | fromYamlArray | len -}}
 {{- if gt (mul 2 $queues (int64 $size)) (int64 $claim) -}}
-otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim must hold {{ if gt $queues 1 }}for each mirror {{ end }}twice the queue ({{ .queue.size }}), because the queue's file is larger than the spans in it. Make it larger, or otelCollector.queue.size smaller.
+otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim must hold {{ if $.Values.tenants.enabled }}for each of {{ $queues }} queues, one for each tenant and mirror, {{ else if gt $queues 1 }}for each mirror {{ end }}twice the queue ({{ .queue.size }}), because the queue's file is larger than the spans in it. Make it larger, or otelCollector.queue.size smaller.
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -124,6 +124,7 @@ otelCollector.queue.persistence.size is {{ .queue.persistence.size }}: the claim
 {{- if .Values.otelCollector.enabled -}}
 {{- $own := list "health" "metrics" "otlp-grpc" "otlp-http" "jaeger-grpc" "jaeger-http" "jaeger-compact" "jaeger-binary" -}}
 {{- if .Values.otelCollector.receivers.zipkin.enabled -}}{{- $own = append $own "zipkin" -}}{{- end -}}
+{{- range include "tempo-stack.tenants.ports" . | fromYaml -}}{{- $own = append $own .name -}}{{- end -}}
 {{- range $name, $port := .Values.otelCollector.service.extraPorts -}}
 {{- if has $name $own }}
 otelCollector.service.extraPorts.{{ $name }} has the name of a port of the chart: one would hide the other. Give it another name.
@@ -202,7 +203,8 @@ otelCollector.config.service.telemetry.metrics has {{ if $ports }}the port {{ jo
 {{- range dig "service" "pipelines" dict $config -}}{{- $named = concat $named ((. | default dict).receivers | default list) -}}{{- end -}}
 {{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
 {{- range include "tempo-stack.otelCollector.receiverList" . | fromYamlArray -}}
-{{- if and $named (hasKey $ports .key) (hasKey ($config.receivers | default dict) .receiver) (not (has .receiver $named)) }}
+{{- $elsewhere := and (include "tempo-stack.tenants.named" $) (or .tenant (not $.Values.tenants.default)) -}}
+{{- if and $named (not $elsewhere) (hasKey $ports .key) (hasKey ($config.receivers | default dict) .receiver) (not (has .receiver $named)) }}
 otelCollector.receivers.{{ .key }}.enabled is true and otelCollector.config.service.pipelines leaves {{ .receiver }} out: its port would answer nobody. Add {{ .receiver }} to the pipeline's receivers, or switch the receiver off.
 {{- end -}}
 {{- end -}}
@@ -223,7 +225,8 @@ otelCollector.receivers.{{ .key }}.enabled is true and otelCollector.config.serv
 {{- $_ := set $used "connectors" (concat $used.receivers $used.exporters) -}}
 {{- range $kind, $names := $used -}}
 {{- range $id, $block := get ($.Values.otelCollector.config | default dict) $kind | default dict -}}
-{{- if not (or (has $id $names) (kindIs "invalid" $block)) }}
+{{- $forTenants := and (include "tempo-stack.tenants.named" $) (eq $kind "exporters") (eq $id (include "tempo-stack.otelCollector.exporterId" $)) -}}
+{{- if not (or (has $id $names) (kindIs "invalid" $block) $forTenants) }}
 otelCollector.config.{{ $kind }}.{{ $id }} is set and nothing uses it.
 {{- if and (eq $kind "exporters") (has $id (list "otlp" "otlp_grpc")) }} The chart's exporter is otelCollector.config.exporters.otlp in every version.
 {{- else if eq $kind "extensions" }} Add it to otelCollector.config.service.extensions, beside those of the chart, or remove it.

@@ -138,7 +138,7 @@ tempo.config.overrides.{{ $key }} is {{ toJson $value }}: it is the flat way to 
 
 {{/* With tenants Tempo takes a span only with a tenant's name, which the Collector must send. */}}
 {{- define "tempo-stack.validate.tempoTenant" -}}
-{{- if and .Values.tempo.enabled .Values.otelCollector.enabled (include "tempo-stack.tempo.hasTenants" .) (not .Values.otelCollector.exporter.endpoint) -}}
+{{- if and .Values.tempo.enabled .Values.otelCollector.enabled (include "tempo-stack.tempo.hasTenants" .) (not (include "tempo-stack.tenants.named" .)) (not .Values.otelCollector.exporter.endpoint) -}}
 {{- $id := include "tempo-stack.otelCollector.exporterId" . -}}
 {{- $exporter := get ((include "tempo-stack.otelCollector.config" . | fromYaml).exporters | default dict) $id | default dict -}}
 {{- if not (or (include "tempo-stack.otelCollector.tenantHeader" .) $exporter.auth) }}
@@ -185,7 +185,7 @@ tempo.config.overrides.per_tenant_override_config is {{ . }}: the guard of the v
 {{- $needed = max (div (mul $needed 10) 9) (add $needed (include "tempo-stack.tempo.disk.late" . | int64)) -}}
 {{- end -}}
 {{- if gt $needed (int64 $size) -}}
-tempo.persistence.size is {{ $tempo.persistence.size }}: {{ $rate }} spans/s (tempo.disk.expectedSpansPerSecond) of {{ int64 $tempo.disk.bytesPerSpan }} bytes (tempo.disk.bytesPerSpan) need {{ include "tempo-stack.gibibytes" $needed }} for {{ $tempo.retention.period }}. Set the size to that, tempo.retention.period to less, or tempo.storage.backend to s3.
+tempo.persistence.size is {{ $tempo.persistence.size }}: {{ $rate }} spans/s (tempo.disk.expectedSpansPerSecond) of {{ int64 $tempo.disk.bytesPerSpan }} bytes (tempo.disk.bytesPerSpan) need {{ include "tempo-stack.gibibytes" $needed }} for {{ ternary "the longest retention of a tenant" $tempo.retention.period .Values.tenants.enabled }}. Set the size to that, {{ ternary "that retention" "tempo.retention.period" .Values.tenants.enabled }} to less, or tempo.storage.backend to s3.
 {{- end -}}
 {{- end -}}
 {{- end }}

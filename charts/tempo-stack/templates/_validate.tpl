@@ -23,6 +23,8 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "mirrorVolume" "mirrorVersion" "mirrorCollector" "mirrorExporter" "mirrorGenerator" "mirrorPrefix" "mirrorPorts"
   "doorCertificate" "doorVersion" "doorAuth" "doorUdp" "doorImage" "doorConfig" "tempoTls" "exporterTls"
   "policyOff" "policyPeers" "policyOutside"
+  "tenantIds" "tenantReceivers" "tenantUdp" "tenantAuth" "tenantCredentials" "tenantLimits" "tenantRetention" "tenantMemory"
+  "tenantVersion" "tenantOverrides" "tenantSwitch" "tenantConfig" "tenantTest"
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
   "presetImage" "presetVersion" "presetPipeline" "presetRedaction" "presetPatterns"
   "samplingReplicas" "samplingKeep" "samplingMemory"
@@ -92,7 +94,9 @@ tempo.enabled and otelCollector.enabled are both false: nothing would be install
 {{- if .Values.otelCollector.enabled -}}
 {{- $list := list (dict "key" "otelCollector.internalPorts.healthCheck" "protocol" "TCP" "port" .Values.otelCollector.internalPorts.healthCheck) -}}
 {{- range $key, $port := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
+{{- if not (hasPrefix "tenants." $key) -}}
 {{- $key = printf "otelCollector.service.%s%s" (ternary "" "ports." (hasPrefix "extraPorts." $key)) $key -}}
+{{- end -}}
 {{- $list = append $list (dict "key" $key "protocol" $port.protocol "port" $port.port) -}}
 {{- end -}}
 {{- $_ := set $components "the Collector" $list -}}
@@ -275,7 +279,9 @@ grafana.dashboards.datasourceUid is empty while grafana.dashboards.enabled is tr
 {{- $missing := list -}}
 {{- if not .Values.tempo.enabled -}}{{- $missing = append $missing "tempo.enabled is false" -}}{{- end -}}
 {{- if not .Values.otelCollector.enabled -}}{{- $missing = append $missing "otelCollector.enabled is false" -}}{{- end -}}
-{{- if not .Values.otelCollector.receivers.otlpHttp.enabled -}}{{- $missing = append $missing "otelCollector.receivers.otlpHttp.enabled is false" -}}{{- end -}}
+{{- if include "tempo-stack.test.way" . | fromYaml | dig "url" "" -}}
+{{- else if include "tempo-stack.tenants.named" . -}}{{- $missing = append $missing "no tenant (or not that of helmTest.client.tenant) has ports.otlpHttp" -}}
+{{- else -}}{{- $missing = append $missing "otelCollector.receivers.otlpHttp.enabled is false" -}}{{- end -}}
 {{- if include "tempo-stack.test.lacksKey" . -}}{{- $missing = append $missing "helmTest.client has no Secret with what the Collector asks for (certificateSecret or credentialsSecret)" -}}{{- end }}
 canary.enabled is true while {{ default "the Collector takes the tenant from its environment" (join " and " $missing) }}: it could not send a span or not find it. Change that, or set canary.enabled to false.
 {{- end -}}

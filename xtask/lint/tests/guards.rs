@@ -62,6 +62,7 @@ fn guard_files(chart: &Path) -> Vec<(PathBuf, String)> {
         "_validate-presets.tpl",
         "_validate-query-proxy.tpl",
         "_validate-routes.tpl",
+        "_validate-tenants.tpl",
     ]
     .map(|name| chart.join("templates").join(name))
     .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
@@ -235,6 +236,96 @@ guards! {
     a_datasource_of_the_operator_without_a_password_is_refused: "grafanaCredentials"
         "{grafana: {datasource: {enabled: true, kind: grafanaDatasource, basicAuth: {user: grafana}}}}"
         => "grafana.datasource.basicAuth.existingSecret is empty", "whose key password";
+    tenants_without_a_tenant_are_refused: "tenantIds"
+        "{tenants: {enabled: true}, otelCollector: {enabled: false}}"
+        => "tenants.list is empty", "tenants.enabled is true", "Name the tenants";
+    a_tenant_that_tempo_refuses_is_refused: "tenantIds"
+        "{tenants: {enabled: true, default: 'a|b', acceptUnauthenticated: true}}"
+        => "tenants.default is \"a|b\"", "Tempo refuses", "at most 150";
+    a_tenant_that_would_be_a_folder_is_refused: "tenantIds"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {'..': {}}}}"
+        => "tenants.list... is \"..\"", "of a folder";
+    a_tenant_that_would_be_all_others_is_refused: "tenantIds"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {'*': {}}}}"
+        => "tenants.list.* is \"*\"", "no limits of their own";
+    common_receivers_without_a_tenant_are_refused: "tenantReceivers"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: a}}}}}"
+        => "tenants.default is empty", "otelCollector.receivers.jaegerGrpc.enabled", "switch these receivers off";
+    udp_beside_tenants_is_refused: "tenantUdp"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true}, otelCollector: {receivers: {jaegerThriftBinary: {enabled: true}}}}"
+        => "otelCollector.receivers.jaegerThriftBinary.enabled is true", "tenants.enabled is true", "write into x";
+    a_tenant_without_a_credential_is_refused: "tenantAuth"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpHttp: 4338}, auth: {type: none}}}}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "tenants.list.a.auth.type is none", "write in its name", "tenants.acceptUnauthenticated";
+    a_tenant_without_a_secret_is_refused: "tenantAuth"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpHttp: 4338}}}}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "tenants.list.a.auth.existingSecret is empty", "key tokens", "one token a line";
+    a_secret_of_a_tenant_that_nothing_reads_is_refused: "tenantAuth"
+        "{tenants: {enabled: true, acceptUnauthenticated: true, list: {a: {ports: {otlpHttp: 4338}, auth: {type: none, existingSecret: a}}}}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "tenants.list.a.auth.existingSecret is a", "type is none";
+    an_unknown_way_to_be_a_tenant_is_refused: "tenantAuth"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpHttp: 4338}, auth: {type: oidc, existingSecret: a}}}}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "tenants.list.a.auth.type is \"oidc\"", "bearer, basic or none";
+    a_default_tenant_without_a_credential_is_refused: "tenantAuth"
+        "{tenants: {enabled: true, default: x}}"
+        => "tenants.default is x", "otelCollector.auth.type is none", "otelCollector.tls.clientCa", "tenants.acceptUnauthenticated";
+    two_tenants_with_one_credential_are_refused: "tenantCredentials"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: one}}, b: {ports: {otlpHttp: 4348}, auth: {existingSecret: one}}}}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "tenants.list.a.auth and tenants.list.b.auth both read key tokens of Secret one", "a Secret or a key of its own";
+    a_tenant_with_the_common_credential_is_refused: "tenantCredentials"
+        "{tenants: {enabled: true, default: x, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: one}}}}, otelCollector: {auth: {type: bearer, existingSecret: one}}}"
+        => "otelCollector.auth and tenants.list.a.auth both read";
+    a_tenants_burst_below_a_batch_is_refused: "tenantLimits"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: a}, limits: {ingestBurstBytes: 1000}}}}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "tenants.list.a.limits.ingestBurstBytes is 1000", "largest batch", "9437184";
+    a_limit_of_a_tenant_that_nothing_reads_is_refused: "tenantLimits"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {limits: {maxSeries: 1}}}}}"
+        => "tenants.list.a.limits.maxSeries is set", "tenants.list.a.overrides";
+    a_retention_of_a_tenant_that_is_none_is_refused: "tenantRetention"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {retention: soon}}}}"
+        => "tenants.list.a.retention is \"soon\"", "not a duration", "1d12h";
+    a_retention_of_a_tenant_below_the_poll_is_refused: "tenantRetention"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {retention: 2m}}}}"
+        => "tenants.list.a.retention is \"2m\"", "blocklist_poll";
+    tenants_that_send_more_than_fits_are_refused: "tenantMemory"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {}}}, tempo: {limits: {ingestBytesPerSecond: 100000000}}}"
+        => "2 tenants", "200000000 bytes per second together", "2Gi", "143165576 or less";
+    tenants_with_an_old_tempo_are_refused: "tenantVersion"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true}, tempo: {image: {tag: 2.8.0}}}"
+        => "tenants.enabled is true with Tempo 2.8.0", "2.9", "2.10.8";
+    overrides_of_ones_own_beside_tenants_are_refused: "tenantOverrides"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true}, tempo: {disk: {guard: {enabled: false}}, config: {overrides: {per_tenant_override_config: /own.yaml}}}}"
+        => "tempo.config.overrides.per_tenant_override_config is /own.yaml", "tenants.list.<tenant>.overrides";
+    tenants_that_tempo_does_not_tell_apart_are_refused: "tenantSwitch"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true}, tempo: {config: {multitenancy_enabled: false}}}"
+        => "tempo.config.multitenancy_enabled is false", "tenants.enabled is true";
+    another_tenant_in_the_collectors_file_is_refused: "tenantConfig"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true}, otelCollector: {config: {exporters: {otlp: {headers: {x-scope-orgid: other}}}}}}"
+        => "what comes in for x", "the exporter otlp", "X-Scope-OrgID";
+    another_receiver_in_the_pipeline_of_a_tenant_is_refused: "tenantConfig"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: a}}}}, otelCollector: {config: {service: {pipelines: {traces/tenant-a: {receivers: [otlp]}}}}}}"
+        => "service.pipelines.traces/tenant-a.receivers", "in the name of a";
+    a_receiver_of_a_tenant_that_asks_nobody_is_refused: "tenantConfig"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: a}}}}, otelCollector: {config: {receivers: {otlp/tenant-a: {protocols: {http: {auth: null}}}}}}}"
+        => "otelCollector.config.receivers.otlp/tenant-a.protocols.http.auth.authenticator is removed", "tenants.list.a.auth";
+    a_test_as_an_unknown_tenant_is_refused: "tenantTest"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true}, helmTest: {client: {tenant: nobody}}}"
+        => "helmTest.client.tenant is nobody", "no such tenant";
+    a_test_as_a_tenant_where_there_is_none_is_refused: "tenantTest"
+        "{helmTest: {client: {tenant: nobody}}}"
+        => "helmTest.client.tenant is nobody", "tenants.enabled is false";
+    two_tenants_at_one_port_are_refused: "ports"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {ports: {otlpHttp: 4338, otlpGrpc: 4338}, auth: {existingSecret: a}}}}}"
+        => "tenants.list.a.ports.otlpGrpc and tenants.list.a.ports.otlpHttp are both 4338", "Change one of them";
+    a_claim_too_small_for_the_queues_of_tenants_is_refused: "collectorQueueSize"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: a}}, b: {ports: {otlpHttp: 4348}, auth: {existingSecret: b}}}}}"
+        => "otelCollector.queue.persistence.size is 4Gi", "each of 3 queues", "twice the queue (1Gi)";
+    a_distribution_that_lets_in_every_tenant_is_refused: "doorImage"
+        "{tenants: {enabled: true, default: x, acceptUnauthenticated: true, list: {a: {ports: {otlpHttp: 4338}, auth: {existingSecret: a}}}}, otelCollector: {image: {repository: otel/opentelemetry-collector}}}"
+        => "otelCollector.image.repository is otel/opentelemetry-collector", "tenants.list has tenants with auth";
+    a_canary_without_a_way_for_its_tenant_is_refused: "canary"
+        "{tenants: {enabled: true, list: {a: {ports: {otlpGrpc: 4337}, auth: {existingSecret: a}}}}, canary: {enabled: true}, otelCollector: {receivers: {otlpGrpc: {enabled: false}, otlpHttp: {enabled: false}, jaegerGrpc: {enabled: false}, jaegerThriftHttp: {enabled: false}}}}"
+        => "canary.enabled is true", "has ports.otlpHttp";
     tls_without_a_certificate_is_refused: "doorCertificate"
         "{otelCollector: {tls: {enabled: true}}}"
         => "otelCollector.tls.existingSecret is empty", "otelCollector.tls.enabled is true", "kubernetes.io/tls", "certManager";

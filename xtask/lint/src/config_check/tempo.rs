@@ -68,7 +68,7 @@ const KEYS: Groups = &[
             "query_frontend.trace_by_id.{query_shards,concurrent_shards,duration_slo}",
             "metrics_generator.ring.**",
             "metrics_generator.storage.**",
-            "metrics_generator.registry.{collection_interval,stale_duration,external_labels.*}",
+            "metrics_generator.registry.{collection_interval,stale_duration,inject_tenant_id_as,external_labels.*}",
             "metrics_generator.processor.service_graphs.**",
             "metrics_generator.processor.span_metrics.**",
             "metrics_generator.metrics_ingestion_time_range_slack",
