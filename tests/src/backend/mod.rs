@@ -363,6 +363,16 @@ pub trait Stack: Send + Sync {
         })
     }
 
+    /// The tenant in whose name the chart's own test asks; none where Tempo has no tenants, or there is no test.
+    fn tenant(&self) -> Option<String> {
+        let mut objects = self.render().manifests.iter();
+        let test = objects.find(|m| m.kind == "Pod" && m.name.ends_with("-test"))?;
+        let containers = test.get(&["spec", "containers"]).and_then(Value::as_sequence)?;
+        let mut variables = containers.iter().filter_map(|c| c.get("env")?.as_sequence()).flatten();
+        let tenant = variables.find(|v| v.get("name").and_then(Value::as_str) == Some("TENANT"))?;
+        tenant.get("value")?.as_str().map(str::to_owned)
+    }
+
     /// What the same release would be with further values.
     async fn render_again(&self, _values: Value) -> Result<Render> {
         bail!("this backend doesn't render a stack that runs")
@@ -424,6 +434,11 @@ pub trait Stack: Send + Sync {
     /// Replaces what a Secret holds, as the volumes of the pods that run show it; their variables stay as they are.
     async fn change_secret(&self, name: &str, _data: BTreeMap<String, String>) -> Result<()> {
         bail!("this backend can't change the Secret {name}")
+    }
+
+    /// Replaces what a ConfigMap holds, as the volumes of the pods that run show it.
+    async fn change_config_map(&self, name: &str, _data: BTreeMap<String, String>) -> Result<()> {
+        bail!("this backend can't change the ConfigMap {name}")
     }
 
     /// Takes so many bytes of the volume of Tempo away, with a file on it; 0 gives them back. See

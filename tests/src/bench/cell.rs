@@ -143,7 +143,7 @@ impl Bench<'_> {
         let receivers = doors(stack.as_ref())?;
         let credentials = Credentials::rendered(&stack.render().manifests)?;
         let senders = (0..cell.profile.connections).map(|_| Sender::new(&receivers, &credentials, ANSWER));
-        let tempo = Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?;
+        let tempo = Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?.as_tenant(stack.tenant());
         let mut loaded = Loaded {
             bench: self,
             cell,

@@ -23,6 +23,9 @@ use crate::wait::{Look, Waited, wait_for};
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The header that names a tenant (grafana/dskit, user/http.go).
+pub(crate) const TENANT: &str = "X-Scope-OrgID";
+
 /// What Go's router says of a path that it doesn't know (net/http, NotFound).
 const NO_ROUTE: &[u8] = b"404 page not found";
 
@@ -40,6 +43,8 @@ enum Answer {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
+    /// In whose name it asks; none where Tempo has no tenants.
+    tenant: Option<String>,
     /// It has no `/api/v2/traces`: Tempo up to 2.5.
     first_api: Arc<AtomicBool>,
     /// Traces that a search may list; none where it is as many as stacks of ours allow.
@@ -130,9 +135,15 @@ impl Client {
         Ok(Client {
             http: crate::client::credentials::http_client()?,
             base: Url::parse(base).with_context(|| format!("Tempo's address {base:?}"))?,
+            tenant: None,
             first_api: Arc::default(),
             most_found: None,
         })
+    }
+
+    /// The same in the name of a tenant.
+    pub fn as_tenant(self, tenant: Option<String>) -> Client {
+        Client { tenant, ..self }
     }
 
     /// The same for a Tempo whose searches list at most so many traces.
@@ -196,7 +207,7 @@ impl Client {
 
     async fn by_id(&self, path: &str) -> Result<Answer> {
         let url = self.url(path)?;
-        let request = self.http.get(url.clone()).header("accept", "application/protobuf");
+        let request = self.request(&url).header("accept", "application/protobuf");
         let (status, body) = exchange(request, &url).await?;
         if status == StatusCode::NOT_FOUND {
             let no_route = body.starts_with(NO_ROUTE);
@@ -233,7 +244,7 @@ impl Client {
     pub(crate) async fn ask(&self, path: &str, query: &[(&str, String)], timeout: Duration) -> Result<(u16, usize)> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        let (status, body) = exchange_within(timeout, self.http.get(url.clone()), &url).await?;
+        let (status, body) = exchange_within(timeout, self.request(&url), &url).await?;
         Ok((status.as_u16(), body.len()))
     }
 
@@ -271,7 +282,7 @@ impl Client {
     /// Whether `/ready` says that all of Tempo's modules run; its words if not.
     pub async fn ready(&self) -> Result<Result<(), String>> {
         let url = self.url("ready")?;
-        let (status, body) = exchange(self.http.get(url.clone()), &url).await?;
+        let (status, body) = exchange(self.request(&url), &url).await?;
         Ok(if status.is_success() { Ok(()) } else { Err(shown(&body)) })
     }
 
@@ -350,6 +361,14 @@ impl Client {
         }
     }
 
+    fn request(&self, url: &Url) -> reqwest::RequestBuilder {
+        let request = self.http.get(url.clone());
+        match &self.tenant {
+            Some(tenant) => request.header(TENANT, tenant),
+            None => request,
+        }
+    }
+
     fn url(&self, path: &str) -> Result<Url> {
         self.base
             .join(path)
@@ -367,7 +386,7 @@ impl Client {
     }
 
     async fn get(&self, url: &Url) -> Result<Vec<u8>> {
-        let (status, body) = exchange(self.http.get(url.clone()), url).await?;
+        let (status, body) = exchange(self.request(url), url).await?;
         accept(url, status, &body)?;
         Ok(body)
     }

@@ -27,6 +27,7 @@ mod sampling;
 mod sdks;
 mod spread;
 pub(crate) mod store;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -286,6 +287,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        // It changes limits as the kubelet does, and fills the volume of Tempo up.
+        needs: Needs::Machine,
+        local_tools: &["prometheus"],
+        ..everywhere(
+            "tenants",
+            "three tenants: only their own keys let in, none reads another's traces or metrics, and each has its own retention and limits",
+            |env| Box::pin(tenants::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         // One of two pods is killed, taken away and asked for itself.
         needs: Needs::Machine,
         ..everywhere(
@@ -490,7 +502,7 @@ impl Access {
     pub fn with(stack: &dyn Stack, credentials: &Credentials) -> Result<Access> {
         Ok(Access {
             sender: Sender::new(&doors(stack)?, credentials, SEND_TIMEOUT)?,
-            tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?,
+            tempo: Client::new(&stack.endpoints().url(Component::Tempo, "http")?)?.as_tenant(stack.tenant()),
         })
     }
 }
@@ -627,6 +639,7 @@ mod tests {
                 "presets",
                 "sampling",
                 "routes",
+                "tenants",
                 "mirror",
                 "full-disk",
                 "sdks",

@@ -236,7 +236,7 @@ guards! {
     a_datasource_of_the_operator_without_a_password_is_refused: "grafanaCredentials"
         "{grafana: {datasource: {enabled: true, kind: grafanaDatasource, basicAuth: {user: grafana}}}}"
         => "grafana.datasource.basicAuth.existingSecret is empty", "whose key password";
-    tenants_without_a_tenant_are_refused: "tenantIds"
+    tenants_that_nobody_names_are_refused: "tenantIds"
         "{tenants: {enabled: true}, otelCollector: {enabled: false}}"
         => "tenants.list is empty", "tenants.enabled is true", "Name the tenants";
     a_tenant_that_tempo_refuses_is_refused: "tenantIds"

@@ -106,7 +106,7 @@ fn foreground(ctx: &Ctx, args: &UpArgs, values: Value, runs: &Path) -> Result<()
         if let Err(error) = stack.wait_ready(READY_TIMEOUT).await {
             return Err(keep_logs(ctx, stack.as_ref(), error).await);
         }
-        let shown = Shown::new(stack.endpoints(), stack.takes_tls());
+        let shown = Shown::new(stack.endpoints(), stack.takes_tls()).for_tenant(stack.tenant());
         shown.write(stack.folder())?;
         shown.print(ctx)?;
         ctx.say("ready; Ctrl-C or `cargo xtask down` stops it");

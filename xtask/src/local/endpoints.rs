@@ -19,6 +19,9 @@ pub struct Shown {
     /// Whether the Collector takes TLS only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     tls: bool,
+    /// The tenant in whose name the chart's own test asks, where Tempo has tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
     #[serde(flatten)]
     ports: BTreeMap<String, BTreeMap<String, SocketAddr>>,
 }
@@ -33,7 +36,16 @@ impl Shown {
                 .or_default()
                 .insert(port.clone(), *address);
         }
-        Shown { tls, ports: shown }
+        Shown {
+            tls,
+            tenant: None,
+            ports: shown,
+        }
+    }
+
+    /// The same where Tempo asks for a tenant.
+    pub fn for_tenant(self, tenant: Option<String>) -> Shown {
+        Shown { tenant, ..self }
     }
 
     /// The address of one port.
@@ -88,7 +100,9 @@ impl Shown {
             }
         }
         if let Some(query) = self.get("tempo", "http") {
-            text.push_str(&format!("find them with   curl http://{query}/api/search\n"));
+            let tenant = self.tenant.iter().map(|id| format!(" --header 'X-Scope-OrgID: {id}'"));
+            let tenant: String = tenant.collect();
+            text.push_str(&format!("find them with   curl http://{query}/api/search{tenant}\n"));
         }
         text
     }

@@ -107,8 +107,8 @@ pub struct Materialiser<'a> {
     pub namespace: &'a str,
     /// Which addresses there are.
     pub network: &'a Network,
-    /// Secrets that were changed since, for volumes.
-    pub changed: Named,
+    /// Objects that were changed since, for volumes.
+    pub changed: Changed,
 }
 
 impl Materialiser<'_> {
@@ -122,10 +122,14 @@ impl Materialiser<'_> {
         self.write(pod, |_| true)
     }
 
-    /// Writes the pod's volumes of a Secret again.
-    pub fn write_secret(&self, pod: &Pod, name: &str) -> Result<()> {
-        let secret = |source: &VolumeSource| matches!(source, VolumeSource::Secret(keys) if keys.object == name);
-        self.write(pod, secret).map(drop)
+    /// Writes the pod's volumes of an object again.
+    pub fn write_changed(&self, pod: &Pod, kind: Kind, name: &str) -> Result<()> {
+        let of_it = |source: &VolumeSource| match source {
+            VolumeSource::Secret(keys) => kind == Kind::Secret && keys.object == name,
+            VolumeSource::ConfigMap(keys) => kind == Kind::ConfigMap && keys.object == name,
+            _ => false,
+        };
+        self.write(pod, of_it).map(drop)
     }
 
     fn write(&self, pod: &Pod, wanted: impl Fn(&VolumeSource) -> bool) -> Result<Hosts> {
@@ -138,12 +142,13 @@ impl Materialiser<'_> {
                     continue;
                 };
                 let (kind, keys, all) = match &volume.source {
-                    VolumeSource::ConfigMap(keys) => ("ConfigMap", keys, &self.objects.config_maps),
-                    VolumeSource::Secret(keys) => ("Secret", keys, &self.objects.secrets),
+                    VolumeSource::ConfigMap(keys) => (Kind::ConfigMap, keys, &self.objects.config_maps),
+                    VolumeSource::Secret(keys) => (Kind::Secret, keys, &self.objects.secrets),
                     _ => continue,
                 };
                 let name = &keys.object;
-                let changed = self.changed.get(name).filter(|_| kind == "Secret");
+                let changed = self.changed.get(&(kind, name.clone()));
+                let kind = kind.name();
                 let Some(data) = changed
                     .map_or_else(|| present(all, kind, name, keys.optional), |data| Ok(Some(data)))
                     .with_context(|| format!("pod {} mounts volume {}", pod.name, volume.name))?
@@ -313,6 +318,24 @@ fn publish(dir: &Path, files: &[(&str, String)]) -> Result<()> {
 }
 
 pub(super) type Named = BTreeMap<String, BTreeMap<String, String>>;
+/// What objects hold now, by kind and name.
+pub(super) type Changed = BTreeMap<(Kind, String), BTreeMap<String, String>>;
+
+/// An object that a volume shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    ConfigMap,
+    Secret,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::ConfigMap => "ConfigMap",
+            Kind::Secret => "Secret",
+        }
+    }
+}
 
 /// What an object holds; none if it is missing and may be.
 fn present<'a>(all: &'a Named, kind: &str, name: &str, optional: bool) -> Result<Option<&'a BTreeMap<String, String>>> {
@@ -660,7 +683,7 @@ spec:
                 folders: &folders,
                 namespace: "observability",
                 network: &network,
-                changed: Named::new(),
+                changed: Changed::new(),
             },
             &objects.pods[0],
         );

@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 
 pub use self::beside::{Beside, Prepare};
 pub use self::kafka::{Broker, Credentials};
-use self::materialise::{Folders, Materialiser};
+use self::materialise::{Changed, Folders, Kind, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod};
 use self::pod::RunningPod;
@@ -256,7 +256,7 @@ pub struct LocalStack {
     namespace: String,
     folders: Folders,
     network: Arc<Network>,
-    changed_secrets: std::sync::Mutex<materialise::Named>,
+    changed: std::sync::Mutex<Changed>,
     // Before `run`: supervision ends before what is left of the processes is killed.
     pods: Mutex<BTreeMap<String, RunningPod>>,
     run: RunDir,
@@ -309,7 +309,7 @@ impl LocalStack {
             objects,
             folders,
             network,
-            changed_secrets: std::sync::Mutex::default(),
+            changed: std::sync::Mutex::default(),
             run,
         };
         if let Some(bytes) = spec.volume_bytes {
@@ -339,18 +339,26 @@ impl LocalStack {
         found.with_context(|| format!("this stack has no pod {name}"))
     }
 
+    /// Replaces what an object holds, as the kubelet does in volumes.
+    fn change(&self, kind: Kind, name: &str, data: BTreeMap<String, String>) -> Result<()> {
+        lock(&self.changed).insert((kind, name.to_owned()), data);
+        let materialiser = self.materialiser();
+        let mut pods = self.objects.pods.iter();
+        pods.try_for_each(|pod| materialiser.write_changed(pod, kind, name))
+    }
+
     fn materialiser(&self) -> Materialiser<'_> {
         Materialiser {
             objects: &self.objects,
             folders: &self.folders,
             namespace: &self.namespace,
             network: &self.network,
-            changed: lock(&self.changed_secrets).clone(),
+            changed: lock(&self.changed).clone(),
         }
     }
 }
 
-/// A thread that panicked while it held the Secrets has changed all of one or none.
-fn lock(secrets: &std::sync::Mutex<materialise::Named>) -> std::sync::MutexGuard<'_, materialise::Named> {
-    secrets.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// A thread that panicked while it held the objects has changed all of one or none.
+fn lock(changed: &std::sync::Mutex<Changed>) -> std::sync::MutexGuard<'_, Changed> {
+    changed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

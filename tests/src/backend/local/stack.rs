@@ -12,10 +12,11 @@ use nix::unistd::{SysconfVar, sysconf};
 use serde_json::json;
 use serde_yaml::Value;
 
+use super::materialise::Kind;
 use super::objects::Pod;
 use super::pod::RunningPod;
 use super::volume::{repair, take_room};
-use super::{LocalStack, lock, objects};
+use super::{LocalStack, objects};
 use crate::backend::{Component, DATA, Endpoints, Fault, Memory, QUEUE, Stack, Stop, cpu_ticks, longest, peak_memory};
 use crate::client::credentials::http_client;
 
@@ -153,12 +154,13 @@ impl Stack for LocalStack {
     async fn change_secret(&self, name: &str, data: BTreeMap<String, String>) -> Result<()> {
         let known = self.objects.secrets.contains_key(name);
         anyhow::ensure!(known, "this stack has no Secret {name}");
-        lock(&self.changed_secrets).insert(name.to_owned(), data);
-        let materialiser = self.materialiser();
-        self.objects
-            .pods
-            .iter()
-            .try_for_each(|pod| materialiser.write_secret(pod, name))
+        self.change(Kind::Secret, name, data)
+    }
+
+    async fn change_config_map(&self, name: &str, data: BTreeMap<String, String>) -> Result<()> {
+        let known = self.objects.config_maps.contains_key(name);
+        anyhow::ensure!(known, "this stack has no ConfigMap {name}");
+        self.change(Kind::ConfigMap, name, data)
     }
 
     async fn take_room(&self, bytes: u64) -> Result<()> {

@@ -5,7 +5,7 @@
 //! while the others are refused. Keys change under load, and are found nowhere but in their Secrets.
 
 pub(super) mod keys;
-mod script;
+pub(super) mod script;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -271,7 +271,7 @@ async fn insist(sender: &Sender, door: Door, traces: &TracesData, alert: Option<
 }
 
 /// The Secrets as a user makes them, beside the release.
-fn objects(secrets: &BTreeMap<&str, Data>) -> String {
+pub(super) fn objects(secrets: &BTreeMap<&str, Data>) -> String {
     let objects = secrets.iter().map(|(name, data)| {
         let metadata = json!({"name": name});
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}).to_string()

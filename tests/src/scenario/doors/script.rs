@@ -24,7 +24,7 @@ use crate::wait::{Look, wait_for};
 const ENDS: Duration = Duration::from_secs(60);
 
 /// A container with a script, and what its pod mounts.
-pub(super) struct Script {
+pub(in crate::scenario) struct Script {
     container: Container,
     spec: PodSpec,
     home: PathBuf,
@@ -163,7 +163,7 @@ impl Script {
 }
 
 /// The value of a metric without labels.
-pub(super) fn sample(metrics: &str, name: &str) -> Option<f64> {
+pub(in crate::scenario) fn sample(metrics: &str, name: &str) -> Option<f64> {
     let line = metrics
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
