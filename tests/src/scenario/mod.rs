@@ -657,7 +657,7 @@ mod tests {
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
         let all = Choice::Sets(Set::ALL.to_vec());
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
-        assert_eq!(names(&Choice::All, "kind").len(), 24);
+        assert_eq!(names(&Choice::All, "kind").len(), 25);
         assert_eq!(
             names(&Choice::Sets(vec![Set::More]), "kind"),
             ["full-disk", "heavy-query", "metrics"]
