@@ -88,6 +88,11 @@ const TOLD: Duration = Duration::from_secs(90);
 const GONE: Duration = Duration::from_secs(150);
 /// How long Tempo may take to act on a file that changed, and on a full volume.
 const ACTS: Duration = Duration::from_secs(60);
+/// How long a span may take from the Collector's receiver to Tempo.
+const ARRIVES: Duration = Duration::from_secs(2);
+/// How many traces may be let in once a limit has changed: Tempo's limiter looks at the limits every ten seconds
+/// (modules/distributor/distributor.go, `NewRateLimiter`).
+const LET_IN: usize = 20;
 const FINDS: u32 = 40;
 const SECOND: u64 = 1_000_000_000;
 
@@ -551,26 +556,30 @@ impl<'a> Proof<'a> {
         );
         let mut waiting = Vec::new();
         for (number, (tenant, ..)) in TENANTS.into_iter().enumerate() {
-            let (id, traces) = self.trace(1_200 + number as u64, &service(tenant), SMALL)?;
-            self.taken(tenant, &traces).await?;
-            let refused = wait_for("a refusal by Tempo", ACTS, &self.env.cancel, || async {
-                let labels = [("tenant", tenant), ("reason", "rate_limited")];
-                let refused =
-                    Scrape::parse(&self.tempo("")?.metrics().await?)?.sum("tempo_discarded_spans_total", &labels);
-                Ok(if refused > Some(0.0) {
-                    Look::Found(())
-                } else {
-                    Look::NotYet("none".into())
-                })
-            })
-            .await;
-            let absent = self.tempo(tenant)?.trace(id).await?.is_none();
+            let mut sent = Vec::new();
+            let refused = loop {
+                let (id, traces) =
+                    self.trace(1_200 + 100 * number as u64 + sent.len() as u64, &service(tenant), SMALL)?;
+                self.taken(tenant, &traces).await?;
+                sent.push(id);
+                if self.refused(tenant).await? {
+                    break true;
+                }
+                if sent.len() == LET_IN {
+                    break false;
+                }
+            };
+            let last = sent.last().context("nothing was sent")?;
+            let absent = self.tempo(tenant)?.trace(*last).await?.is_none();
             self.env.recorder.check(
                 format!("a full volume closes {tenant}"),
-                refused.is_ok() && absent,
-                refused.map_or_else(|error| format!("{error:#}"), |_| "Tempo refuses, the span waits".into()),
+                refused && absent,
+                format!(
+                    "of {} traces Tempo refused the last one: {refused}, which waits: {absent}",
+                    sent.len()
+                ),
             );
-            waiting.push((tenant, id));
+            waiting.extend(sent.into_iter().map(|id| (tenant, id)));
         }
         self.stack.take_room(0).await?;
         drained(self.env, self.stack.as_ref()).await?;
@@ -583,9 +592,25 @@ impl<'a> Proof<'a> {
         self.env.recorder.check(
             "with room again, what waited is found",
             missing.is_empty(),
-            format!("of {} tenants; missing: {missing:?}", waiting.len()),
+            format!("{} traces; missing, of tenants: {missing:?}", waiting.len()),
         );
         Ok(())
+    }
+
+    /// Whether Tempo refuses what a tenant just sent: it does so at once, or takes it.
+    async fn refused(&self, tenant: &str) -> Result<bool> {
+        let labels = [("tenant", tenant), ("reason", "rate_limited")];
+        let waited = wait_for("a refusal by Tempo", ARRIVES, &self.env.cancel, || async {
+            let scrape = Scrape::parse(&self.tempo("")?.metrics().await?)?;
+            Ok(if scrape.sum("tempo_discarded_spans_total", &labels) > Some(0.0) {
+                Look::Found(())
+            } else {
+                Look::NotYet("none".into())
+            })
+        });
+        let refused = waited.await.is_ok();
+        self.env.cancel.check()?;
+        Ok(refused)
     }
 
     /// The chart's own test and its canary, in the name of a tenant.
