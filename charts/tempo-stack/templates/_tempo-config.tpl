@@ -21,8 +21,8 @@ Tempo's configuration file, built as a map and printed once.
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" $part) -}}
 {{- end -}}
 {{- include "tempo-stack.config.merge" (dict "into" $config "from" (.Values.tempo.config | default dict)) -}}
-{{- if include "tempo-stack.tempo.isFleet" . -}}
-{{- toYaml $config | include "tempo-stack.tempo.config.expandable" -}}
+{{- if include "tempo-stack.tempo.expands" . -}}
+{{- toYaml $config | include "tempo-stack.tempo.config.expandable" | replace "<MIRROR>" (include "tempo-stack.tempo.mirrorFolder" .) -}}
 {{- else -}}
 {{- toYaml $config -}}
 {{- end -}}

@@ -108,6 +108,11 @@ Parameter: root context.
 {{- toYaml $config -}}
 {{- end }}
 
+{{/* "true" where Tempo expands its file, because the pods that read it differ. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.expands" -}}
+{{- if or (include "tempo-stack.tempo.isFleet" .) (include "tempo-stack.tempo.mirrorsInBucket" .) -}}true{{- end -}}
+{{- end }}
+
 {{/*
 The file as Tempo expands it: what stands for the pod becomes a reference, and what a user wrote with a dollar sign or
 a backslash stays as it is. Parameter: the file.

@@ -89,20 +89,30 @@ Batches that are on their way to a mirror at the same time: with an answer after
 */}}
 {{- define "tempo-stack.otelCollector.mirrorConsumers" -}}20{{- end }}
 
-{{/* Folder in a bucket that is a mirror's own, as an argument; nothing where traces are on the volume. Parameter: root context. */}}
-{{- define "tempo-stack.tempo.mirrorArgs" -}}
-{{- $backend := .Values.tempo.storage.backend -}}
-{{- if and (include "tempo-stack.tempo.mirrored" .) (ne $backend "local") -}}
-{{- $prefix := dig $backend "prefix" "" .Values.tempo.storage | trimAll "/" -}}
-- -storage.trace.{{ $backend }}.prefix={{ list $prefix "$(POD_NAME)" | compact | join "/" }}
-{{- else -}}
-[]
-{{- end -}}
+{{/* "true" where each mirror has a folder of its own in a bucket. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.mirrorsInBucket" -}}
+{{- if and (include "tempo-stack.tempo.mirrored" .) (include "tempo-stack.tempo.storage.remote" .) -}}true{{- end -}}
 {{- end }}
 
-{{/* The name of the pod, for that argument. Parameter: root context. */}}
+{{/*
+Folder of the bucket that a Tempo keeps its blocks in. The first mirror has that of a Tempo alone, so what was there
+before is found, and there is when one goes on alone or as a fleet; the second has one of its pod's name in it, which the
+first takes for a tenant without blocks. <MIRROR> becomes what Tempo makes the second's name of. Parameter: root context.
+*/}}
+{{- define "tempo-stack.tempo.storage.prefix" -}}
+{{- $storage := .Values.tempo.storage -}}
+{{- $mirror := ternary "<MIRROR>" "" (ne "" (include "tempo-stack.tempo.mirrorsInBucket" .)) -}}
+{{- list (get $storage $storage.backend).prefix $mirror | compact | join "/" | trimAll "/" -}}
+{{- end }}
+
+{{/* What is a mirror's own in the file that both read: the name of the second's pod, and nothing for the first. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.mirrorFolder" -}}
+{{- printf "${POD_NAME#%s-0}" (include "tempo-stack.tempo.fullname" .) -}}
+{{- end }}
+
+{{/* The name of the pod, for that folder. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.mirrorEnv" -}}
-{{- if and (include "tempo-stack.tempo.mirrored" .) (ne .Values.tempo.storage.backend "local") -}}
+{{- if include "tempo-stack.tempo.mirrorsInBucket" . -}}
 POD_NAME: {valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 {{- end -}}
 {{- end }}

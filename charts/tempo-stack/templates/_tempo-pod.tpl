@@ -66,7 +66,7 @@ Parameters: ctx (root context), component (row).
 {{- $tempo := dict -}}
 {{- include "tempo-stack.tempo.component.values" (dict "ctx" $ctx "key" $component.key "into" $tempo) -}}
 {{- $mirrored := include "tempo-stack.tempo.mirrored" $ctx -}}
-{{- $args := concat (list "-config.file=/etc/tempo/tempo.yaml") (include "tempo-stack.tempo.mirrorArgs" $ctx | fromYamlArray) -}}
+{{- $args := list "-config.file=/etc/tempo/tempo.yaml" -}}
 {{- $env := merge (include "tempo-stack.tempo.storage.env" $ctx | fromYaml) (include "tempo-stack.tempo.mirrorEnv" $ctx | fromYaml) -}}
 {{- $credentials := list -}}
 {{- if has $component.target (list "" "metrics-generator") -}}{{- $credentials = include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray -}}{{- end -}}
@@ -77,11 +77,12 @@ Parameters: ctx (root context), component (row).
   "spreads" (ternary "true" "" (and (not $component.zone) (or (gt (int $component.replicas) 1) (not (empty $component.autoscaling)))))
   "rolls" (ternary "true" "" (eq $component.kind "Deployment")) -}}
 {{- if $component.target -}}
-{{- $args = concat $args (list (printf "-target=%s" $component.target) "-config.expand-env=true") -}}
+{{- $args = append $args (printf "-target=%s" $component.target) -}}
 {{- $env = merge $env (include "tempo-stack.tempo.podEnv" $ctx | fromYaml) -}}
 {{- $_ := set $shared "affinity" (include "tempo-stack.tempo.affinity" . | fromYaml) -}}
 {{- end -}}
 {{- $_ := set $tempo "podLabels" (merge (include "tempo-stack.tempo.component.labels" $component | fromYaml) ($tempo.podLabels | default dict)) -}}
+{{- if include "tempo-stack.tempo.expands" $ctx -}}{{- $args = append $args "-config.expand-env=true" -}}{{- end -}}
 {{- with $component.args -}}{{- $args = concat $args . -}}{{- end -}}
 {{- if hasKey $env "KAFKA_PASSWORD" -}}{{- $args = append $args "-ingest.sasl-password=$(KAFKA_PASSWORD)" -}}{{- end -}}
 {{- $lifecycle := dict -}}

@@ -25,7 +25,7 @@ the bucket {{ (get $storage $storage.backend).bucket }}
 {{- if include "tempo-stack.tempo.storage.remote" . -}}
 {{- $store := include (printf "tempo-stack.tempo.storage.%s" $storage.backend) . | fromYaml -}}
 {{- /* Tempo writes blocks below "/tempo", and looks for them below "tempo". */ -}}
-{{- with trimAll "/" (get $storage $storage.backend).prefix -}}{{- $_ := set $store "prefix" . -}}{{- end -}}
+{{- with include "tempo-stack.tempo.storage.prefix" . -}}{{- $_ := set $store "prefix" . -}}{{- end -}}
 {{- $_ := set $trace $storage.backend $store -}}
 {{- else -}}
 {{- $_ := set $trace "local" (dict "path" (printf "%s/blocks" $data)) -}}

@@ -10,7 +10,7 @@ tempo.mode is microservices: the chart writes a fleet for Tempo 2.9 and later, a
 tempo.storage.backend is local while tempo.mode is microservices: queriers would not find the blocks that other parts keep on their own volumes. Set it to s3, gcs or azure, or tempo.mode to monolithic.
 {{- end -}}
 {{- with $tempo.persistence.existingClaim }}
-tempo.persistence.existingClaim is {{ . }} while tempo.mode is microservices: each pod needs a claim of its own. Remove it, and the write-ahead log that is on it stays there until tempo.mode is monolithic again.
+tempo.persistence.existingClaim is {{ . }} while tempo.mode is microservices: each pod needs a claim of its own, and the write-ahead log that is on this one would stay there. While tempo.mode is monolithic, have Tempo write the log to the bucket (POST {{ include "tempo-stack.tempo.queryUrl" $ }}/flush), then remove the claim's name.
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -74,10 +74,13 @@ tempo.metricsGenerator.enabled is true while tempo.replicas is 2: both mirrors w
 {{- if and (include "tempo-stack.tempo.mirrored" .) (ne $backend "local") -}}
 {{- $flag := printf "storage.trace.%s.prefix" $backend -}}
 {{- with dig "storage" "trace" $backend "prefix" "" ($tempo.config | default dict) }}
-tempo.config.{{ $flag }} is {{ . }} while tempo.replicas is 2: each mirror has a folder of its own, named after its pod. Set tempo.storage.{{ $backend }}.prefix to {{ . }} instead.
+tempo.config.{{ $flag }} is {{ . }} while tempo.replicas is 2: the second mirror has a folder of its own in that of the first, named after its pod. Set tempo.storage.{{ $backend }}.prefix to {{ . }} instead.
 {{- end -}}
 {{- if contains $flag (toJson $tempo.extraArgs) }}
-tempo.extraArgs sets {{ $flag }} while tempo.replicas is 2: both mirrors would write into one folder and take each other's blocks away. Set tempo.storage.{{ $backend }}.prefix instead, to which each adds the name of its pod.
+tempo.extraArgs sets {{ $flag }} while tempo.replicas is 2: both mirrors would write into one folder and take each other's blocks away. Set tempo.storage.{{ $backend }}.prefix instead, to which the second adds the name of its pod.
+{{- end -}}
+{{- if dig "storage" "trace" "empty_tenant_deletion_enabled" false ($tempo.config | default dict) }}
+tempo.config.storage.trace.empty_tenant_deletion_enabled is true while tempo.replicas is 2: the first mirror takes the folder of the second for a tenant without blocks, and would delete it. Set it to false, or tempo.replicas to 1.
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -474,6 +474,9 @@ guards! {
     mirrors_with_one_folder_by_an_argument_are_refused: "mirrorPrefix"
         "{tempo: {replicas: 2, storage: {backend: s3, s3: {bucket: b, region: r}}, extraArgs: {storage.trace.s3.prefix: both}}}"
         => "tempo.extraArgs", "storage.trace.s3.prefix", "Set tempo.storage.s3.prefix";
+    mirrors_of_which_one_would_delete_the_other_are_refused: "mirrorPrefix"
+        "{tempo: {replicas: 2, storage: {backend: s3, s3: {bucket: traces, region: eu-central-1}}, config: {storage: {trace: {empty_tenant_deletion_enabled: true}}}}}"
+        => "tempo.config.storage.trace.empty_tenant_deletion_enabled is true", "would delete it", "tempo.replicas to 1";
     a_collector_that_would_get_queries_is_refused: "mirrorPorts"
         "{tempo: {replicas: 2}, otelCollector: {service: {extraPorts: {http: {port: 9411}}}}}"
         => "otelCollector.service.extraPorts.http", "tempo.replicas is 2", "Give it another name";
@@ -894,7 +897,7 @@ guards! {
         => "tempo.mode is microservices", "2.8.1", "tempo.image.tag to 2.10.8";
     a_fleet_that_would_strand_the_log_on_a_claim_is_refused: "tempoMode"
         "{tempo: {mode: microservices, persistence: {existingClaim: old}, storage: {backend: s3, s3: {bucket: b, region: r}}}}"
-        => "tempo.persistence.existingClaim is old", "a claim of its own", "write-ahead log", "Remove it";
+        => "tempo.persistence.existingClaim is old", "a claim of its own", "POST http://tempo", "remove the claim's name";
     replicas_of_a_span_that_can_have_no_majority_are_refused: "tempoIngesters"
         "{tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}, components: {ingester: {replicationFactor: 2}}}}"
         => "tempo.components.ingester.replicationFactor is 2", "majority", "Set it to 3";

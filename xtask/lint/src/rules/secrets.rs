@@ -125,7 +125,9 @@ fn no_env_expansion(scene: &Scene, problems: &mut Vec<Problem>) {
             .into_iter()
             .any(|arg| arg.trim_start_matches('-').starts_with("config.expand-env"));
         let names = references(&program.text).unwrap_or_default();
-        let only_the_pod = !names.is_empty() && names.iter().all(|name| OF_THE_POD.contains(&name.as_str()));
+        // What follows `#` is cut off its value.
+        let variable = |name: &'_ String| name.split('#').next().is_some_and(|name| OF_THE_POD.contains(&name));
+        let only_the_pod = !names.is_empty() && names.iter().all(variable);
         if expands && !only_the_pod {
             let message = format!("{}: -config.expand-env is on", program.container.id());
             problems.push(Problem::in_container(program.workload.manifest, &["args"], message));
