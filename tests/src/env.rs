@@ -126,6 +126,22 @@ impl Env {
         Ok(stack)
     }
 
+    /// Brings a stack to other values, see [`Stack::upgrade`].
+    pub(crate) async fn upgrade(
+        &self,
+        stack: &Arc<dyn Stack>,
+        values: Value,
+        timeout: Duration,
+    ) -> Result<(Arc<dyn Stack>, Result<()>)> {
+        let (next, rolled_out) = stack.upgrade(values, timeout).await?;
+        for held in lock(&self.stacks).values_mut() {
+            if Arc::ptr_eq(&held.stack, stack) {
+                held.stack = Arc::clone(&next);
+            }
+        }
+        Ok((next, rolled_out))
+    }
+
     /// Takes over a stack that the scenario installed itself: its evidence and its end.
     pub(crate) fn adopt(&self, stack: Arc<dyn Stack>) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);

@@ -325,6 +325,11 @@ pub trait ObjectStore: Send + Sync {
     /// The keys of all objects, those of the server's own included.
     async fn objects(&self) -> Result<Vec<String>>;
 
+    /// Puts a file of this machine into the bucket, over the store's API.
+    async fn put(&self, key: &str, _file: &Path) -> Result<()> {
+        bail!("this backend can't put {key} into a bucket")
+    }
+
     /// Lets something go wrong with the way to it until [`ObjectStore::recover`].
     async fn disturb(&self, fault: Fault) -> Result<()> {
         bail!("this backend can't do this to a store: {fault:?}")
@@ -376,6 +381,14 @@ pub trait Stack: Send + Sync {
     /// What the same release would be with further values.
     async fn render_again(&self, _values: Value) -> Result<Render> {
         bail!("this backend doesn't render a stack that runs")
+    }
+
+    /// Brings the release to these values of the umbrella, as `helm upgrade` and the controllers do it: pods and Services
+    /// come, go and change, claims stay, pods of a StatefulSet are replaced from the last one on, each when the one
+    /// after it is ready. An error if it is refused, and nothing has changed. Otherwise the stack as it is from then on,
+    /// and whether every pod was ready in time; this one isn't to be used any more.
+    async fn upgrade(&self, _values: Value, _timeout: Duration) -> Result<(Arc<dyn Stack>, Result<()>)> {
+        bail!("this backend can't upgrade a stack that runs")
     }
 
     /// What helm tells the user after the installation, which is the text of NOTES.txt.
@@ -521,6 +534,16 @@ pub trait Stack: Send + Sync {
 
     /// Stops everything and waits for it.
     async fn shut_down(&self) -> Result<()>;
+}
+
+/// The files below a folder of this machine, relative to it. Those that vanish during the walk, because a program runs
+/// there, aren't among them.
+pub(crate) fn files_below(folder: &Path) -> Vec<String> {
+    let entries = walkdir::WalkDir::new(folder).into_iter().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_file())
+        .filter_map(|entry| Some(entry.path().strip_prefix(folder).ok()?.display().to_string()))
+        .collect()
 }
 
 /// The highest resident size of a process so far, in bytes, from its /proc/<pid>/status (proc(5), VmHWM).

@@ -127,7 +127,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 }
 
 /// Where a pod of Tempo answers, whether it is ready or not.
-fn address(stack: &dyn Stack, pod: &str) -> String {
+pub(super) fn address(stack: &dyn Stack, pod: &str) -> String {
     let workload = pod.rsplit_once('-').map_or(pod, |(workload, _)| workload);
     let namespace = stack.namespace();
     format!("http://{pod}.{workload}-headless.{namespace}.svc.cluster.local:3200")

@@ -9,6 +9,7 @@ mod doors;
 mod fleet;
 mod fleet_kafka;
 mod full_disk;
+mod grow;
 mod heavy_query;
 #[cfg(test)]
 mod honest;
@@ -304,6 +305,17 @@ pub const ALL: &[Scenario] = &[
             "mirror",
             "one of two mirrors is killed, is away or both are: every query is answered with all of it, and both end up with the same",
             |env| Box::pin(mirror::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
+        // It upgrades a stack whose pods come and go, and asks each of two mirrors.
+        needs: Needs::Machine,
+        local_tools: &["versitygw"],
+        ..everywhere(
+            "grow",
+            "one Tempo over a bucket becomes mirrors, a fleet and one Tempo again under load: nothing is lost, all is found at each step",
+            |env| Box::pin(grow::run(env)),
         )
     },
     Scenario {
@@ -641,6 +653,7 @@ mod tests {
                 "routes",
                 "tenants",
                 "mirror",
+                "grow",
                 "full-disk",
                 "sdks",
                 "heavy-query",

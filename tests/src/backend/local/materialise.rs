@@ -26,6 +26,8 @@ const OWN_ALONE: [&str; 2] = ["::", "::1"];
 /// A host name, with a port or without: `tempo:3200`, `tempo.observability.svc.cluster.local`.
 static HOST: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*)(?::([0-9]{1,5}))?").ok());
+/// Where a program writes why it ended (Kubernetes API, Container.terminationMessagePath).
+const TERMINATION: &str = "/dev/termination-log";
 /// A reference to a variable: `$(NAME)` (Kubernetes API, Container.args).
 static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)").ok());
 
@@ -92,6 +94,9 @@ impl Folders {
             }
             mounts.push((mount.mount_path.trim_end_matches('/').to_owned(), host));
         }
+        // The kubelet mounts it into each container.
+        let termination = self.pod(pod).join(format!("{}.termination-log", container.name));
+        mounts.push((TERMINATION.to_owned(), termination));
         mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Ok(mounts)
     }
@@ -473,7 +478,7 @@ impl World<'_> {
         for (mount, host) in self.mounts.clone() {
             let shown = host.display().to_string();
             // A whole path: `/etc/tempo` in `-config.file=/etc/tempo/x`, not in `/my/etc/tempo` or `/etc/tempo2`.
-            if let Some(replaced) = replace_words(&result, &mount, &shown, "=:, \"'", "/:, \"'") {
+            if let Some(replaced) = replace_words(&result, &mount, &shown, "=:, \"'", "/:, \"'\n") {
                 self.note(format!("{mount} = {shown}"));
                 result = replaced;
             }

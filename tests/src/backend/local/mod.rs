@@ -17,6 +17,7 @@ mod prometheus;
 mod publish;
 mod stack;
 mod store;
+mod upgrade;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -167,6 +168,30 @@ impl LocalBackend {
         }
     }
 
+    /// What a release renders, and all that a stack of it consists of.
+    async fn read(&self, options: &RenderOptions, spec: &StackSpec) -> Result<(Render, Objects)> {
+        let (renderer, wanted) = (self.clone(), options.clone());
+        let render = tokio::task::spawn_blocking(move || renderer.helm.template(&renderer.umbrella, &wanted))
+            .await
+            .context("rendering")??;
+        let mut manifests = render.manifests.clone();
+        manifests.extend(parse_all(&spec.objects).context("reading the objects beside the release")?);
+        let objects = Objects::read(&manifests)?;
+        Ok((render, objects))
+    }
+
+    /// The port at which a Tempo that is all of its modules reaches itself. What is only a part of Tempo reaches the
+    /// others by their names.
+    fn loopback_port(&self, pod: &Pod) -> Result<Option<u16>> {
+        let args = pod.containers.first().and_then(|c| c.args.as_ref());
+        let mut targets = args
+            .into_iter()
+            .flatten()
+            .filter_map(|arg| arg.strip_prefix("-target="));
+        let whole = pod.component == Component::Tempo && targets.all(|target| target == "all");
+        whole.then(|| self.ports.free()).transpose()
+    }
+
     async fn tool(&self, name: &'static str) -> Result<Installed> {
         let toolbox = self.toolbox.clone();
         tokio::task::spawn_blocking(move || toolbox.get(name))
@@ -247,8 +272,11 @@ impl Backend for LocalBackend {
 }
 
 /// A stack of processes.
+///
+/// A revision of it: an upgrade makes the next one, which has the network, the pods and the folder of the one before.
 pub struct LocalStack {
     backend: LocalBackend,
+    spec: StackSpec,
     options: RenderOptions,
     render: Render,
     objects: Objects,
@@ -256,41 +284,23 @@ pub struct LocalStack {
     namespace: String,
     folders: Folders,
     network: Arc<Network>,
-    changed: std::sync::Mutex<Changed>,
+    changed: Arc<std::sync::Mutex<Changed>>,
     // Before `run`: supervision ends before what is left of the processes is killed.
-    pods: Mutex<BTreeMap<String, RunningPod>>,
-    run: RunDir,
+    pods: Arc<Mutex<BTreeMap<String, RunningPod>>>,
+    run: Arc<RunDir>,
 }
 
 impl LocalStack {
     async fn start(backend: LocalBackend, spec: &StackSpec) -> Result<LocalStack> {
         let options = backend.options(spec);
-        let (renderer, wanted) = (backend.clone(), options.clone());
-        let render = tokio::task::spawn_blocking(move || renderer.helm.template(&renderer.umbrella, &wanted))
-            .await
-            .context("rendering")??;
-        let mut manifests = render.manifests.clone();
-        manifests.extend(parse_all(&spec.objects).context("reading the objects beside the release")?);
-        let mut objects = Objects::read(&manifests)?;
+        let (render, mut objects) = backend.read(&options, spec).await?;
         let network = Arc::new(Network::claim()?);
         for service in &objects.services {
             network.service(None, &service.name)?;
         }
         for pod in &mut objects.pods {
             network.add_pod(&pod.name)?;
-            let modules = pod
-                .containers
-                .first()
-                .and_then(|c| c.args.as_ref())
-                .into_iter()
-                .flatten();
-            // What is only a part of Tempo reaches the others by their names.
-            let whole = modules
-                .filter_map(|arg| arg.strip_prefix("-target="))
-                .all(|target| target == "all");
-            if pod.component == Component::Tempo && whole {
-                pod.loopback_port = Some(backend.ports.free()?);
-            }
+            pod.loopback_port = backend.loopback_port(pod)?;
         }
         let endpoints = publish(&network, &objects, spec.published).await?;
         network.open(&objects).await?;
@@ -302,15 +312,16 @@ impl LocalStack {
         let stack = LocalStack {
             endpoints,
             namespace: spec.namespace.clone(),
-            pods: Mutex::default(),
+            pods: Arc::default(),
             backend,
+            spec: spec.clone(),
             options,
             render,
             objects,
             folders,
             network,
-            changed: std::sync::Mutex::default(),
-            run,
+            changed: Arc::default(),
+            run: Arc::new(run),
         };
         if let Some(bytes) = spec.volume_bytes {
             for volume in stack.host_folders(Component::Tempo, DATA)? {

@@ -34,16 +34,22 @@ pub struct Objects {
 }
 
 /// One pod.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
     /// The pod's name: the workload's with the number of the replica.
     pub name: String,
+    /// Kind and name of the workload that makes it.
+    pub workload: String,
+    /// Whether that stops all of its pods before it starts others (a Deployment's strategy `Recreate`).
+    pub recreated: bool,
     /// The component label.
     pub component: Component,
     /// Its namespace, where the render writes it.
     pub namespace: String,
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
+    /// The pod's annotations: by a checksum among them a workload sees that a ConfigMap has changed.
+    pub annotations: BTreeMap<String, String>,
     /// What runs before its containers, one after the other.
     pub init_containers: Vec<Container>,
     /// Its containers.
@@ -208,7 +214,13 @@ impl Objects {
         template: PodTemplateSpec,
         claims: Option<Vec<String>>,
     ) -> Result<()> {
-        let labels = template.metadata.unwrap_or_default().labels.unwrap_or_default();
+        let metadata = template.metadata.unwrap_or_default();
+        let (labels, annotations) = (
+            metadata.labels.unwrap_or_default(),
+            metadata.annotations.unwrap_or_default(),
+        );
+        let strategy = manifest.get(&["spec", "strategy", "type"]);
+        let recreated = strategy.and_then(serde_yaml::Value::as_str) == Some("Recreate");
         let component = labels
             .get("app.kubernetes.io/component")
             .and_then(|label| Component::from_label(label))
@@ -238,12 +250,15 @@ impl Objects {
             }
             self.pods.push(Pod {
                 name,
+                workload: manifest.id(),
+                recreated,
                 component,
                 namespace: manifest
                     .get_str(&["metadata", "namespace"])
                     .unwrap_or_default()
                     .to_owned(),
                 labels,
+                annotations: annotations.clone(),
                 init_containers: spec.init_containers.clone().unwrap_or_default(),
                 containers: spec.containers.clone(),
                 loopback_port: None,

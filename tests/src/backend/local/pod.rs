@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Container;
@@ -20,6 +20,9 @@ use super::process::{Probes, ProcessSpec, Status, Supervised};
 use super::program::{HOSTS, NGINX, NGINX_ALONE, UNSHARE, with_hosts};
 use crate::client::install::on_path;
 use crate::diagnostics;
+
+/// A program that ended this often before it was ready won't come up by waiting.
+const HOPELESS_STARTS: u32 = 2;
 
 /// A pod whose processes were started.
 #[derive(Default)]
@@ -82,6 +85,14 @@ impl LocalStack {
         let statuses = running.containers.iter().map(|(_, process)| process.watch()).collect();
         running.readiness = tell_readiness(&self.network, &pod.name, statuses);
         Ok(())
+    }
+
+    /// Services don't lead to a pod any more; it runs on.
+    pub(super) async fn out_of_service(&self, pod: &str) {
+        if let Some(running) = self.pods.lock().await.get_mut(pod) {
+            running.readiness.abort_all();
+        }
+        self.network.set_ready(pod, false);
     }
 
     /// Takes the processes of a pod that is to stop. Its name stays known, for what it did before.
@@ -157,10 +168,27 @@ impl LocalStack {
             .join(format!("{pod}.{}.log", container.name))
     }
 
-    /// The first container that isn't ready, with its pod and its status.
-    pub(super) async fn unready(&self) -> Option<(String, Container, Status)> {
+    /// Waits until every container of these pods is ready.
+    pub(super) async fn until_ready(
+        &self,
+        which: impl Fn(&str) -> bool + Send + Sync,
+        timeout: Duration,
+    ) -> Result<()> {
+        let begun = Instant::now();
+        while let Some((pod, container, status)) = self.unready(&which).await {
+            self.backend.cancel.check()?;
+            if status.failed_starts >= HOPELESS_STARTS || begun.elapsed() > timeout {
+                return Err(self.not_ready(&pod, &container, &status, begun.elapsed()));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// The first container of these pods that isn't ready, with its pod and its status.
+    async fn unready(&self, which: impl Fn(&str) -> bool) -> Option<(String, Container, Status)> {
         let pods = self.pods.lock().await;
-        pods.iter().find_map(|(name, pod)| {
+        pods.iter().filter(|(name, _)| which(name)).find_map(|(name, pod)| {
             let mut all = pod
                 .containers
                 .iter()
@@ -195,13 +223,7 @@ impl LocalStack {
         Ok(())
     }
 
-    pub(super) fn not_ready(
-        &self,
-        pod: &str,
-        container: &Container,
-        status: &Status,
-        after: Duration,
-    ) -> anyhow::Error {
+    fn not_ready(&self, pod: &str, container: &Container, status: &Status, after: Duration) -> anyhow::Error {
         let log = std::fs::read_to_string(self.log(pod, container)).unwrap_or_default();
         let state = if status.crashes > 0 {
             format!("{} {} ({} times)", container.name, status.last_end, status.crashes)

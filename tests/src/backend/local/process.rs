@@ -348,15 +348,22 @@ impl Supervisor {
         };
         self.status
             .send_modify(|status| status.why = "waits for an init container".into());
-        tokio::select! {
-            ready = before.wait_for(|status| status.started) => ready.is_ok(),
-            order = self.inbox.recv() => {
-                if let Some(Order::Restart(reply) | Order::Stop(reply)) = order {
-                    let _ = reply.send(NOTHING_RAN);
-                }
-                false
-            }
+        let order = tokio::select! {
+            ready = before.wait_for(|status| status.started) => match ready {
+                Ok(_) => return true,
+                // What it waits for was stopped, and this is stopped next.
+                Err(_) => None,
+            },
+            order = self.inbox.recv() => Some(order),
+        };
+        let order = match order {
+            Some(order) => order,
+            None => self.inbox.recv().await,
+        };
+        if let Some(Order::Restart(reply) | Order::Stop(reply)) = order {
+            let _ = reply.send(NOTHING_RAN);
         }
+        false
     }
 
     fn crashed(&self, how: String) -> u32 {

@@ -33,7 +33,7 @@ pub fn with_hosts(hosts: &Path, program: &Path) -> Vec<String> {
 /// Whether a container runs a script of the chart that needs nothing but a shell and what every machine has beside
 /// it. Scripts of others stay where they are: they may count on being alone in a container.
 pub fn is_own_script(container: &Container) -> bool {
-    ["disk-guard", "settle"].contains(&container.name.as_str())
+    ["check-log", "disk-guard", "settle"].contains(&container.name.as_str())
         && container.command.iter().flatten().next().is_some_and(|c| c == SHELL)
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
@@ -17,11 +18,11 @@ use super::objects::Pod;
 use super::pod::RunningPod;
 use super::volume::{repair, take_room};
 use super::{LocalStack, objects};
-use crate::backend::{Component, DATA, Endpoints, Fault, Memory, QUEUE, Stack, Stop, cpu_ticks, longest, peak_memory};
+use crate::backend::{
+    Component, DATA, Endpoints, Fault, Memory, QUEUE, Stack, Stop, cpu_ticks, files_below, longest, peak_memory,
+};
 use crate::client::credentials::http_client;
 
-/// A program that ended this often before it was ready won't come up by waiting.
-const HOPELESS_STARTS: u32 = 2;
 /// How long a program may take to show its metrics.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,6 +37,11 @@ impl Stack for LocalStack {
         merge(options.values.get_or_insert_default(), values);
         let render = move || backend.helm.template(&backend.umbrella, &options);
         tokio::task::spawn_blocking(render).await.context("rendering")?
+    }
+
+    async fn upgrade(&self, values: Value, timeout: Duration) -> Result<(Arc<dyn Stack>, Result<()>)> {
+        let (next, rolled_out) = self.next(values, timeout).await?;
+        Ok((next, rolled_out))
     }
 
     async fn notes(&self) -> Result<String> {
@@ -88,15 +94,7 @@ impl Stack for LocalStack {
     }
 
     async fn wait_ready(&self, timeout: Duration) -> Result<()> {
-        let begun = Instant::now();
-        while let Some((pod, container, status)) = self.unready().await {
-            self.backend.cancel.check()?;
-            if status.failed_starts >= HOPELESS_STARTS || begun.elapsed() > timeout {
-                return Err(self.not_ready(&pod, &container, &status, begun.elapsed()));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        self.until_ready(|_| true, timeout).await
     }
 
     fn unproven(&self) -> Vec<(String, String)> {
@@ -257,22 +255,7 @@ impl Stack for LocalStack {
 
     async fn start_one(&self, pod: &str, timeout: Duration) -> Result<()> {
         self.run_pod(self.pod(pod)?).await?;
-        let begun = Instant::now();
-        loop {
-            let processes = self.processes(pod).await?;
-            let Some(status) = processes.iter().map(|p| p.status()).find(|status| !status.ready) else {
-                return Ok(());
-            };
-            self.backend.cancel.check()?;
-            let late = begun.elapsed() > timeout || status.failed_starts >= HOPELESS_STARTS;
-            anyhow::ensure!(
-                !late,
-                "pod {pod} is not ready after {:?}: {}",
-                begun.elapsed(),
-                status.why
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.until_ready(|name| name == pod, timeout).await
     }
 
     async fn kill_one(&self, pod: &str) -> Result<()> {
@@ -336,19 +319,8 @@ impl Stack for LocalStack {
     }
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {
-        let mut files = BTreeSet::new();
-        for dir in self.host_folders(component, folder)? {
-            // Files come and go while a program runs: what vanishes during the walk isn't there.
-            for entry in walkdir::WalkDir::new(&dir)
-                .into_iter()
-                .flatten()
-                .filter(|e| e.file_type().is_file())
-            {
-                if let Ok(relative) = entry.path().strip_prefix(&dir) {
-                    files.insert(relative.display().to_string());
-                }
-            }
-        }
+        let folders = self.host_folders(component, folder)?;
+        let files: BTreeSet<String> = folders.iter().flat_map(|folder| files_below(folder)).collect();
         Ok(Some(files.into_iter().collect()))
     }
 

@@ -82,15 +82,22 @@ impl Protocol {
     }
 }
 
+/// Where a port of a Service leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// The names of the pods behind it.
+    pub pods: Vec<String>,
+    /// Their port.
+    pub port: u16,
+}
+
 /// From where to where a front relays.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// The pod that connects; none for this machine.
     pub from: Option<String>,
-    /// The names of the pods behind it.
-    pub behind: Vec<String>,
-    /// Their port.
-    pub target: u16,
+    /// Where it leads now. Who changes it touches `pods` afterwards, which is what is waited for.
+    pub behind: watch::Receiver<Behind>,
     /// What is known of them.
     pub pods: watch::Receiver<Pods>,
     /// How often something was done to a connection: it was ended, held back or answered.
@@ -131,6 +138,13 @@ impl Front {
         Ok(Front { address, task })
     }
 
+    /// Ends it and waits until its address is free.
+    pub async fn close(mut self) {
+        self.task.abort();
+        // It was cancelled, or had ended.
+        let _ = (&mut self.task).await;
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -167,11 +181,8 @@ impl Shared {
         if self.sender_is_cut_off(pods) {
             return Vec::new();
         }
-        let named = self
-            .route
-            .behind
-            .iter()
-            .filter_map(|name| Some((name, pods.get(name)?)));
+        let behind = self.route.behind.borrow();
+        let named = behind.pods.iter().filter_map(|name| Some((name, pods.get(name)?)));
         named
             .filter(|(_, pod)| pod.ready && !pod.cut_off)
             .map(|(name, pod)| (name.clone(), *pod))
@@ -189,6 +200,11 @@ impl Shared {
         if pods.wait_for(|pods| self.ready(pods).is_empty() != open).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The port of the pods.
+    fn port(&self) -> u16 {
+        self.route.behind.borrow().port
     }
 
     fn disturbed(&self) {
@@ -283,7 +299,7 @@ async fn relay(route: Arc<Shared>, mut client: TcpStream) {
             route.disturbed();
             return refuse(client, status).await;
         }
-        let address = (pod.address, route.route.target);
+        let address = (pod.address, route.port());
         let Ok(Ok(mut server)) = timeout(CONNECT, TcpStream::connect(address)).await else {
             continue;
         };
@@ -413,7 +429,7 @@ async fn serve_udp(route: Arc<Shared>, socket: UdpSocket) {
 async fn flow(route: &Arc<Shared>, front: &Arc<UdpSocket>, source: SocketAddr) -> Option<Flow> {
     let (pod, state) = route.candidates().into_iter().next()?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.ok()?;
-    socket.connect((state.address, route.route.target)).await.ok()?;
+    socket.connect((state.address, route.port())).await.ok()?;
     let socket = Arc::new(socket);
     let answers = tokio::spawn({
         let (front, socket) = (Arc::clone(front), Arc::clone(&socket));
@@ -495,8 +511,11 @@ mod tests {
         let (sender, receiver) = watch::channel(pods);
         let route = Route {
             from: Some("c".into()),
-            behind: vec!["a".into(), "b".into()],
-            target,
+            behind: watch::channel(Behind {
+                pods: vec!["a".into(), "b".into()],
+                port: target,
+            })
+            .1,
             pods: receiver,
             disturbed: Arc::default(),
         };

@@ -15,7 +15,7 @@ use rand::RngExt;
 use tokio::sync::watch;
 
 pub use self::front::Protocol;
-use self::front::{Front, PodState, Pods, Route};
+use self::front::{Behind, Front, PodState, Pods, Route};
 use super::objects::{Objects, PodPort, PodService};
 use crate::backend::Fault;
 use crate::ports::mark;
@@ -33,10 +33,24 @@ pub struct Network {
     block: (u8, u8),
     plan: Mutex<Plan>,
     pods: watch::Sender<Pods>,
-    fronts: Mutex<Vec<Front>>,
+    fronts: Mutex<Vec<Opened>>,
     disturbed: Arc<AtomicU64>,
     /// No other process of this machine takes the block. The kernel lets go of it when this one ends.
     _claim: UnixListener,
+}
+
+/// A port by its Service, its name and its number.
+type ServicePort = (String, String, u16);
+
+/// A front, and what it stands for.
+#[derive(Debug)]
+struct Opened {
+    front: Front,
+    /// The pod that connects; none for this machine.
+    from: Option<String>,
+    /// None in front of a pod alone.
+    port: Option<ServicePort>,
+    behind: watch::Sender<Behind>,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +128,35 @@ impl Network {
         Ok(address)
     }
 
+    /// Lets Services lead where these objects say, as an upgrade leaves them: who was connected stays connected, ports of
+    /// Services that are gone close, and those that are new open. An address stays with the name of its Service.
+    pub async fn lead(&self, objects: &Objects) -> Result<()> {
+        let gone: Vec<Opened> = lock(&self.fronts)
+            .extract_if(.., |opened| {
+                let Some(port) = &opened.port else { return false };
+                let behind = behind(objects, opened.from.as_deref(), port);
+                behind.map(|behind| opened.behind.send_replace(behind)).is_none()
+            })
+            .collect();
+        for opened in gone {
+            opened.front.close().await;
+        }
+        {
+            let mut plan = lock(&self.plan);
+            plan.services.retain(|(_, name), _| objects.service(name).is_some());
+            plan.services.values_mut().for_each(|(_, open)| *open = false);
+        }
+        self.pods.send_modify(|_| {});
+        self.open(objects).await
+    }
+
+    /// Forgets a pod that is gone for good.
+    pub fn remove_pod(&self, name: &str) {
+        self.pods.send_modify(|pods| {
+            pods.remove(name);
+        });
+    }
+
     /// Opens the ports of every Service that somebody asked for.
     pub async fn open(&self, objects: &Objects) -> Result<()> {
         let wanted: Vec<_> = {
@@ -130,6 +173,11 @@ impl Network {
             let service = objects.service(&name).with_context(|| format!("no Service {name}"))?;
             for port in &service.ports {
                 let listen = SocketAddr::from((address, port.port));
+                let of = Some(service_port(service, port));
+                let opened = |opened: &Opened| opened.front.address() == listen && opened.port == of;
+                if lock(&self.fronts).iter().any(opened) {
+                    continue;
+                }
                 self.relay(objects, service, port, from.clone(), listen)
                     .await
                     .map_err(|error| {
@@ -165,39 +213,46 @@ impl Network {
         from: Option<String>,
         listen: SocketAddr,
     ) -> std::io::Result<SocketAddr> {
-        // A pod that a policy keeps away finds nobody behind the Service.
-        let behind = objects
-            .pods_serving(service, port)
-            .filter(|pod| objects.may_reach(from.as_deref(), pod, port));
+        let behind = leads(objects, from.as_deref(), service, port);
+        self.front(listen, port.protocol, from, behind, Some(service_port(service, port)))
+            .await
+    }
+
+    async fn front(
+        &self,
+        listen: SocketAddr,
+        protocol: Protocol,
+        from: Option<String>,
+        behind: Behind,
+        port: Option<ServicePort>,
+    ) -> std::io::Result<SocketAddr> {
+        let (sender, receiver) = watch::channel(behind);
         let route = Route {
-            behind: behind.map(|pod| pod.name.clone()).collect(),
-            from,
-            target: port.target,
+            from: from.clone(),
+            behind: receiver,
             pods: self.pods.subscribe(),
             disturbed: Arc::clone(&self.disturbed),
         };
-        self.front(listen, port.protocol, route).await
-    }
-
-    async fn front(&self, listen: SocketAddr, protocol: Protocol, route: Route) -> std::io::Result<SocketAddr> {
         let front = Front::open(listen, protocol, route).await?;
         let address = front.address();
-        lock(&self.fronts).push(front);
+        lock(&self.fronts).push(Opened {
+            front,
+            from,
+            port,
+            behind: sender,
+        });
         Ok(address)
     }
 
     /// Puts a relay in front of the TCP port of a pod that is ready, so that it can be disturbed; says where.
     pub async fn stand_before(&self, pod: &str, port: u16) -> Result<SocketAddr> {
         let listen = SocketAddr::from((self.address()?, port));
-        let route = Route {
-            from: None,
-            behind: vec![pod.to_owned()],
-            target: port,
-            pods: self.pods.subscribe(),
-            disturbed: Arc::clone(&self.disturbed),
+        let behind = Behind {
+            pods: vec![pod.to_owned()],
+            port,
         };
         self.set_ready(pod, true);
-        let opened = self.front(listen, Protocol::Tcp, route).await;
+        let opened = self.front(listen, Protocol::Tcp, None, behind, None).await;
         opened.with_context(|| format!("listening at {listen}"))
     }
 
@@ -242,6 +297,29 @@ impl Network {
             change(state);
             *state != before
         });
+    }
+}
+
+fn service_port(service: &PodService, port: &PodPort) -> ServicePort {
+    (service.name.clone(), port.name.clone(), port.port)
+}
+
+/// Where a port leads by these objects; none if its Service has none of that name and number any more.
+fn behind(objects: &Objects, from: Option<&str>, (service, name, number): &ServicePort) -> Option<Behind> {
+    let service = objects.service(service)?;
+    let port = service.ports.iter().find(|p| (&p.name, &p.port) == (name, number))?;
+    Some(leads(objects, from, service, port))
+}
+
+/// A pod that a policy keeps away finds nobody behind the Service.
+fn leads(objects: &Objects, from: Option<&str>, service: &PodService, port: &PodPort) -> Behind {
+    Behind {
+        pods: objects
+            .pods_serving(service, port)
+            .filter(|pod| objects.may_reach(from, pod, port))
+            .map(|pod| pod.name.clone())
+            .collect(),
+        port: port.target,
     }
 }
 
