@@ -297,6 +297,11 @@ pub trait Backend: Send + Sync {
 pub enum Store {
     /// S3, as versitygw speaks it.
     S3,
+    /// The same over TLS, with a certificate that no public authority signed.
+    S3Tls,
+    /// S3 and STS as Amazon has them, over such TLS: moto in the folder that pip installed it into. Only who has the
+    /// temporary credentials of [`ObjectStore::session`] is let in.
+    Aws(PathBuf),
     /// Google Cloud Storage, as fake-gcs-server speaks it.
     Gcs,
     /// Azure's blobs, as Azurite speaks it: the script that Node runs.
@@ -316,11 +321,52 @@ pub struct Bucket<'a> {
     pub secret_key: &'a str,
 }
 
+/// Temporary credentials, as STS gives them.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret access key.
+    pub secret_key: String,
+    /// The session token, without which the two don't count.
+    pub token: String,
+}
+
+/// What a store knows of an object beside its content.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Its key.
+    pub name: String,
+    /// The value of `x-amz-server-side-encryption` in its answer.
+    pub encryption: Option<String>,
+    /// The key of the key management service that encrypts it.
+    pub kms_key: Option<String>,
+    /// Its storage class.
+    pub storage_class: String,
+    /// How many tags it has.
+    pub tags: usize,
+}
+
 /// An object store that runs. Dropping it stops and removes it.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// Host and port as Tempo reaches it, without a scheme.
     fn endpoint(&self) -> String;
+
+    /// Its certificate in PEM, if it has one that only we know.
+    fn certificate(&self) -> Option<&str> {
+        None
+    }
+
+    /// The credentials that it gave, if nobody knows them before.
+    fn session(&self) -> Option<&Session> {
+        None
+    }
+
+    /// What it knows of its objects.
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        bail!("this store doesn't tell what it knows of objects")
+    }
 
     /// The keys of all objects, those of the server's own included.
     async fn objects(&self) -> Result<Vec<String>>;

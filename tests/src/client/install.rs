@@ -29,6 +29,18 @@ pub(crate) struct Program {
     pub package: &'static str,
 }
 
+pub(crate) const PYTHON: Program = Program {
+    name: "python3",
+    version: &["--version"],
+    at_least: (3, 10),
+    package: "python3",
+};
+pub(crate) const PIP: Program = Program {
+    name: "python3",
+    version: &["-m", "pip", "--version"],
+    at_least: (20, 3),
+    package: "python3-pip",
+};
 pub(crate) const NODE: Program = Program {
     name: "node",
     version: &["--version"],
@@ -53,6 +65,19 @@ pub(crate) const MAVEN: Program = Program {
     at_least: (3, 6),
     package: "maven",
 };
+
+/// Installs what `requirements.txt` names into `lib`.
+pub(crate) const PIP_INSTALL: &[&[&str]] = &[&[
+    "python3",
+    "-m",
+    "pip",
+    "install",
+    "--no-input",
+    "--require-hashes",
+    "--only-binary=:all:",
+    "--target=lib",
+    "--requirement=requirements.txt",
+]];
 
 /// What `npm` installs of a lock file.
 pub(crate) const NPM_CI: &[&[&str]] = &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]];

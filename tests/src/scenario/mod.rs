@@ -369,6 +369,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        needs: Needs::Machine,
+        local_tools: &["versitygw"],
+        installs: true,
+        ..everywhere(
+            "s3-tls",
+            "S3 over TLS with an authority of one's own; a session token is let in; encryption, storage class and tags reach the store",
+            |env| Box::pin(store::s3_tls(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         // A cluster has no image with these servers.
         needs: Needs::Machine,
         tools: &["fake-gcs-server"],
@@ -659,6 +670,7 @@ mod tests {
                 "heavy-query",
                 "metrics",
                 "alerts",
+                "s3-tls",
                 "gcs",
                 "azure",
                 "cache"

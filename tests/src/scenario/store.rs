@@ -1,16 +1,18 @@
-//! `s3`, `gcs`, `azure`: blocks in a bucket of a real object store. The first is the documented example.
+//! `s3`, `s3-tls`, `gcs`, `azure`: blocks in a bucket of a real object store. The first is the documented example.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use charts::render::{merge, set};
+use serde_json::json;
 use serde_yaml::Value;
 
 use super::{Access, values};
-use crate::backend::{Bucket, Component, ObjectStore, Stack, StackSpec, Store};
+use crate::backend::{Bucket, Component, Kept, ObjectStore, Session, Stack, StackSpec, Store};
 use crate::client::engine::{Engine, tempo_config};
-use crate::client::install::{Missing, NODE, NPM, NPM_CI, Package};
+use crate::client::install::{Missing, NODE, NPM, NPM_CI, PIP, PIP_INSTALL, PYTHON, Package, Program};
 use crate::client::tempo::span_count;
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
@@ -18,7 +20,8 @@ use crate::model::door::Door;
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
-const FOUND: Duration = Duration::from_secs(20);
+/// A query of a store that is slow to answer on a busy machine takes its time.
+const FOUND: Duration = Duration::from_secs(60);
 /// A block is marked and deleted in cycles of five seconds, of which a busy machine takes its time.
 const GONE: Duration = Duration::from_secs(60);
 pub(crate) const ACCESS_KEY: &str = "e2e-access-key";
@@ -27,6 +30,25 @@ const ACCOUNT: &str = "e2eaccount";
 /// Keys of an account are base64.
 const ACCOUNT_KEY: &str = "ZTJlLWFjY291bnQta2V5";
 
+const KMS_KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/traces";
+/// A store whose certificate is in the Secret of the credentials.
+const PRIVATE: &str = "{tempo: {storage: {backend: s3, s3: {region: us-east-1, forcePathStyle: true, \
+                       existingSecret: tempo-s3, caSecret: tempo-s3}}}}";
+
+const MOTO: Package = Package {
+    name: "moto",
+    // With an older one it needs more packages than are pinned.
+    programs: &[
+        Program {
+            at_least: (3, 11),
+            ..PYTHON
+        },
+        PIP,
+    ],
+    files: &["requirements.txt"],
+    registry: "PyPI",
+    install: PIP_INSTALL,
+};
 const AZURITE: Package = Package {
     name: "azurite",
     programs: &[NODE, NPM],
@@ -37,6 +59,104 @@ const AZURITE: Package = Package {
 
 pub(super) async fn s3(env: &Env) -> Result<()> {
     run(env, Example::read(env)?).await
+}
+
+pub(super) async fn s3_tls(env: &Env) -> Result<()> {
+    private_authority(env, Example::of(env, Store::S3Tls, PRIVATE, "tempo-s3")?).await?;
+    match env.install("stores", &MOTO).await? {
+        Ok(folder) => aws(env, Example::of(env, Store::Aws(folder), PRIVATE, "tempo-s3")?).await,
+        Err(Missing(why)) => {
+            let what = "a session token, encryption, a storage class and tags reach the store";
+            env.recorder.skip(what, why);
+            Ok(())
+        }
+    }
+}
+
+/// Tempo talks to a store whose certificate it is told to trust, and not to one that it isn't.
+async fn private_authority(env: &Env, mut example: Example) -> Result<()> {
+    let server = example.connect(env).await?;
+    let good = example.values(server.as_ref(), &example.bucket)?;
+    let sample = Corpus::from_now(env.seed)?.sample(0);
+    let stack = env.start(&example.spec(good.clone(), example.key())).await?;
+    stack.wait_ready(READY).await?;
+    stored(env, stack.as_ref(), server.as_ref(), &sample).await?;
+    env.finish(stack).await?;
+
+    let stranger = example.spec(with_s3(good, "{caSecret: ''}")?, example.key());
+    let what = "a store of an unknown authority";
+    refused(env, what, &stranger, "certificate signed by unknown authority").await
+}
+
+/// Temporary credentials are let in, and what else is asked of the store arrives there.
+async fn aws(env: &Env, mut example: Example) -> Result<()> {
+    let server = example.connect(env).await?;
+    let token = "existingSecretKeys: {sessionToken: AWS_SESSION_TOKEN}";
+    let good = with_s3(
+        example.values(server.as_ref(), &example.bucket)?,
+        &format!("{{{token}, storageClass: STANDARD_IA, tags: {{team: traces, cost: shared}}}}"),
+    )?;
+    let corpus = Corpus::from_now(env.seed)?;
+    let (old, new) = (corpus.sample(0), corpus.sample(1));
+    let spec = |sse: &str| -> Result<StackSpec> {
+        let values = with_s3(good.clone(), &format!("{{sse: {sse}}}"))?;
+        Ok(example.spec(values, example.key()))
+    };
+
+    let by_kms = format!("{{type: SSE-KMS, kmsKeyId: \"{KMS_KEY}\"}}");
+    let stack = env.start(&spec(&by_kms)?).await?;
+    stack.wait_ready(READY).await?;
+    stored(env, stack.as_ref(), server.as_ref(), &old).await?;
+    no_secret_in_sight(env, stack.as_ref(), example.key()).await?;
+    env.finish(stack).await?;
+    let kept = server.kept().await?;
+    let ours = |kept: &Kept| kept.storage_class == "STANDARD_IA" && kept.tags == 2;
+    let by_kms =
+        |kept: &Kept| kept.encryption.as_deref() == Some("aws:kms") && kept.kms_key.as_deref() == Some(KMS_KEY);
+    env.recorder.check(
+        "the store is told of every object which key encrypts it, its storage class and its tags",
+        !kept.is_empty() && kept.iter().all(|kept| ours(kept) && by_kms(kept)),
+        format!("{kept:?}"),
+    );
+
+    let fresh = env.start(&spec("{type: SSE-S3}")?).await?;
+    fresh.wait_ready(READY).await?;
+    let what = "a fresh Tempo with an empty volume finds the old traces";
+    found(env, fresh.as_ref(), &old, what).await?;
+    let outcome = Access::new(fresh.as_ref())?
+        .sender
+        .send(Door::OtlpGrpc, &new.traces)
+        .await?;
+    env.recorder.check("taken", outcome.is_acked(), outcome.to_string());
+    let by_store = wait_for("a block with the store's own key", FOUND, &env.cancel, || async {
+        let kept = server.kept().await?;
+        let by_store =
+            |kept: &&Kept| kept.name.ends_with("data.parquet") && kept.encryption.as_deref() == Some("AES256");
+        Ok(match kept.iter().filter(by_store).count() {
+            0 => Look::NotYet(format!("{kept:?}")),
+            blocks => Look::Found(blocks),
+        })
+    })
+    .await;
+    let detail = by_store
+        .as_ref()
+        .map_or_else(|e| format!("{e:#}"), |b| format!("{} blocks", b.value));
+    env.recorder.check(
+        "with SSE-S3 the store is told to encrypt with its own key",
+        by_store.is_ok(),
+        detail,
+    );
+    env.finish(fresh).await?;
+
+    let wrong = example.spec(good, "another-token");
+    refused(env, "a wrong session token", &wrong, "token is malformed").await
+}
+
+/// Values of the umbrella with more below `tempo.storage.s3`.
+fn with_s3(mut umbrella: Value, s3: &str) -> Result<Value> {
+    let more = format!("{{tempo-stack: {{tempo: {{storage: {{s3: {s3}}}}}}}}}");
+    merge(&mut umbrella, values(&more)?);
+    Ok(umbrella)
 }
 
 pub(super) async fn gcs(env: &Env) -> Result<()> {
@@ -59,8 +179,8 @@ pub(super) async fn azure(env: &Env) -> Result<()> {
     run(env, Example::of(env, Store::Azure(script), &stack, "tempo-azure")?).await
 }
 
-async fn run(env: &Env, example: Example) -> Result<()> {
-    let server = example.server(env).await?;
+async fn run(env: &Env, mut example: Example) -> Result<()> {
+    let server = example.connect(env).await?;
     let good = example.values(server.as_ref(), &example.bucket)?;
     let sample = Corpus::from_now(env.seed)?.sample(0);
 
@@ -105,6 +225,10 @@ pub(crate) struct Example {
     values: Value,
     pub bucket: String,
     secret: String,
+    /// Of the server, if only we know it.
+    certificate: Option<String>,
+    /// That the server gave.
+    session: Option<Session>,
     engine: Engine,
 }
 
@@ -121,6 +245,8 @@ impl Example {
             bucket: text("bucket").context("the example names a bucket")?,
             secret: text("existingSecret").context("the example names a Secret")?,
             values,
+            certificate: None,
+            session: None,
             engine: env.engine()?,
         })
     }
@@ -131,15 +257,25 @@ impl Example {
             values: values(stack)?,
             bucket: "tempo-traces".into(),
             secret: secret.into(),
+            certificate: None,
+            session: None,
             engine: env.engine()?,
         })
+    }
+
+    /// The same, and from then on the Secret holds what only that server knows.
+    async fn connect(&mut self, env: &Env) -> Result<Arc<dyn ObjectStore>> {
+        let server = self.server(env).await?;
+        self.certificate = server.certificate().map(str::to_owned);
+        self.session = server.session().cloned();
+        Ok(server)
     }
 
     /// A real server of the store with its bucket.
     pub async fn server(&self, env: &Env) -> Result<Arc<dyn ObjectStore>> {
         let access_key = match &self.store {
             Store::Azure(_) => ACCOUNT,
-            Store::S3 | Store::Gcs => ACCESS_KEY,
+            Store::S3 | Store::S3Tls | Store::Aws(_) | Store::Gcs => ACCESS_KEY,
         };
         let bucket = Bucket {
             store: self.store.clone(),
@@ -154,7 +290,7 @@ impl Example {
     pub fn values(&self, server: &dyn ObjectStore, bucket: &str) -> Result<Value> {
         let address = server.endpoint();
         let ([place, name], address) = match &self.store {
-            Store::S3 => (["endpoint", "bucket"], address),
+            Store::S3 | Store::S3Tls | Store::Aws(_) => (["endpoint", "bucket"], address),
             Store::Gcs => (["endpoint", "bucket"], format!("http://{address}/storage/v1/")),
             Store::Azure(_) => (["endpointSuffix", "container"], address),
         };
@@ -170,33 +306,51 @@ impl Example {
     }
 
     pub fn spec(&self, values: Value, key: &str) -> StackSpec {
-        let data = match &self.store {
-            Store::S3 => format!("{{AWS_ACCESS_KEY_ID: {ACCESS_KEY}, AWS_SECRET_ACCESS_KEY: {key}}}"),
-            Store::Gcs => format!("{{key.json: {key}}}"),
-            Store::Azure(_) => format!("{{AZURE_STORAGE_KEY: {key}}}"),
-        };
-        let secret = format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}}}\nstringData: {data}\n",
-            self.secret
-        );
+        let mut data = BTreeMap::new();
+        match &self.store {
+            Store::S3 | Store::S3Tls => {
+                data.insert("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+                data.insert("AWS_SECRET_ACCESS_KEY", key);
+            }
+            Store::Aws(_) => {
+                let session = self.session.as_ref();
+                data.insert("AWS_ACCESS_KEY_ID", session.map_or("", |session| &session.access_key));
+                data.insert(
+                    "AWS_SECRET_ACCESS_KEY",
+                    session.map_or("", |session| &session.secret_key),
+                );
+                data.insert("AWS_SESSION_TOKEN", key);
+            }
+            Store::Gcs => drop(data.insert("key.json", key)),
+            Store::Azure(_) => drop(data.insert("AZURE_STORAGE_KEY", key)),
+        }
+        data.extend(self.certificate.as_deref().map(|pem| ("ca.crt", pem)));
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self.secret},
+            "stringData": data,
+        });
         StackSpec {
-            objects: secret,
+            objects: secret.to_string(),
             ..StackSpec::new(values)
         }
     }
 
     fn section(&self) -> &'static str {
         match &self.store {
-            Store::S3 => "s3",
+            Store::S3 | Store::S3Tls | Store::Aws(_) => "s3",
             Store::Gcs => "gcs",
             Store::Azure(_) => "azure",
         }
     }
 
-    fn key(&self) -> &'static str {
+    /// Of the credentials, what nobody else may see.
+    fn key(&self) -> &str {
         match &self.store {
             Store::Azure(_) => ACCOUNT_KEY,
-            Store::S3 | Store::Gcs => SECRET_KEY,
+            Store::Aws(_) => self.session.as_ref().map_or("", |session| &session.token),
+            Store::S3 | Store::S3Tls | Store::Gcs => SECRET_KEY,
         }
     }
 
@@ -222,7 +376,7 @@ impl Example {
     /// What Tempo says of a wrong key, and of a bucket that isn't there.
     fn complaints(&self) -> [&'static str; 2] {
         match &self.store {
-            Store::S3 => [
+            Store::S3 | Store::S3Tls | Store::Aws(_) => [
                 "signature we calculated does not match",
                 "no-such-bucket: The specified bucket does not exist",
             ],

@@ -244,9 +244,10 @@ impl Backend for LocalBackend {
 
     async fn object_store(&self, bucket: &Bucket<'_>) -> Result<Box<dyn ObjectStore>> {
         let program = match &bucket.store {
-            Store::S3 => self.tool("versitygw").await?.path,
+            Store::S3 | Store::S3Tls => self.tool("versitygw").await?.path,
             Store::Gcs => self.tool("fake-gcs-server").await?.path,
             Store::Azure(_) => "node".into(),
+            Store::Aws(_) => "python3".into(),
         };
         let server = StoreServer::start(&program, bucket, &self.runs, &self.cancel).await?;
         Ok(Box::new(server))

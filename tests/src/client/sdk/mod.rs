@@ -12,24 +12,12 @@ use kit::step::{Output, Runner, Step};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use self::variables::{Protocol, SERVICE_NAME, Variables};
-use crate::client::install::{JAVA, MAVEN, MAVEN_JARS, NODE, NPM, NPM_CI, Package, Program};
+use crate::client::install::{JAVA, MAVEN, MAVEN_JARS, NODE, NPM, NPM_CI, PIP, PIP_INSTALL, PYTHON, Package, Program};
 use crate::model::id::TraceId;
 
 /// An application starts, sends and, where its spans are refused, gives up within this on a busy machine.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
-const PYTHON: Program = Program {
-    name: "python3",
-    version: &["--version"],
-    at_least: (3, 10),
-    package: "python3",
-};
-const PIP: Program = Program {
-    name: "python3",
-    version: &["-m", "pip", "--version"],
-    at_least: (20, 3),
-    package: "python3-pip",
-};
 const JAVAC: Program = Program { name: "javac", ..JAVA };
 const GO: Program = Program {
     name: "go",
@@ -83,17 +71,7 @@ pub(crate) static ALL: [Sdk; 4] = [
         programs: &[PYTHON, PIP],
         files: &["app.py", "requirements.txt"],
         registry: "PyPI",
-        install: &[&[
-            "python3",
-            "-m",
-            "pip",
-            "install",
-            "--no-input",
-            "--require-hashes",
-            "--only-binary=:all:",
-            "--target=lib",
-            "--requirement=requirements.txt",
-        ]],
+        install: PIP_INSTALL,
         places: &[("PYTHONPATH", "lib")],
         start: &["python3", "lib/bin/opentelemetry-instrument", "python3", "app.py"],
     },
