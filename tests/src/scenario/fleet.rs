@@ -80,6 +80,9 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         env.recorder.skip("Tempo as a fleet", reason);
         return Ok(());
     }
+    if env.backend.cluster().is_some() {
+        return super::cluster::fleet::run(env).await;
+    }
     let example = Example::read(env)?;
     let server = example.server(env).await?;
     let stack = start(env, &example, server.as_ref(), values(FLEET)?).await?;
@@ -171,8 +174,10 @@ pub(crate) async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<Stri
         .collect();
     let mut parts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in stack.pod_names(Component::Tempo).await? {
-        let workload = pod.rsplit_once('-').map_or(pod.as_str(), |(workload, _)| workload);
-        if let Some(target) = targets.get(workload) {
+        // The pods of a Deployment have two suffixes, and the names of some workloads begin with that of another.
+        let of = |workload: &&String| pod.strip_prefix(*workload).is_some_and(|rest| rest.starts_with('-'));
+        let workload = targets.keys().filter(of).max_by_key(|workload| workload.len());
+        if let Some(target) = workload.and_then(|workload| targets.get(workload)) {
             parts.entry(target.clone()).or_default().push(pod);
         }
     }
@@ -319,7 +324,7 @@ pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[S
     Ok(())
 }
 
-async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
+pub(super) async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     let blocks = server.objects().await?;
     let blocks = blocks.iter().filter(|key| key.ends_with("meta.json")).count();
     env.recorder.check(

@@ -79,6 +79,14 @@ impl Connection {
         Client::try_from(self.config.clone()).context("making a client of the cluster")
     }
 
+    /// A client that hands a refusal on: the other one asks again where it is answered with 429, as a disruption budget
+    /// answers an eviction, until it isn't.
+    pub(crate) fn client_that_asks_once(&self) -> Result<Client> {
+        let mut config = self.config.clone();
+        config.default_retry = false;
+        Client::try_from(config).context("making a client of the cluster")
+    }
+
     /// All namespaces, nodes and the like.
     pub fn global<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.client.clone())

@@ -38,7 +38,7 @@ pub(crate) struct Forwards {
 }
 
 impl Forwards {
-    /// Makes every port of these Services reachable.
+    /// Makes every port of these Services reachable, but for headless ones: those only name pods.
     pub async fn open(
         connection: &Connection,
         namespace: &str,
@@ -48,6 +48,9 @@ impl Forwards {
         let mut endpoints = Endpoints::default();
         for (component, service) in services {
             let spec = service.spec.clone().unwrap_or_default();
+            if spec.cluster_ip.as_deref() == Some("None") {
+                continue;
+            }
             for port in spec.ports.iter().flatten().filter(|port| !is_udp(port)) {
                 let address = forwards.listen(connection, namespace, *component, &spec, port).await?;
                 endpoints.0.insert((*component, name(port)), address);
@@ -129,10 +132,14 @@ async fn carry(
         .list(&ListParams::default().labels(selector))
         .await
         .context("listing pods")?;
-    let ready: Vec<&Pod> = list.iter().filter(|pod| pods::is_ready(pod)).collect();
+    // Where a port has a name, a Service leads to those of its pods that have one of that name.
+    let ready: Vec<(&Pod, u16)> = list
+        .iter()
+        .filter(|pod| pods::is_ready(pod))
+        .filter_map(|pod| Some((pod, container_port(pod, target).ok()?)))
+        .collect();
     let next = turn.checked_rem(ready.len()).context("no pod is ready")?;
-    let pod = ready.get(next).context("no pod is ready")?;
-    let port = container_port(pod, target)?;
+    let (pod, port) = *ready.get(next).context("no pod is ready")?;
     let name = pod.metadata.name.as_deref().context("a pod has a name")?;
     let mut forwarder = pods.portforward(name, &[port]).await.context("forwarding")?;
     let mut there = forwarder.take_stream(port).context("a forwarded port has a stream")?;

@@ -13,7 +13,8 @@ use super::connection::Connection;
 use super::pods;
 use crate::backend::Component;
 
-const COMPONENT: &str = "app.kubernetes.io/component";
+/// The label that names a component.
+pub(super) const COMPONENT: &str = "app.kubernetes.io/component";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::forward::Forwards;
 use super::judge::{Cause, Facts, judge};
 use super::namespace::{Namespace, Tenants};
-use super::part::Part;
+use super::part::{COMPONENT, Part};
 use super::pods::PERIOD;
 use super::{ClusterBackend, bundle, inside, pods};
 use crate::backend::{BALLAST, DATA};
@@ -80,9 +80,11 @@ impl ClusterStack {
         let mut services = Vec::new();
         for manifest in render.manifests.iter().filter(|m| m.kind == "Service") {
             let service = manifest.parse::<Service>()?;
-            let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            let label = labels.and_then(|labels| labels.get("app.kubernetes.io/component"));
-            if let Some(component) = label.and_then(|label| Component::from_label(label)) {
+            let selected = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let label = |labels: Option<&BTreeMap<String, String>>| labels.and_then(|l| l.get(COMPONENT)).cloned();
+            // One that leads to several parts of Tempo selects none of them, and is Tempo's by its own label.
+            let label = label(selected).or_else(|| label(service.metadata.labels.as_ref()));
+            if let Some(component) = label.and_then(|label| Component::from_label(&label)) {
                 services.push((component, service));
             }
         }
@@ -113,6 +115,11 @@ impl ClusterStack {
         parts
             .find(|part| part.component == component)
             .with_context(|| format!("this stack has no {component}"))
+    }
+
+    /// The workloads of a component: of Tempo there may be one for each of its parts.
+    fn parts_of(&self, component: Component) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(move |part| part.component == component)
     }
 
     pub async fn pod(&self, component: Component) -> Result<Pod> {
@@ -349,30 +356,40 @@ impl Stack for ClusterStack {
     }
 
     async fn pod_names(&self, component: Component) -> Result<Vec<String>> {
-        self.pods_of(component.label()).await
+        let mut names = Vec::new();
+        for part in self.parts_of(component) {
+            let found = part.pods(&self.connection, self.namespace.name()).await?;
+            names.extend(found.iter().map(|pod| pods::name(pod).to_owned()));
+        }
+        Ok(names)
     }
 
     async fn metrics(&self, component: Component) -> Result<BTreeMap<String, String>> {
-        let part = self.part(component)?;
-        let mut ports = part.container.ports.iter().flatten();
-        let port = ports
-            .find(|port| port.name.as_deref() == Some(component.metrics_port()))
-            .with_context(|| format!("{component} has no port for its metrics"))?
-            .container_port;
         let api: Api<Pod> = self.connection.api(self.namespace.name());
         let mut all = BTreeMap::new();
-        let found = part.pods(&self.connection, self.namespace.name()).await?;
-        for pod in found.iter().filter(|pod| !pods::is_ending(pod)).map(pods::name) {
-            // The API server asks the pod itself: a Service would choose one.
-            let request = Request::new(api.resource_url())
-                .get_subresource("proxy/metrics", &format!("{pod}:{port}"))
-                .with_context(|| format!("asking pod {pod} for its metrics"))?;
-            let client = api.clone().into_client();
-            let text = client
-                .request_text(request)
-                .await
-                .with_context(|| format!("asking pod {pod} for its metrics"))?;
-            all.insert(pod.to_owned(), text);
+        for part in self.parts_of(component) {
+            let mut ports = part.container.ports.iter().flatten();
+            let port = ports
+                .find(|port| {
+                    port.name
+                        .as_deref()
+                        .is_some_and(|name| component.shows_metrics_at(name))
+                })
+                .with_context(|| format!("{} has no port for its metrics", part.name))?
+                .container_port;
+            let found = part.pods(&self.connection, self.namespace.name()).await?;
+            for pod in found.iter().filter(|pod| !pods::is_ending(pod)).map(pods::name) {
+                // The API server asks the pod itself: a Service would choose one.
+                let request = Request::new(api.resource_url())
+                    .get_subresource("proxy/metrics", &format!("{pod}:{port}"))
+                    .with_context(|| format!("asking pod {pod} for its metrics"))?;
+                let client = api.clone().into_client();
+                let text = client
+                    .request_text(request)
+                    .await
+                    .with_context(|| format!("asking pod {pod} for its metrics"))?;
+                all.insert(pod.to_owned(), text);
+            }
         }
         Ok(all)
     }
@@ -448,19 +465,22 @@ impl Stack for ClusterStack {
     }
 
     async fn crashes(&self, component: Component) -> Result<u32> {
-        let found = self
-            .part(component)?
-            .pods(&self.connection, self.namespace.name())
-            .await?;
         let past = self.past.lock().await.get(&component).cloned().unwrap_or_default();
-        let now = found.iter().map(|pod| crashes(pod, past.asked_for(pod)));
-        Ok(past.crashes + now.sum::<u32>())
+        let mut count = past.crashes;
+        for part in self.parts_of(component) {
+            let found = part.pods(&self.connection, self.namespace.name()).await?;
+            count += found.iter().map(|pod| crashes(pod, past.asked_for(pod))).sum::<u32>();
+        }
+        Ok(count)
     }
 
     async fn logs(&self, component: Component) -> Result<String> {
-        let now = self.logs_now(self.part(component)?).await?;
         let past = self.past.lock().await.get(&component).map(|past| past.logs.clone());
-        Ok(past.unwrap_or_default() + &now)
+        let mut text = past.unwrap_or_default();
+        for part in self.parts_of(component) {
+            text.push_str(&self.logs_now(part).await?);
+        }
+        Ok(text)
     }
 
     async fn files(&self, component: Component, folder: &str) -> Result<Option<Vec<String>>> {

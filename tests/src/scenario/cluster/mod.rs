@@ -4,6 +4,7 @@ pub(super) mod autoscale;
 pub(super) mod canary;
 pub(super) mod evict;
 pub(super) mod faults;
+pub(super) mod fleet;
 pub(super) mod helm_cases;
 pub(super) mod helm_test;
 pub(super) mod install;
