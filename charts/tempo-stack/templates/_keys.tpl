@@ -43,10 +43,14 @@ Parameters: values, known (defaults), path (of both), table (files/known-values.
 {{ $.above }}{{ $path }} is not a value of this chart. {{ include "tempo-stack.keys.meant" (dict "key" $key "path" $path "known" $.known "table" $.table "peers" $.peers "above" $.above) }}
 {{- else -}}
 {{- $default := get $.known $key -}}
-{{- if and (kindIs "map" $default) $default (not (has $path $.table.open)) -}}
+{{- $open := has $path $.table.open -}}
+{{- if and (kindIs "map" $default) $default -}}
 {{- if kindIs "map" $value }}
-{{ include "tempo-stack.keys.unknown" (dict "values" $value "known" $default "path" $path "table" $.table "peers" $.peers "above" $.above) | trim }}
-{{- else if not (kindIs "invalid" $value) }}
+{{- /* An open map takes any key; of those in it, only the closed maps are looked at. */ -}}
+{{- $inner := dict -}}
+{{- range $name, $of := $value -}}{{- if or (not $open) (has (printf "%s.%s" $path $name) $.table.closed) -}}{{- $_ := set $inner $name $of -}}{{- end -}}{{- end }}
+{{ include "tempo-stack.keys.unknown" (dict "values" $inner "known" $default "path" $path "table" $.table "peers" $.peers "above" $.above) | trim }}
+{{- else if not (or $open (kindIs "invalid" $value)) }}
 {{ $.above }}{{ $path }} is {{ toJson $value }}, where this chart has the keys {{ keys $default | sortAlpha | join ", " }}. {{ include "tempo-stack.keys.peer" (dict "path" $path "peers" $.peers "above" $.above) }}
 {{- end -}}
 {{- end -}}

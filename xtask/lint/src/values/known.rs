@@ -20,14 +20,19 @@ pub fn file_of(chart: &Chart) -> Option<PathBuf> {
     Some(chart.dir.join(FILE)).filter(|file| file.is_file())
 }
 
-/// The table: `defaults` of every key, the sections below which any key may stand (`open`), and what
-/// a null may take away (`optional`: its own default says nothing, or it is printed as it stands).
+/// The table: `defaults` of every key, the sections below which any key may stand (`open`), those below these in
+/// which only known ones may (`closed`), and what a null may take away (`optional`: its own default says nothing, or
+/// it is printed as it stands).
 pub fn table(file: &ValuesFile) -> Result<String> {
     let mut table = Table::default();
     let defaults = table.section(&file.entries);
     let mut root = Mapping::new();
     root.insert("defaults".into(), defaults.into());
-    for (name, paths) in [("open", table.open), ("optional", table.optional)] {
+    for (name, paths) in [
+        ("open", table.open),
+        ("closed", table.closed),
+        ("optional", table.optional),
+    ] {
         let paths: Vec<Value> = paths.into_iter().map(Value::from).collect();
         root.insert(name.into(), paths.into());
     }
@@ -41,6 +46,7 @@ pub fn table(file: &ValuesFile) -> Result<String> {
 #[derive(Default)]
 struct Table {
     open: Vec<String>,
+    closed: Vec<String>,
     optional: Vec<String>,
 }
 
@@ -50,9 +56,10 @@ impl Table {
         for entry in entries {
             let Some(key) = entry.path.last() else { continue };
             let path = entry.path.join(".");
-            let open = entry.annotation.as_ref().is_some_and(Annotation::admits_more_keys);
+            let open = is_open(entry);
             if open && !is_empty_map(&entry.value) {
                 self.open.push(path.clone());
+                self.closed_among(&entry.children);
             }
             if open || entry.value.is_null() || admits_null(entry) {
                 self.optional.push(path);
@@ -66,6 +73,19 @@ impl Table {
         }
         section
     }
+
+    fn closed_among(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if !entry.is_leaf() && !is_open(entry) {
+                self.closed.push(entry.path.join("."));
+            }
+            self.closed_among(&entry.children);
+        }
+    }
+}
+
+fn is_open(entry: &Entry) -> bool {
+    entry.annotation.as_ref().is_some_and(Annotation::admits_more_keys)
 }
 
 fn is_empty_map(value: &Value) -> bool {
@@ -85,13 +105,13 @@ mod tests {
     #[test]
     fn the_table_has_every_default_and_what_is_open_or_optional() {
         let file = parse(
-            "a:\n  # -- B.\n  b: 1\n  # -- C.\n  # @schema {type: [integer, \"null\"]}\n  c: 2\n# @schema {additionalProperties: true}\nd:\n  # -- E.\n  e: 1\n# -- F.\n# @schema {additionalProperties: {type: string}}\nf: {}\n",
+            "a:\n  # -- B.\n  b: 1\n  # -- C.\n  # @schema {type: [integer, \"null\"]}\n  c: 2\n# @schema {additionalProperties: true}\nd:\n  # -- E.\n  e: 1\n  g:\n    # -- H.\n    h: 1\n# -- F.\n# @schema {additionalProperties: {type: string}}\nf: {}\n",
         );
         assert_eq!(
             table(&file).unwrap(),
             "# Written by `cargo xtask docs` from values.yaml: change it there.\n\
-             defaults:\n  a:\n    b: 1\n    c: 2\n  d:\n    e: 1\n  f: {}\n\
-             open:\n- d\noptional:\n- a.c\n- d\n- f\n"
+             defaults:\n  a:\n    b: 1\n    c: 2\n  d:\n    e: 1\n    g:\n      h: 1\n  f: {}\n\
+             open:\n- d\nclosed:\n- d.g\noptional:\n- a.c\n- d\n- f\n"
         );
     }
 }
