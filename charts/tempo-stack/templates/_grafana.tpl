@@ -86,14 +86,17 @@ Parameters: datasource (values), tenant (empty: none), spanQueries (where the va
 
 {{/*
 The datasources, as a list of `tenant` (empty: none), `suffix` (of names of objects and of the uid) and `name`: one, or one for each tenant.
+Through the guarded door they come with one user, who reads one tenant.
 That of the default tenant is the one that has the uid of the values. Parameter: root context.
 */}}
 {{- define "tempo-stack.grafana.datasources" -}}
 {{- $name := .Values.grafana.datasource.name -}}
+{{- $guarded := and .Values.queryProxy.enabled (not .Values.grafana.datasource.url) -}}
+{{- $reads := get .Values.queryProxy.tenants .Values.grafana.datasource.basicAuth.user | toString -}}
 {{- $list := list -}}
 {{- if include "tempo-stack.tenants.named" . -}}
 {{- range $id, $tenant := include "tempo-stack.tenants" . | fromYaml -}}
-{{- if ne $tenant.datasource false -}}
+{{- if and (ne $tenant.datasource false) (or (not $guarded) (eq $id $reads)) -}}
 {{- $suffix := ternary "" (printf "-%s" (include "tempo-stack.tenants.slug" $id)) (eq $id $.Values.tenants.default) -}}
 {{- $list = append $list (dict "tenant" $id "suffix" $suffix "name" (printf "%s %s" $name $id)) -}}
 {{- end -}}

@@ -56,9 +56,18 @@ a Tempo that lacks one answers 404. Left out is /api/mcp, which takes POST.
 {{- add 5 (default 60 (include "tempo-stack.duration.seconds" .Values.tempo.query.timeout)) -}}
 {{- end }}
 
-{{/* The tenant of each user, as a map; the name "default" is for all others. Parameter: root context. */}}
+{{/*
+The tenant of each user, as a map for nginx; "default" is for all others. A plain name of such a map matches in any case, so users are patterns.
+Parameter: root context.
+*/}}
 {{- define "tempo-stack.queryProxy.tenants" -}}
+{{- if include "tempo-stack.tenants.named" . -}}
+{{- $tenants := dict "default" "" -}}
+{{- range $user, $tenant := .Values.queryProxy.tenants -}}{{- $_ := set $tenants (printf "~^%s$" (regexQuoteMeta $user)) $tenant -}}{{- end -}}
+{{- toYaml $tenants -}}
+{{- else -}}
 default: {{ include "tempo-stack.tenant" . | quote }}
+{{- end -}}
 {{- end }}
 
 {{/*

@@ -31,6 +31,27 @@ queryProxy.image.tag is {{ $proxy.image.tag }} while queryProxy.tls.enabled is f
 {{- end -}}
 {{- end }}
 
+{{/* With tenants named, each user reads one of them. */}}
+{{- define "tempo-stack.validate.queryProxyTenants" -}}
+{{- $proxy := .Values.queryProxy -}}
+{{- $tenants := include "tempo-stack.tenants" . | fromYaml -}}
+{{- $user := .Values.grafana.datasource.basicAuth.user -}}
+{{- if and $proxy.tenants (not (include "tempo-stack.tenants.named" .)) }}
+queryProxy.tenants names {{ keys $proxy.tenants | sortAlpha | first }} while tenants.enabled is false: every user reads everything. Set tenants.enabled to true, or leave queryProxy.tenants out.
+{{- else if and $proxy.enabled $tenants -}}
+{{- if not $proxy.tenants }}
+queryProxy.tenants is empty while tenants.enabled is true: nobody would read anything. Name the tenant of each user of the Secret {{ $proxy.auth.existingSecret }}, for example {grafana: {{ keys $tenants | sortAlpha | first }}}.
+{{- else if and .Values.grafana.datasource.enabled (not .Values.grafana.datasource.url) $user (not (hasKey $proxy.tenants $user)) }}
+grafana.datasource.basicAuth.user is {{ $user }}, whom queryProxy.tenants doesn't name: the datasource would read nothing. Name this user's tenant there.
+{{- end -}}
+{{- range $user, $tenant := $proxy.tenants -}}
+{{- if not (hasKey $tenants (toString $tenant)) }}
+queryProxy.tenants.{{ $user }} is {{ $tenant }}: there is no such tenant. Set it to one of {{ keys $tenants | sortAlpha | join ", " }}, or name it in tenants.list.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "tempo-stack.validate.queryProxyPorts" -}}
 {{- with .Values.queryProxy -}}
 {{- if and .enabled (eq (int .healthPort) (int .service.port)) }}

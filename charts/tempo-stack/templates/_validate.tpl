@@ -29,7 +29,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "presetImage" "presetVersion" "presetPipeline" "presetRedaction" "presetPatterns"
   "samplingReplicas" "samplingKeep" "samplingMemory"
   "grafanaDashboards" "canary"
-  "queryProxyTempo" "queryProxyAuth" "queryProxyTls" "queryProxyPorts" "grafanaCredentials"
+  "queryProxyTempo" "queryProxyAuth" "queryProxyTls" "queryProxyTenants" "queryProxyPorts" "grafanaCredentials"
   "routesTo" "routesKind" "routesFields" "routesUnauthenticated" -}}
 {{- with include (printf "tempo-stack.validate.%s" .) $ | trim -}}
 {{- $found = concat $found (splitList "\n" . | compact) -}}

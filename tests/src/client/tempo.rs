@@ -2,6 +2,7 @@
 //! (grafana.com/docs/tempo, "HTTP API"; the JSON is that of 2.9 and 3.0).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::client::credentials::Credentials;
 use crate::client::transport::shown;
 use crate::model::corpus::Query;
 use crate::model::id::{SpanId, TraceId};
@@ -138,6 +140,15 @@ impl Client {
             tenant: None,
             first_api: Arc::default(),
             most_found: None,
+        })
+    }
+
+    /// A client that comes by a door that asks who reads.
+    pub(crate) fn through(credentials: &Credentials, address: SocketAddr) -> Result<Client> {
+        let (base, http) = credentials.http(address)?;
+        Ok(Client {
+            http,
+            ..Client::new(&base)?
         })
     }
 

@@ -10,21 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use charts::render::merge;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use charts::render::{merge, set};
 use k8s_openapi::api::core::v1::ConfigMap;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use serde_yaml::Value;
 
-use super::doors::keys::{Data, one, token};
+use super::doors::keys::{Ca, Data, htpasswd, one, token};
 use super::doors::objects;
 use super::doors::script::{Script, sample};
 use super::metrics::{monitored, target};
+use super::routes::{NGINX, version};
 use super::{SEND_TIMEOUT, doors, drained, values};
 use crate::backend::{Component, Stack, StackSpec};
-use crate::client::credentials::Credentials;
+use crate::client::credentials::{Credentials, Tls};
 use crate::client::engine::tempo_config;
+use crate::client::install::on_path;
 use crate::client::load::Batches;
 use crate::client::metrics::Scrape;
 use crate::client::otlp::{PROTOBUF, TRACES_PATH};
@@ -62,6 +66,20 @@ tempo-stack:
     disk: {guard: {reserve: 40Mi}}
     metricsGenerator: {enabled: true, collectionInterval: 1s}
 ";
+/// The guarded door, each of whose users reads one tenant, named as the tenant is; [`STRANGER`] has a password, too.
+const DOOR: &str = "
+tempo-stack:
+  queryProxy:
+    enabled: true
+    replicas: 1
+    auth: {existingSecret: readers}
+    tls: {enabled: true, existingSecret: readers-tls}
+    tenants: {shared: shared, team-a: team-a, team-b: team-b}
+  grafana: {datasource: {basicAuth: {user: team-a, passwordVariable: TEMPO_PASSWORD}}}
+";
+const DOOR_NAME: &str = "observability-tempo-stack-query-proxy";
+/// A user without a tenant: nginx's maps compare plain names in any case, so this one must not be taken for team-a.
+const STRANGER: &str = "Team-A";
 const TRACEQL: &str = "{tempo-stack: {tempo: {traceqlMetrics: {range: recent}}}}";
 /// What changes while everything runs: team-a's limit, and for how long team-b's traces are kept.
 const CHANGED: &str = "
@@ -131,6 +149,33 @@ fn service(tenant: &str) -> String {
     format!("service-of-{tenant}")
 }
 
+impl ReadDoor {
+    /// Adds the door to the values, and its Secrets, if this machine has an nginx.
+    async fn add(
+        env: &Env,
+        wanted: &mut Value,
+        secrets: &mut BTreeMap<&'static str, Data>,
+    ) -> Result<Option<ReadDoor>> {
+        if on_path(NGINX).is_none() {
+            let reason = "nginx was not found on PATH (on Debian: nginx-light)";
+            env.recorder.skip("tenants by the guarded door", reason);
+            return Ok(None);
+        }
+        merge(wanted, values(DOOR)?);
+        set(
+            wanted,
+            &["tempo-stack", "queryProxy", "image", "tag"],
+            version(env).await?.into(),
+        );
+        let (ca, password) = (Ca::new("tenants")?, token());
+        let users = TENANTS.map(|(tenant, ..)| tenant).into_iter().chain([STRANGER]);
+        let lines: Vec<String> = users.map(|user| htpasswd(user, &password)).collect::<Result<_>>()?;
+        secrets.insert("readers", one("htpasswd", lines.concat()));
+        secrets.insert("readers-tls", ca.secret(&[DOOR_NAME])?);
+        Ok(Some(ReadDoor { ca: ca.pem(), password }))
+    }
+}
+
 /// What came in for each tenant.
 type Stored = BTreeMap<&'static str, Vec<TraceId>>;
 
@@ -141,6 +186,13 @@ struct Proof<'a> {
     tokens: BTreeMap<&'static str, String>,
     /// Whether the volume can be filled up.
     fills: bool,
+    door: Option<ReadDoor>,
+}
+
+/// The guarded door with the one password of all its users.
+struct ReadDoor {
+    ca: String,
+    password: String,
 }
 
 impl<'a> Proof<'a> {
@@ -150,6 +202,8 @@ impl<'a> Proof<'a> {
             .iter()
             .map(|(tenant, token)| (*tenant, one("tokens", token)))
             .collect();
+        let (mut wanted, mut secrets) = (wanted, secrets);
+        let door = ReadDoor::add(env, &mut wanted, &mut secrets).await?;
         let fills = match env.backend.volumes_are_unlimited() {
             Some(reason) => {
                 env.recorder.skip("a full volume closes all tenants", reason);
@@ -171,7 +225,27 @@ impl<'a> Proof<'a> {
             secrets,
             tokens,
             fills,
+            door,
         })
+    }
+
+    /// Tempo as a user of the guarded door asks it, who claims to be of another tenant.
+    fn by_the_door(&self, door: &ReadDoor, user: &str) -> Result<Client> {
+        let address = self.stack.endpoints().get(Component::QueryProxy, "http")?;
+        let shown = STANDARD.encode(format!("{user}:{}", door.password));
+        let credentials = Credentials {
+            tls: Some(Tls {
+                name: DOOR_NAME.into(),
+                ca: door.ca.clone(),
+                identity: None,
+            }),
+            authorization: Some(format!("Basic {shown}")),
+        };
+        let claimed = TENANTS
+            .map(|(tenant, ..)| tenant)
+            .into_iter()
+            .find(|tenant| *tenant != user);
+        Ok(Client::through(&credentials, address)?.as_tenant(claimed.map(str::to_owned)))
     }
 
     /// Tempo as a tenant asks it; without one if the name is empty.
@@ -320,8 +394,14 @@ impl<'a> Proof<'a> {
 
     /// Everybody looks for everybody's traces, in each way in which Tempo can be asked.
     async fn reads(&self, stored: &Stored, begun: u64) -> Result<()> {
+        let mut ways = Vec::new();
         for (reader, ..) in TENANTS {
-            let tempo = self.tempo(reader)?;
+            ways.push((reader, "", self.tempo(reader)?));
+            if let Some(door) = &self.door {
+                ways.push((reader, " by the guarded door", self.by_the_door(door, reader)?));
+            }
+        }
+        for (reader, way, tempo) in ways {
             let own = Search::new(format!("{{ resource.service.name = \"{}\" }}", service(reader)));
             wait_for("a search for what is one's own", FOUND, &self.env.cancel, || async {
                 let found = tempo.search(&own).await?.len();
@@ -363,7 +443,7 @@ impl<'a> Proof<'a> {
                 asked += TENANTS.len() - 1;
             }
             self.env.recorder.measure(
-                format!("{reader} reads what is another's"),
+                format!("{reader} reads what is another's{way}"),
                 crossed.len() as f64,
                 "answers",
                 crossed.is_empty(),
@@ -379,6 +459,15 @@ impl<'a> Proof<'a> {
             status == 401,
             format!("status {status}"),
         );
+        if let Some(door) = &self.door {
+            let stranger = self.by_the_door(door, STRANGER)?;
+            let (status, _) = stranger.ask("api/search", &[("q", "{}".into())], SEND_TIMEOUT).await?;
+            self.env.recorder.check(
+                format!("the guarded door has no tenant for the user {STRANGER}"),
+                status == 401,
+                format!("status {status}"),
+            );
+        }
         Ok(())
     }
 

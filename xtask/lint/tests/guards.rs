@@ -224,6 +224,18 @@ guards! {
     an_old_nginx_without_tls_is_refused: "queryProxyTls"
         "{queryProxy: {enabled: true, auth: {existingSecret: readers}, image: {tag: '1.25.0'}}}"
         => "queryProxy.image.tag is 1.25.0", "1.25.1 or later", "queryProxy.tls.enabled to true";
+    tenants_of_users_where_there_are_none_are_refused: "queryProxyTenants"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, tenants: {anna: a}}}"
+        => "queryProxy.tenants names anna", "tenants.enabled is false", "reads everything";
+    a_door_to_tenants_that_nobody_reads_is_refused: "queryProxyTenants"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}}, tenants: {enabled: true, default: x, acceptUnauthenticated: true}}"
+        => "queryProxy.tenants is empty", "tenants.enabled is true", "{grafana: x}";
+    a_user_of_an_unknown_tenant_is_refused: "queryProxyTenants"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, tenants: {anna: other}}, tenants: {enabled: true, default: x, acceptUnauthenticated: true}}"
+        => "queryProxy.tenants.anna is other", "no such tenant", "one of x";
+    a_datasource_whose_user_reads_no_tenant_is_refused: "queryProxyTenants"
+        "{queryProxy: {enabled: true, auth: {existingSecret: readers}, tenants: {anna: x}}, tenants: {enabled: true, default: x, acceptUnauthenticated: true}, grafana: {datasource: {enabled: true, basicAuth: {user: grafana, passwordVariable: P}}}}"
+        => "grafana.datasource.basicAuth.user is grafana", "queryProxy.tenants doesn't name";
     a_door_with_one_port_for_two_things_is_refused: "queryProxyPorts"
         "{queryProxy: {enabled: true, auth: {existingSecret: readers}, healthPort: 3200}}"
         => "queryProxy.healthPort and queryProxy.service.port are both 3200";

@@ -36,7 +36,7 @@ use crate::model::corpus::{Corpus, Sample, attribute, now_unix_nano};
 use crate::model::door::{Door, Doors};
 use crate::wait::{Look, wait_for};
 
-const NGINX: &str = "nginx";
+pub(super) const NGINX: &str = "nginx";
 const READY: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(30);
 const ASKED: Duration = Duration::from_secs(10);
@@ -147,7 +147,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 }
 
 /// Which nginx this machine has: `1.22.1`.
-async fn version(env: &Env) -> Result<String> {
+pub(super) async fn version(env: &Env) -> Result<String> {
     let runner = Runner::new(env.cancel.clone(), false);
     let program = on_path(NGINX).context("nginx was there before")?;
     let step = Step::new("nginx -v", program).args(["-v"]).reads();
