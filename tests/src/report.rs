@@ -283,6 +283,17 @@ impl Recorder {
         ok
     }
 
+    /// Checks that something worked: records what `detail` says of it, else the error.
+    pub(crate) fn worked<T>(
+        &self,
+        name: impl Into<String>,
+        outcome: &anyhow::Result<T>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> bool {
+        let told = outcome.as_ref().map_or_else(|error| format!("{error:#}"), detail);
+        self.check(name, outcome.is_ok(), told)
+    }
+
     /// Records a number that nobody judges.
     pub(crate) fn measured(&self, name: impl Into<String>, value: f64, unit: &str, detail: impl Into<String>) {
         self.record(name.into(), Status::Measured, detail.into(), Some((value, unit)));

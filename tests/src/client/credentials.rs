@@ -45,6 +45,22 @@ pub(crate) struct KeyPair {
     pub key: String,
 }
 
+impl Tls {
+    /// A client that shows no certificate.
+    pub fn trusting(ca: String, name: impl Into<String>) -> Tls {
+        Tls {
+            name: name.into(),
+            ca,
+            identity: None,
+        }
+    }
+}
+
+/// The value of the header `authorization` for a user's name and password (RFC 7617).
+pub(crate) fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
 impl Credentials {
     /// What the chart's own test shows, from the Secrets that are rendered with it: an `extraObjects` of the values
     /// may hold them. A client in plain text where the receivers ask for nothing.

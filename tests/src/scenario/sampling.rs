@@ -311,11 +311,8 @@ impl Traces {
             })
         })
         .await;
-        env.recorder.check(
-            format!("{marker}: Tempo has as many spans as the Collectors kept"),
-            waited.is_ok(),
-            waited.map_or_else(|error| format!("{error:#}"), |_| format!("{kept}")),
-        );
+        let name = format!("{marker}: Tempo has as many spans as the Collectors kept");
+        env.recorder.worked(name, &waited, |_| format!("{kept}"));
         let found = access.tempo.search(&search).await?.into_iter();
         Ok(found.map(|trace| (trace.id, trace.matched as usize)).collect())
     }

@@ -138,14 +138,9 @@ async fn aws(env: &Env, mut example: Example) -> Result<()> {
         })
     })
     .await;
-    let detail = by_store
-        .as_ref()
-        .map_or_else(|e| format!("{e:#}"), |b| format!("{} blocks", b.value));
-    env.recorder.check(
-        "with SSE-S3 the store is told to encrypt with its own key",
-        by_store.is_ok(),
-        detail,
-    );
+    let name = "with SSE-S3 the store is told to encrypt with its own key";
+    env.recorder
+        .worked(name, &by_store, |blocks| format!("{} blocks", blocks.value));
     env.finish(fresh).await?;
 
     let wrong = example.spec(good, "another-token");
@@ -392,11 +387,9 @@ pub(super) async fn found(env: &Env, stack: &dyn Stack, sample: &Sample, what: &
         .tempo
         .wait_for_trace(sample.id, span_count(&sample.traces), FOUND, &env.cancel)
         .await;
-    let detail = found.as_ref().map_or_else(
-        |e| format!("{e:#}"),
-        |f| format!("found after {} ms", f.elapsed.as_millis()),
-    );
-    env.recorder.check(what, found.is_ok(), detail);
+    env.recorder.worked(what, &found, |found| {
+        format!("found after {} ms", found.elapsed.as_millis())
+    });
     Ok(())
 }
 
@@ -411,12 +404,10 @@ async fn emptied(env: &Env, server: &dyn ObjectStore) -> Result<()> {
         })
     })
     .await;
-    let detail = gone.as_ref().map_or_else(
-        |e| format!("{e:#}"),
-        |g| format!("after {:.1} s", g.elapsed.as_secs_f64()),
-    );
     env.recorder
-        .check("retention deletes blocks from the bucket", gone.is_ok(), detail);
+        .worked("retention deletes blocks from the bucket", &gone, |gone| {
+            format!("after {:.1} s", gone.elapsed.as_secs_f64())
+        });
     Ok(())
 }
 
@@ -439,12 +430,10 @@ pub(super) async fn stored(env: &Env, stack: &dyn Stack, server: &dyn ObjectStor
         })
     })
     .await;
-    let detail = in_bucket.as_ref().map_or_else(
-        |e| format!("{e:#}"),
-        |o| format!("{} objects after {:.1} s", o.value, o.elapsed.as_secs_f64()),
-    );
     env.recorder
-        .check("blocks appear in the bucket", in_bucket.is_ok(), detail);
+        .worked("blocks appear in the bucket", &in_bucket, |objects| {
+            format!("{} objects after {:.1} s", objects.value, objects.elapsed.as_secs_f64())
+        });
     Ok(())
 }
 

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use charts::render::{merge, set};
+use charts::render::merge;
 use k8s_openapi::api::core::v1::ConfigMap;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
@@ -21,12 +19,12 @@ use serde_yaml::Value;
 
 use super::doors::keys::{Ca, Data, htpasswd, one, token};
 use super::doors::objects;
-use super::doors::script::{Script, sample};
+use super::doors::script::{Script, can_run, sample};
 use super::metrics::{monitored, target};
-use super::routes::{NGINX, version};
 use super::{SEND_TIMEOUT, doors, drained, values};
+use crate::backend::local::NGINX;
 use crate::backend::{Component, Stack, StackSpec};
-use crate::client::credentials::{Credentials, Tls};
+use crate::client::credentials::{Credentials, Tls, basic};
 use crate::client::engine::tempo_config;
 use crate::client::install::on_path;
 use crate::client::load::Batches;
@@ -151,22 +149,13 @@ fn service(tenant: &str) -> String {
 
 impl ReadDoor {
     /// Adds the door to the values, and its Secrets, if this machine has an nginx.
-    async fn add(
-        env: &Env,
-        wanted: &mut Value,
-        secrets: &mut BTreeMap<&'static str, Data>,
-    ) -> Result<Option<ReadDoor>> {
+    fn add(env: &Env, wanted: &mut Value, secrets: &mut BTreeMap<&'static str, Data>) -> Result<Option<ReadDoor>> {
         if on_path(NGINX).is_none() {
             let reason = "nginx was not found on PATH (on Debian: nginx-light)";
             env.recorder.skip("tenants by the guarded door", reason);
             return Ok(None);
         }
         merge(wanted, values(DOOR)?);
-        set(
-            wanted,
-            &["tempo-stack", "queryProxy", "image", "tag"],
-            version(env).await?.into(),
-        );
         let (ca, password) = (Ca::new("tenants")?, token());
         let users = TENANTS.map(|(tenant, ..)| tenant).into_iter().chain([STRANGER]);
         let lines: Vec<String> = users.map(|user| htpasswd(user, &password)).collect::<Result<_>>()?;
@@ -203,7 +192,7 @@ impl<'a> Proof<'a> {
             .map(|(tenant, token)| (*tenant, one("tokens", token)))
             .collect();
         let (mut wanted, mut secrets) = (wanted, secrets);
-        let door = ReadDoor::add(env, &mut wanted, &mut secrets).await?;
+        let door = ReadDoor::add(env, &mut wanted, &mut secrets)?;
         let fills = match env.backend.volumes_are_unlimited() {
             Some(reason) => {
                 env.recorder.skip("a full volume closes all tenants", reason);
@@ -232,14 +221,9 @@ impl<'a> Proof<'a> {
     /// Tempo as a user of the guarded door asks it, who claims to be of another tenant.
     fn by_the_door(&self, door: &ReadDoor, user: &str) -> Result<Client> {
         let address = self.stack.endpoints().get(Component::QueryProxy, "http")?;
-        let shown = STANDARD.encode(format!("{user}:{}", door.password));
         let credentials = Credentials {
-            tls: Some(Tls {
-                name: DOOR_NAME.into(),
-                ca: door.ca.clone(),
-                identity: None,
-            }),
-            authorization: Some(format!("Basic {shown}")),
+            tls: Some(Tls::trusting(door.ca.clone(), DOOR_NAME)),
+            authorization: Some(basic(user, &door.password)),
         };
         let claimed = TENANTS
             .map(|(tenant, ..)| tenant)
@@ -511,11 +495,8 @@ impl<'a> Proof<'a> {
             })
         })
         .await;
-        self.env.recorder.check(
-            "the generator's series are each tenant's own",
-            told.is_ok(),
-            told.map_or_else(|error| format!("{error:#}"), |_| format!("{wanted:?}")),
-        );
+        let name = "the generator's series are each tenant's own";
+        self.env.recorder.worked(name, &told, |_| format!("{wanted:?}"));
         Ok(())
     }
 
@@ -565,13 +546,11 @@ impl<'a> Proof<'a> {
             })
         })
         .await;
-        let shown = waited.as_ref().map_or_else(
-            |error| format!("{error:#}"),
-            |waited| format!("after {:.1} s", waited.elapsed.as_secs_f64()),
-        );
         self.env
             .recorder
-            .check("Tempo reads the new limit", waited.is_ok(), shown);
+            .worked("Tempo reads the new limit", &waited, |waited| {
+                format!("after {:.1} s", waited.elapsed.as_secs_f64())
+            });
         let mut lost = Vec::new();
         for (number, (tenant, ..)) in TENANTS.into_iter().enumerate() {
             let (id, traces) = self.trace(1_100 + number as u64, &service(tenant), LARGE)?;
@@ -581,24 +560,14 @@ impl<'a> Proof<'a> {
         drained(self.env, self.stack.as_ref()).await?;
         for (tenant, id) in lost {
             if tenant == "team-a" {
-                let too_large = wait_for("a trace above the limit", ACTS, &self.env.cancel, || async {
-                    let labels = [("tenant", tenant), ("reason", "trace_too_large")];
-                    let dropped =
-                        Scrape::parse(&self.tempo("")?.metrics().await?)?.sum("tempo_discarded_spans_total", &labels);
-                    Ok(if dropped > Some(0.0) {
-                        Look::Found(dropped)
-                    } else {
-                        Look::NotYet("nothing dropped".into())
-                    })
-                })
-                .await;
+                let too_large = self.discards(tenant, "trace_too_large", ACTS).await;
                 let absent = self.tempo(tenant)?.trace(id).await?.is_none();
                 self.env.recorder.check(
                     "a changed limit acts on its tenant",
                     too_large.is_ok() && absent,
                     too_large.map_or_else(
                         |error| format!("{error:#}"),
-                        |found| format!("{:?} spans dropped", found.value),
+                        |dropped| format!("{dropped} spans dropped"),
                     ),
                 );
             } else {
@@ -651,7 +620,10 @@ impl<'a> Proof<'a> {
                     self.trace(1_200 + 100 * number as u64 + sent.len() as u64, &service(tenant), SMALL)?;
                 self.taken(tenant, &traces).await?;
                 sent.push(id);
-                if self.refused(tenant).await? {
+                // It refuses what was just sent at once, or takes it.
+                let refused = self.discards(tenant, "rate_limited", ARRIVES).await.is_ok();
+                self.env.cancel.check()?;
+                if refused {
                     break true;
                 }
                 if sent.len() == LET_IN {
@@ -686,41 +658,27 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
-    /// Whether Tempo refuses what a tenant just sent: it does so at once, or takes it.
-    async fn refused(&self, tenant: &str) -> Result<bool> {
-        let labels = [("tenant", tenant), ("reason", "rate_limited")];
-        let waited = wait_for("a refusal by Tempo", ARRIVES, &self.env.cancel, || async {
+    /// Waits until Tempo has discarded spans of a tenant for a reason; how many.
+    async fn discards(&self, tenant: &str, reason: &str, timeout: Duration) -> Result<f64> {
+        let labels = [("tenant", tenant), ("reason", reason)];
+        let waited = wait_for("spans that Tempo discards", timeout, &self.env.cancel, || async {
             let scrape = Scrape::parse(&self.tempo("")?.metrics().await?)?;
-            Ok(if scrape.sum("tempo_discarded_spans_total", &labels) > Some(0.0) {
-                Look::Found(())
-            } else {
-                Look::NotYet("none".into())
+            Ok(match scrape.sum("tempo_discarded_spans_total", &labels) {
+                Some(spans) if spans > 0.0 => Look::Found(spans),
+                _ => Look::NotYet("none".into()),
             })
         });
-        let refused = waited.await.is_ok();
-        self.env.cancel.check()?;
-        Ok(refused)
+        Ok(waited.await?.value)
     }
 
     /// The chart's own test and its canary, in the name of a tenant.
     async fn tests(&self) -> Result<()> {
-        let folder = |name: &str| -> Result<_> {
-            let folder = self.stack.folder().join(name);
-            fs_err::create_dir_all(&folder)?;
-            Ok(folder)
-        };
-        if !["/usr/local/bin/curl", "/usr/bin/curl", "/bin/curl"]
-            .iter()
-            .any(|curl| std::path::Path::new(curl).exists())
-        {
-            self.env
-                .recorder
-                .skip("the chart's test and the canary", "this machine has no curl");
+        if !can_run(self.env) {
             return Ok(());
         }
         let stack = self.stack.as_ref();
         let rendered = stack.render_again(values(CANARY)?).await?;
-        let test = Script::test(&rendered.manifests, folder("test")?)?;
+        let test = Script::test(&rendered.manifests, stack.folder().join("test"))?;
         let output = test.run(stack, &self.secrets, FINDS).await?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         self.env.recorder.check(
@@ -728,7 +686,7 @@ impl<'a> Proof<'a> {
             output.status.success() && said.contains("found by TraceQL"),
             format!("{said}{}", String::from_utf8_lossy(&output.stderr)),
         );
-        let canary = Script::canary(&rendered.manifests, folder("canary")?)?;
+        let canary = Script::canary(&rendered.manifests, stack.folder().join("canary"))?;
         let metrics = canary.rounds(self.env, stack, &self.secrets, 2).await?;
         let failures = sample(&metrics, "tempo_canary_failures_total");
         self.env.recorder.check(
@@ -763,24 +721,15 @@ impl<'a> Proof<'a> {
             })
         })
         .await;
-        self.env.recorder.check(
-            "team-b's old traces go",
-            gone.is_ok(),
-            gone.map_or_else(
-                |error| format!("{error:#}"),
-                |gone| format!("after {:.0} s more", gone.elapsed.as_secs_f64()),
-            ),
-        );
+        self.env.recorder.worked("team-b's old traces go", &gone, |gone| {
+            format!("after {:.0} s more", gone.elapsed.as_secs_f64())
+        });
         for tenant in ["shared", "team-a"] {
             let kept = self.found(tenant, &old(tenant), SMALL).await;
-            self.env.recorder.check(
-                format!("{tenant}'s traces of the same age stay"),
-                kept.is_ok(),
-                kept.map_or_else(
-                    |error| format!("{error:#}"),
-                    |()| format!("{} traces", old(tenant).len()),
-                ),
-            );
+            let name = format!("{tenant}'s traces of the same age stay");
+            self.env
+                .recorder
+                .worked(name, &kept, |()| format!("{} traces", old(tenant).len()));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use serde_yaml::Value;
 use super::ClusterBackend;
 use super::companion::{Companion, Program};
 use crate::backend::prometheus::{CONFIG, EMPTY, PORT, Prometheus, USER, Verb, WEB_CONFIG, arguments, web_config};
+use crate::client::credentials::basic;
 
 const NAME: &str = "prometheus";
 const FOLDER: &str = "/data";
@@ -100,8 +101,7 @@ impl Prometheus for PrometheusPod {
     }
 
     async fn ask(&self, verb: Verb, path: &str, password: &str) -> Result<String> {
-        let account = STANDARD.encode(format!("{USER}:{password}"));
-        let header = format!("Authorization: Basic {account}");
+        let header = format!("Authorization: {}", basic(USER, password));
         let url = format!("http://127.0.0.1:{PORT}{path}");
         let mut command = vec!["wget", "-q", "-O", "-", "--header", &header];
         if verb == Verb::Post {

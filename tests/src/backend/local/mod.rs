@@ -41,7 +41,8 @@ use self::materialise::{Changed, Folders, Kind, Materialiser};
 use self::network::Network;
 use self::objects::{Objects, Pod};
 use self::pod::RunningPod;
-use self::program::{NGINX, SHELL, is_own_script, tool_of};
+pub(crate) use self::program::NGINX;
+use self::program::{SHELL, is_own_script, nginx_version, tool_of};
 use self::prometheus::PrometheusServer;
 use self::publish::publish;
 pub use self::store::Memcached;
@@ -140,7 +141,7 @@ impl LocalBackend {
     }
 
     /// What this machine needs set, under what the scenario sets.
-    fn values(&self, spec: &StackSpec) -> Value {
+    fn values(&self, spec: &StackSpec) -> Result<Value> {
         let mut stack = Value::Mapping(Default::default());
         for (component, tool) in [(Component::Tempo, "tempo"), (Component::OtelCollector, "otelcol")] {
             // What is run is named as what it is.
@@ -150,22 +151,32 @@ impl LocalBackend {
                 self.programs[tool].version.to_string().into(),
             );
         }
+        let door = Component::QueryProxy.values_key();
+        let wanted = spec
+            .values
+            .get(SUBCHART)
+            .and_then(|stack| stack.get(door)?.get("enabled")?.as_bool());
+        if wanted == Some(true)
+            && let Some(version) = nginx_version(&self.helm.runner)?
+        {
+            set(&mut stack, &[door, "image", "tag"], version.into());
+        }
         stop_soon(&mut stack);
         find_all(&mut stack);
         let mut values = Value::Mapping(Default::default());
         set(&mut values, &[SUBCHART], stack);
         merge(&mut values, spec.values.clone());
-        values
+        Ok(values)
     }
 
-    fn options(&self, spec: &StackSpec) -> RenderOptions {
-        RenderOptions {
+    fn options(&self, spec: &StackSpec) -> Result<RenderOptions> {
+        Ok(RenderOptions {
             release: spec.release.clone(),
             namespace: spec.namespace.clone(),
             values_files: Vec::new(),
-            values: Some(self.values(spec)),
+            values: Some(self.values(spec)?),
             apis: Vec::new(),
-        }
+        })
     }
 
     /// What a release renders, and all that a stack of it consists of.
@@ -293,7 +304,7 @@ pub struct LocalStack {
 
 impl LocalStack {
     async fn start(backend: LocalBackend, spec: &StackSpec) -> Result<LocalStack> {
-        let options = backend.options(spec);
+        let options = backend.options(spec)?;
         let (render, mut objects) = backend.read(&options, spec).await?;
         let network = Arc::new(Network::claim()?);
         for service in &objects.services {

@@ -141,6 +141,13 @@ pub struct PodService {
     pub ports: Vec<PodPort>,
 }
 
+impl PodService {
+    /// Whether it leads to a pod; without a selector it leads to none.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        !self.selector.is_empty() && self.selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v))
+    }
+}
+
 /// One port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodPort {
@@ -290,9 +297,7 @@ impl Objects {
 
     /// The pods behind a Service.
     pub fn pods_behind<'a, 's>(&'a self, service: &'s PodService) -> impl Iterator<Item = &'a Pod> + use<'a, 's> {
-        self.pods.iter().filter(|pod| {
-            !service.selector.is_empty() && service.selector.iter().all(|(k, v)| pod.labels.get(k) == Some(v))
-        })
+        self.pods.iter().filter(|pod| service.selects(pod))
     }
 
     /// The pods behind a Service that have the port which it asks for by name: all of them, if it asks by number.

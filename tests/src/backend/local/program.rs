@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Container;
+use kit::step::{Runner, Step};
+use regex::Regex;
+
+use crate::client::install::on_path;
 
 /// The shell of the chart's scripts.
 pub const SHELL: &str = "/bin/sh";
@@ -15,6 +19,20 @@ pub const NGINX: &str = "nginx";
 pub const NGINX_ALONE: [&str; 2] = ["-g", "master_process off;"];
 /// Runs a program with a view of its own of the machine's file systems (unshare(1), util-linux).
 pub const UNSHARE: &str = "/usr/bin/unshare";
+
+/// The version of this machine's nginx, as in `1.22.1`; none where there is no nginx.
+pub fn nginx_version(runner: &Runner) -> Result<Option<String>> {
+    let Some(program) = on_path(NGINX) else {
+        return Ok(None);
+    };
+    // It says it on standard error.
+    let said = runner.run(&Step::new("nginx -v", program).args(["-v"]).reads())?.stderr;
+    let found = Regex::new(r"nginx/([0-9]+\.[0-9]+\.[0-9]+)")?;
+    let found = found
+        .captures(&said)
+        .with_context(|| format!("nginx -v says {said:?}"))?;
+    Ok(Some(found[1].to_owned()))
+}
 
 /// Arguments of unshare(1) with which a program sees a hosts file of its own: in a mount namespace, for which a user
 /// without rights needs a user namespace too. The process stays the same.

@@ -100,11 +100,7 @@ impl StoreServer {
             // These name themselves by their own address, in what they answer, sign or certify.
             Store::S3Tls | Store::Aws(_) | Store::Gcs | Store::Azure(_) => companion.address(),
         };
-        let tls = certificate.clone().map(|ca| Tls {
-            name: NAME.to_owned(),
-            ca,
-            identity: None,
-        });
+        let tls = certificate.clone().map(|ca| Tls::trusting(ca, NAME));
         let client = Credentials {
             tls,
             ..Credentials::default()

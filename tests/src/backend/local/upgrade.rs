@@ -36,7 +36,7 @@ impl LocalStack {
             values,
             ..self.spec.clone()
         };
-        let options = self.backend.options(&spec);
+        let options = self.backend.options(&spec)?;
         let (render, mut objects) = self.backend.read(&options, &spec).await?;
         allowed(&self.render.manifests, &render.manifests)?;
         for pod in &mut objects.pods {
@@ -162,14 +162,8 @@ fn leave_at_once<'a>(before: &'a Objects, after: &Objects) -> Vec<&'a Pod> {
     let late = |pod: &&Pod| {
         let new = after.pods.iter().find(|new| new.name == pod.name);
         new.is_some_and(|new| {
-            let serves = |service: &super::objects::PodService, labels: &BTreeMap<String, String>| {
-                service
-                    .selector
-                    .iter()
-                    .all(|(key, value)| labels.get(key) == Some(value))
-            };
             let mut services = after.services.iter().filter(|service| !service.headless);
-            services.any(|service| serves(service, &new.labels) && !serves(service, &pod.labels))
+            services.any(|service| service.selects(new) && !service.selects(pod))
         })
     };
     before.pods.iter().filter(late).collect()

@@ -133,11 +133,9 @@ async fn queriers(env: &Env, stack: &ClusterStack, wanted: usize, what: &str) ->
         })
     })
     .await;
-    let detail = waited.as_ref().map_or_else(
-        |error| format!("{error:#}"),
-        |found| format!("{} after {:.1} s", found.value, found.elapsed.as_secs_f64()),
-    );
-    env.recorder.check(what, waited.is_ok(), detail);
+    env.recorder.worked(what, &waited, |found| {
+        format!("{} after {:.1} s", found.value, found.elapsed.as_secs_f64())
+    });
     Ok(())
 }
 
@@ -154,12 +152,10 @@ async fn leads(env: &Env, stack: &ClusterStack, shell: &Shell) -> Result<()> {
             })
         })
         .await;
-        let detail = waited.as_ref().map_or_else(
-            |error| format!("{error:#}"),
-            |_| wanted.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
-        );
-        env.recorder
-            .check(format!("tempo:{port} leads to every {target}"), waited.is_ok(), detail);
+        let name = format!("tempo:{port} leads to every {target}");
+        env.recorder.worked(name, &waited, |_| {
+            wanted.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+        });
         // All at once: what speaks HTTP/2 only says nothing, and ends a connection in its own time.
         let script = format!(
             "for n in $(seq {CONNECTIONS}); do
@@ -222,15 +218,10 @@ async fn pods_go(env: &Env, stack: &ClusterStack) -> Result<()> {
             before
         };
         let back = replaced(env, stack, &api, &before).await;
-        let detail = back.as_ref().map_or_else(
-            |error| format!("{error:#}"),
-            |()| format!("after {:.1} s", begun.elapsed().as_secs_f64()),
-        );
-        env.recorder.check(
-            format!("{target} is back after its pod was taken away"),
-            back.is_ok(),
-            detail,
-        );
+        let name = format!("{target} is back after its pod was taken away");
+        env.recorder.worked(name, &back, |()| {
+            format!("after {:.1} s", begun.elapsed().as_secs_f64())
+        });
     }
     Ok(())
 }
@@ -312,11 +303,9 @@ async fn comes_and_goes(env: &Env, lab: &Lab<'_>, stack: &ClusterStack, fleet: &
         })
     })
     .await;
-    let detail = took
-        .as_ref()
-        .map_or_else(|error| format!("{error:#}"), |took| format!("{} traces", took.value));
-    env.recorder
-        .check("a fourth ingester takes its part", took.is_ok(), detail);
+    env.recorder.worked("a fourth ingester takes its part", &took, |took| {
+        format!("{} traces", took.value)
+    });
 
     let gone = uids(&api, &new).await?;
     let begun = Instant::now();
@@ -330,12 +319,8 @@ async fn comes_and_goes(env: &Env, lab: &Lab<'_>, stack: &ClusterStack, fleet: &
         "with the upgrade, and what it holds written to the bucket",
     );
     let ring = ring(env, stack).await;
-    let detail = ring.as_ref().map_or_else(|error| format!("{error:#}"), String::clone);
-    env.recorder.check(
-        "the ring has three ingesters again and misses none",
-        ring.is_ok(),
-        detail,
-    );
+    let name = "the ring has three ingesters again and misses none";
+    env.recorder.worked(name, &ring, String::clone);
     let after = uids(&api, &old).await?;
     let moved: Vec<&String> = before
         .iter()

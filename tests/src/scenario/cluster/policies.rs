@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 
+use super::super::doors::script::sample;
 use super::{Lab, documented_command, stack_values};
 use crate::backend::cluster::{ClusterStack, Shell};
 use crate::backend::{Component, Stack};
@@ -160,15 +161,9 @@ fn values(clients: &BTreeMap<&'static str, Shell>) -> String {
 async fn scraped(env: &Env, net: &Net<'_>) {
     let told = wait_for("spans that the canary found", FOLLOWS, &env.cancel, || async {
         let canary = net.get("prometheus", CANARY, 3202, "/metrics.txt").await?;
-        let total = |name: &str| {
-            let line = canary
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.split_whitespace().last());
-            line.and_then(|number| number.parse::<f64>().ok())
-        };
         let (Some(attempts), Some(failures)) = (
-            total("tempo_canary_attempts_total"),
-            total("tempo_canary_failures_total"),
+            sample(&canary, "tempo_canary_attempts_total"),
+            sample(&canary, "tempo_canary_failures_total"),
         ) else {
             return Ok(Look::NotYet(canary));
         };
@@ -180,11 +175,8 @@ async fn scraped(env: &Env, net: &Net<'_>) {
         })
     })
     .await;
-    let detail = told
-        .as_ref()
-        .map_or_else(|error| format!("{error:#}"), |told| told.value.clone());
-    env.recorder
-        .check("the canary finds its spans, and tells Prometheus", told.is_ok(), detail);
+    let name = "the canary finds its spans, and tells Prometheus";
+    env.recorder.worked(name, &told, |told| told.value.clone());
     let metrics = net.get("prometheus", COLLECTOR, 8888, "/metrics").await;
     let lines = metrics.map_or(0, |text| {
         text.lines().filter(|line| line.starts_with("otelcol_")).count()

@@ -8,7 +8,6 @@ pub(super) mod keys;
 pub(super) mod script;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,7 +188,7 @@ async fn basic(env: &Env) -> Result<()> {
     let mut proof = Proof::start(env, "basic", BASIC, secrets.into()).await?;
     proof.hide([old.clone(), new.clone(), STANDARD.encode(&pair)]);
     let shows = |password: &str| Credentials {
-        authorization: Some(format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")))),
+        authorization: Some(crate::client::credentials::basic(USER, password)),
         ..trusts(ca.pem())
     };
     proof.until("a password counts", &shows(&old), true).await?;
@@ -282,11 +281,7 @@ pub(super) fn objects(secrets: &BTreeMap<&str, Data>) -> String {
 /// A client that knows the Collector by this CA and shows nothing.
 fn trusts(ca: String) -> Credentials {
     Credentials {
-        tls: Some(Tls {
-            name: NAMES[0].into(),
-            ca,
-            identity: None,
-        }),
+        tls: Some(Tls::trusting(ca, NAMES[0])),
         authorization: None,
     }
 }
@@ -515,18 +510,7 @@ impl<'a> Proof<'a> {
 
     /// The chart's own test and the canary come in, and say no with a key that is wrong.
     async fn tests(&self, wrong: Data, of: &'static str) -> Result<()> {
-        let home = |name: &str| -> Result<_> {
-            let folder = self.stack.folder().join(name);
-            fs_err::create_dir_all(&folder)?;
-            Ok(folder)
-        };
-        if !["/usr/local/bin/curl", "/usr/bin/curl", "/bin/curl"]
-            .iter()
-            .any(|curl| Path::new(curl).exists())
-        {
-            self.env
-                .recorder
-                .skip("the chart's test and the canary", "this machine has no curl");
+        if !script::can_run(self.env) {
             return Ok(());
         }
         let stack = self.stack.as_ref();
@@ -542,7 +526,7 @@ impl<'a> Proof<'a> {
             outcome.is_acked(),
             outcome.to_string(),
         );
-        let test = Script::test(&rendered.manifests, home("test")?)?;
+        let test = Script::test(&rendered.manifests, stack.folder().join("test"))?;
         let output = test.run(stack, &self.secrets, FINDS).await?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         self.env.recorder.check(
@@ -559,7 +543,7 @@ impl<'a> Proof<'a> {
             !output.status.success() && said.contains("does not take a span"),
             said,
         );
-        let canary = Script::canary(&rendered.manifests, home("canary")?)?;
+        let canary = Script::canary(&rendered.manifests, stack.folder().join("canary"))?;
         let metrics = canary.rounds(self.env, stack, &self.secrets, ROUNDS).await?;
         let failures = sample(&metrics, "tempo_canary_failures_total");
         self.env.recorder.check(

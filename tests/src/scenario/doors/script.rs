@@ -23,6 +23,19 @@ use crate::wait::{Look, wait_for};
 /// Longer than the chart's own time for a test.
 const ENDS: Duration = Duration::from_secs(60);
 
+/// Where its command looks for programs.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Whether this machine has what the scripts need; records it where it hasn't.
+pub(in crate::scenario) fn can_run(env: &Env) -> bool {
+    let curl = std::env::split_paths(PATH).any(|folder| folder.join("curl").exists());
+    if !curl {
+        env.recorder
+            .skip("the chart's test and the canary", "this machine has no curl");
+    }
+    curl
+}
+
 /// A container with a script, and what its pod mounts.
 pub(in crate::scenario) struct Script {
     container: Container,
@@ -46,6 +59,7 @@ impl Script {
 
     fn new(spec: PodSpec, home: PathBuf) -> Result<Script> {
         let container = spec.containers.first().context("a pod has a container")?.clone();
+        fs_err::create_dir_all(&home)?;
         Ok(Script { container, spec, home })
     }
 
@@ -64,7 +78,7 @@ impl Script {
             .args(words)
             .env_clear()
             .env("HOME", &self.home)
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+            .env("PATH", PATH);
         for variable in self.container.env.iter().flatten() {
             let value = variable.value.as_deref().unwrap_or_default();
             let value = match variable.name.as_str() {

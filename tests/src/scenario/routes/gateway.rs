@@ -220,11 +220,7 @@ impl Server {
         );
         let server = server.await?;
         let credentials = Credentials {
-            tls: Some(Tls {
-                name: NAME.into(),
-                ca: ca.pem(),
-                identity: None,
-            }),
+            tls: Some(Tls::trusting(ca.pem(), NAME)),
             authorization: Some(format!("Bearer {password}")),
         };
         let (base, http) = credentials.http(server.address())?;

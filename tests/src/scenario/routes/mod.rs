@@ -6,29 +6,25 @@
 mod front;
 mod gateway;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use kit::step::{Runner, Step};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
-use regex::Regex;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use super::doors::keys::{Ca, htpasswd, one, token};
+use super::doors::objects;
 use super::{SEND_TIMEOUT, values};
+use crate::backend::local::NGINX;
 use crate::backend::{Component, Stack, StackSpec};
-use crate::client::credentials::{Credentials, Tls};
+use crate::client::credentials::{Credentials, Tls, basic};
 use crate::client::install::on_path;
 use crate::client::send::Sender;
 use crate::env::Env;
@@ -36,7 +32,6 @@ use crate::model::corpus::{Corpus, Sample, attribute, now_unix_nano};
 use crate::model::door::{Door, Doors};
 use crate::wait::{Look, wait_for};
 
-pub(super) const NGINX: &str = "nginx";
 const READY: Duration = Duration::from_secs(60);
 const FOUND: Duration = Duration::from_secs(30);
 const ASKED: Duration = Duration::from_secs(10);
@@ -101,22 +96,15 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         );
         return Ok(());
     };
-    let version = version(env).await?;
     let (ca, password) = (Ca::new("routes")?, token());
-    let mut all = values(VALUES)?;
-    // What is run is named as what it is.
-    charts::render::set(&mut all, &["tempo-stack", "queryProxy", "image", "tag"], version.into());
     let name = "observability-tempo-stack-query-proxy";
-    let secret = |name: &str, data: BTreeMap<String, String>| {
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}).to_string()
-    };
-    let objects = [
-        secret("readers", one("htpasswd", htpasswd(USER, &password)?)),
-        secret("readers-tls", ca.secret(&[name])?),
+    let secrets = [
+        ("readers", one("htpasswd", htpasswd(USER, &password)?)),
+        ("readers-tls", ca.secret(&[name])?),
     ];
     let spec = StackSpec {
-        objects: objects.join("\n---\n"),
-        ..StackSpec::new(all)
+        objects: objects(&secrets.into()),
+        ..StackSpec::new(values(VALUES)?)
     };
     let stack = env.start(&spec).await?;
     stack.wait_ready(READY).await?;
@@ -146,21 +134,6 @@ pub(super) async fn run(env: &Env) -> Result<()> {
     env.finish(stack).await
 }
 
-/// Which nginx this machine has: `1.22.1`.
-pub(super) async fn version(env: &Env) -> Result<String> {
-    let runner = Runner::new(env.cancel.clone(), false);
-    let program = on_path(NGINX).context("nginx was there before")?;
-    let step = Step::new("nginx -v", program).args(["-v"]).reads();
-    let output = tokio::task::spawn_blocking(move || runner.run(&step)).await;
-    // It says it on standard error.
-    let said = output.context("asking nginx for its version")??.stderr;
-    let found = Regex::new(r"nginx/([0-9]+\.[0-9]+\.[0-9]+)")?;
-    let found = found
-        .captures(&said)
-        .with_context(|| format!("nginx -v says {said:?}"))?;
-    Ok(found[1].to_owned())
-}
-
 struct Proof<'a> {
     env: &'a Env,
     stack: Arc<dyn Stack>,
@@ -172,12 +145,8 @@ struct Proof<'a> {
 impl Proof<'_> {
     fn shows(&self, name: &str, password: Option<&str>) -> Credentials {
         Credentials {
-            tls: Some(Tls {
-                name: name.into(),
-                ca: self.ca.clone(),
-                identity: None,
-            }),
-            authorization: password.map(|password| format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")))),
+            tls: Some(Tls::trusting(self.ca.clone(), name)),
+            authorization: password.map(|password| basic(USER, password)),
         }
     }
 
@@ -272,11 +241,8 @@ impl Proof<'_> {
                 let by_id = self
                     .until_found(&format!("/api/v2/traces/{}", sample.id), way, &sample.marker, password)
                     .await;
-                self.env.recorder.check(
-                    format!("{door}: {what} shows the trace by its id, whatever tenant the client names"),
-                    by_id.is_ok(),
-                    by_id.map_or_else(|error| format!("{error:#}"), |()| sample.id.to_string()),
-                );
+                let name = format!("{door}: {what} shows the trace by its id, whatever tenant the client names");
+                self.env.recorder.worked(name, &by_id, |()| sample.id.to_string());
                 self.streamed(way, what, &sample, password).await?;
             }
         }
@@ -313,15 +279,10 @@ impl Proof<'_> {
             })
         })
         .await;
-        let shown = waited.as_ref().map_or_else(
-            |error| format!("{error:#}"),
-            |waited| format!("among {} after {:.1} s", waited.value, waited.elapsed.as_secs_f64()),
-        );
-        self.env.recorder.check(
-            format!("{what} streams a search that finds the trace"),
-            waited.is_ok(),
-            shown,
-        );
+        let name = format!("{what} streams a search that finds the trace");
+        self.env.recorder.worked(name, &waited, |waited| {
+            format!("among {} after {:.1} s", waited.value, waited.elapsed.as_secs_f64())
+        });
         Ok(())
     }
 
