@@ -17,7 +17,7 @@ use crate::client::engine::tempo_config;
 use crate::client::load::{Batches, Load};
 use crate::client::readback::read_back;
 use crate::env::{Env, Shared};
-use crate::scenario::store::{Example, SECRET_KEY};
+use crate::scenario::stores::store::{Example, SECRET_KEY};
 use crate::scenario::{Access, drained, values};
 use crate::wait::{Look, cancelled, wait_for};
 

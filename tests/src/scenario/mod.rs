@@ -3,32 +3,23 @@
 //! Written once; a backend that can't show something has it recorded as skipped, with the reason.
 
 mod alerts;
-mod cache;
 mod cluster;
-mod doors;
-mod fleet;
-mod fleet_kafka;
 mod full_disk;
-mod grow;
+mod guard;
 mod heavy_query;
 #[cfg(test)]
 mod honest;
 mod metrics;
-mod mirror;
 mod names;
 mod outage;
-mod presets;
 mod refusals;
 mod restart;
 mod retention;
 mod rollout;
 mod roundtrip;
-mod routes;
-mod sampling;
+mod scale;
 mod sdks;
-mod spread;
-pub(crate) mod store;
-mod tenants;
+pub(crate) mod stores;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -40,7 +31,7 @@ use kit::failure::Failure;
 use serde::Serialize;
 use serde_yaml::Value;
 
-pub(crate) use self::fleet::parts as fleet_parts;
+pub(crate) use self::scale::fleet::parts as fleet_parts;
 use crate::backend::{Component, Stack};
 use crate::client::credentials::Credentials;
 use crate::client::metrics::Scrape;
@@ -197,7 +188,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "s3",
             "the documented S3 example stores blocks in a bucket, and a fresh Tempo finds them again",
-            |env| Box::pin(store::s3(env)),
+            |env| Box::pin(stores::store::s3(env)),
         )
     },
     everywhere(
@@ -221,7 +212,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "spread",
             "spans reach each of two Collectors, and one that is cut off under load loses nothing",
-            |env| Box::pin(spread::run(env)),
+            |env| Box::pin(scale::spread::run(env)),
         )
     },
     Scenario {
@@ -232,7 +223,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "fleet",
             "Tempo's parts as pods of their own: one of each is killed, ingesters come and go, a zone is away: no span is lost, every query is answered",
-            |env| Box::pin(fleet::run(env)),
+            |env| Box::pin(scale::fleet::run(env)),
         )
     },
     Scenario {
@@ -243,7 +234,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "fleet-kafka",
             "the parts of Tempo 3.0 over Kafka: one of each is killed, a zone and the broker are away: no span is lost, every query is answered",
-            |env| Box::pin(fleet_kafka::run(env)),
+            |env| Box::pin(scale::fleet_kafka::run(env)),
         )
     },
     Scenario {
@@ -253,7 +244,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "doors",
             "by TLS, token, password and certificate only the right key comes in, keys change under load, and no key is found anywhere",
-            |env| Box::pin(doors::run(env)),
+            |env| Box::pin(guard::doors::run(env)),
         )
     },
     Scenario {
@@ -263,7 +254,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "presets",
             "texts that must not be kept are in no byte of queue, log, block or answer; probes are dropped, resources named, Zipkin taken",
-            |env| Box::pin(presets::run(env)),
+            |env| Box::pin(guard::presets::run(env)),
         )
     },
     Scenario {
@@ -273,7 +264,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "sampling",
             "the share of traces that is asked for is kept, and all with errors, slow or named ones: whole, or not at all",
-            |env| Box::pin(sampling::run(env)),
+            |env| Box::pin(guard::sampling::run(env)),
         )
     },
     Scenario {
@@ -284,7 +275,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "routes",
             "through a proxy in front and the guarded door go spans and what reads, for who may, and nothing else; the Gateway API takes the routes",
-            |env| Box::pin(routes::run(env)),
+            |env| Box::pin(guard::routes::run(env)),
         )
     },
     Scenario {
@@ -295,7 +286,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "tenants",
             "three tenants: only their own keys let in, none reads another's traces or metrics, and each has its own retention and limits",
-            |env| Box::pin(tenants::run(env)),
+            |env| Box::pin(guard::tenants::run(env)),
         )
     },
     Scenario {
@@ -305,7 +296,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "mirror",
             "one of two mirrors is killed, is away or both are: every query is answered with all of it, and both end up with the same",
-            |env| Box::pin(mirror::run(env)),
+            |env| Box::pin(scale::mirror::run(env)),
         )
     },
     Scenario {
@@ -316,7 +307,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "grow",
             "one Tempo over a bucket becomes mirrors, a fleet and one Tempo again under load: nothing is lost, all is found at each step",
-            |env| Box::pin(grow::run(env)),
+            |env| Box::pin(scale::grow::run(env)),
         )
     },
     Scenario {
@@ -376,7 +367,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "s3-tls",
             "S3 over TLS with an authority of one's own; a session token is let in; encryption, storage class and tags reach the store",
-            |env| Box::pin(store::s3_tls(env)),
+            |env| Box::pin(stores::store::s3_tls(env)),
         )
     },
     Scenario {
@@ -387,7 +378,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "gcs",
             "blocks go to a bucket of Google Cloud Storage, are found after a restart and by a fresh Tempo, and go with their time",
-            |env| Box::pin(store::gcs(env)),
+            |env| Box::pin(stores::store::gcs(env)),
         )
     },
     Scenario {
@@ -395,7 +386,7 @@ pub const ALL: &[Scenario] = &[
         needs: Needs::Machine,
         installs: true,
         ..everywhere("azure", "the same with a container of Azure", |env| {
-            Box::pin(store::azure(env))
+            Box::pin(stores::store::azure(env))
         })
     },
     Scenario {
@@ -405,7 +396,7 @@ pub const ALL: &[Scenario] = &[
         ..everywhere(
             "cache",
             "memcached answers in the place of the bucket, and Tempo in the place of a memcached that is gone",
-            |env| Box::pin(cache::run(env)),
+            |env| Box::pin(stores::cache::run(env)),
         )
     },
     Scenario {

@@ -16,8 +16,6 @@ use kube::api::{DeleteParams, EvictParams, ListParams};
 use serde_yaml::Value;
 use tokio::task::JoinHandle;
 
-use super::super::fleet::{batches, every_door, in_the_bucket, parts, pods_of, tempo_door};
-use super::super::store::{Example, SECRET_KEY};
 use super::super::{Access, drained, judge_ledger, values};
 use super::{Lab, cluster, stack_values};
 use crate::backend::cluster::{ClusterStack, Shell};
@@ -27,6 +25,8 @@ use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
 use crate::env::Env;
 use crate::model::ledger::Ledger;
+use crate::scenario::scale::fleet::{batches, every_door, in_the_bucket, parts, pods_of, tempo_door};
+use crate::scenario::stores::store::{Example, SECRET_KEY};
 use crate::wait::{Look, wait_for};
 
 const RELEASE: &str = "tempo-stack";

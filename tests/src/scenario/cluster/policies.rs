@@ -10,12 +10,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 
-use super::super::doors::script::sample;
 use super::{Lab, documented_command, stack_values};
 use crate::backend::cluster::{ClusterStack, Shell};
 use crate::backend::{Component, Stack};
 use crate::env::Env;
 use crate::policy::{End, Labels, Policies, Port};
+use crate::scenario::guard::doors::script::sample;
 use crate::wait::{Look, wait_for};
 
 const RELEASE: &str = "tempo-stack";

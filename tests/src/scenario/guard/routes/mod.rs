@@ -19,9 +19,6 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
-use super::doors::keys::{Ca, htpasswd, one, token};
-use super::doors::objects;
-use super::{SEND_TIMEOUT, values};
 use crate::backend::local::NGINX;
 use crate::backend::{Component, Stack, StackSpec};
 use crate::client::credentials::{Credentials, Tls, basic};
@@ -30,6 +27,9 @@ use crate::client::send::Sender;
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample, attribute, now_unix_nano};
 use crate::model::door::{Door, Doors};
+use crate::scenario::guard::doors::keys::{Ca, htpasswd, one, token};
+use crate::scenario::guard::doors::objects;
+use crate::scenario::{SEND_TIMEOUT, values};
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ tempo-stack:
     query: {enabled: true, kind: Ingress, to: query, hostnames: [traces.example], tlsSecret: front}
 ";
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let Some(program) = on_path(NGINX) else {
         env.recorder.skip(
             "the guarded door, a proxy in front and the Gateway API",

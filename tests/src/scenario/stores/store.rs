@@ -9,7 +9,6 @@ use charts::render::{merge, set};
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::{Access, values};
 use crate::backend::{Bucket, Component, Kept, ObjectStore, Session, Stack, StackSpec, Store};
 use crate::client::engine::{Engine, tempo_config};
 use crate::client::install::{Missing, NODE, NPM, NPM_CI, PIP, PIP_INSTALL, PYTHON, Package, Program};
@@ -17,6 +16,7 @@ use crate::client::tempo::span_count;
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample};
 use crate::model::door::Door;
+use crate::scenario::{Access, values};
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -57,11 +57,11 @@ const AZURITE: Package = Package {
     install: NPM_CI,
 };
 
-pub(super) async fn s3(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn s3(env: &Env) -> Result<()> {
     run(env, Example::read(env)?).await
 }
 
-pub(super) async fn s3_tls(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn s3_tls(env: &Env) -> Result<()> {
     private_authority(env, Example::of(env, Store::S3Tls, PRIVATE, "tempo-s3")?).await?;
     match env.install("stores", &MOTO).await? {
         Ok(folder) => aws(env, Example::of(env, Store::Aws(folder), PRIVATE, "tempo-s3")?).await,
@@ -154,12 +154,12 @@ fn with_s3(mut umbrella: Value, s3: &str) -> Result<Value> {
     Ok(umbrella)
 }
 
-pub(super) async fn gcs(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn gcs(env: &Env) -> Result<()> {
     let stack = "{tempo: {storage: {backend: gcs, gcs: {insecure: true, prefix: team-a}}}}";
     run(env, Example::of(env, Store::Gcs, stack, "tempo-gcs")?).await
 }
 
-pub(super) async fn azure(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn azure(env: &Env) -> Result<()> {
     let folder = match env.install("stores", &AZURITE).await? {
         Ok(folder) => folder,
         Err(Missing(why)) => {
@@ -381,7 +381,7 @@ impl Example {
     }
 }
 
-pub(super) async fn found(env: &Env, stack: &dyn Stack, sample: &Sample, what: &str) -> Result<()> {
+pub(in crate::scenario) async fn found(env: &Env, stack: &dyn Stack, sample: &Sample, what: &str) -> Result<()> {
     let access = Access::new(stack)?;
     let found = access
         .tempo
@@ -411,7 +411,12 @@ async fn emptied(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn stored(env: &Env, stack: &dyn Stack, server: &dyn ObjectStore, sample: &Sample) -> Result<()> {
+pub(in crate::scenario) async fn stored(
+    env: &Env,
+    stack: &dyn Stack,
+    server: &dyn ObjectStore,
+    sample: &Sample,
+) -> Result<()> {
     let access = Access::new(stack)?;
     let outcome = access.sender.send(Door::OtlpGrpc, &sample.traces).await?;
     env.recorder.check("taken", outcome.is_acked(), outcome.to_string());

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::super::{drained, values};
 use super::{LARGE, MIB, Proof, SMALL, Stored, TENANTS, service};
 use crate::client::metrics::Scrape;
+use crate::scenario::{drained, values};
 use crate::wait::{Look, wait_for};
 
 /// What changes while everything runs: team-a's limit, and for how long team-b's traces are kept.

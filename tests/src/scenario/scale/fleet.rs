@@ -12,8 +12,6 @@ use charts::render::merge;
 use serde_yaml::Value;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::store::{Example, SECRET_KEY};
-use super::{Access, doors, drained, judge_ledger, values};
 use crate::backend::{Component, Fault, ObjectStore, Stack, Stop};
 use crate::client::credentials::{Credentials, http_client};
 use crate::client::engine::tempo_config;
@@ -24,6 +22,8 @@ use crate::client::tempo::{Client, Search, span_count};
 use crate::env::Env;
 use crate::model::corpus::Corpus;
 use crate::model::door::{Door, Doors};
+use crate::scenario::stores::store::{Example, SECRET_KEY};
+use crate::scenario::{Access, doors, drained, judge_ledger, values};
 use crate::wait::{Look, wait_for};
 
 /// Two ingesters in each of three zones, of which one is stopped at first. The compactor doesn't wait for more of its
@@ -74,14 +74,14 @@ const ASK: Duration = Duration::from_millis(250);
 /// How long a query that failed is asked again: what was open to a killed pod breaks, as it does for Grafana.
 const AGAIN: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     if !env.engine()?.runs_as_a_fleet() {
         let reason = "the chart writes a fleet without Kafka for Tempo 2.9 and 2.10 only: fleet-kafka has those of 3.0";
         env.recorder.skip("Tempo as a fleet", reason);
         return Ok(());
     }
     if env.backend.cluster().is_some() {
-        return super::cluster::fleet::run(env).await;
+        return crate::scenario::cluster::fleet::run(env).await;
     }
     let example = Example::read(env)?;
     let server = example.server(env).await?;
@@ -147,7 +147,7 @@ async fn start(env: &Env, example: &Example, server: &dyn ObjectStore, fleet: Va
     Ok(stack)
 }
 
-pub(super) fn batches(env: &Env, n: u64) -> Batches {
+pub(in crate::scenario) fn batches(env: &Env, n: u64) -> Batches {
     Batches {
         rate: RATE,
         ..Batches::new(env.seed.wrapping_add(n))
@@ -155,7 +155,7 @@ pub(super) fn batches(env: &Env, n: u64) -> Batches {
 }
 
 /// The names of a part's pods, by what its containers run (`-target`).
-pub(super) async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
+pub(in crate::scenario) async fn pods_of(stack: &dyn Stack, target: &str) -> Result<Vec<String>> {
     Ok(parts(stack).await?.remove(target).unwrap_or_default())
 }
 
@@ -185,7 +185,7 @@ pub(crate) async fn parts(stack: &dyn Stack) -> Result<BTreeMap<String, Vec<Stri
 }
 
 /// Sends to the port of Tempo's Service that applications without a Collector use.
-pub(super) fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
+pub(in crate::scenario) fn tempo_door(stack: &dyn Stack) -> Result<Sender> {
     let otlp_grpc = stack.endpoints().get(Component::Tempo, "otlp-grpc")?;
     Sender::new(
         &Doors {
@@ -214,7 +214,7 @@ async fn as_written(env: &Env, stack: &dyn Stack) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(in crate::scenario) async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
     let access = Access::new(stack)?;
     let corpus = Corpus::from_now(env.seed)?;
     let direct = tempo_door(stack)?;
@@ -244,7 +244,7 @@ pub(super) async fn every_door(env: &Env, stack: &dyn Stack) -> Result<()> {
 }
 
 /// One pod of each part, one after the other.
-pub(super) async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
+pub(in crate::scenario) async fn kills(env: &Env, stack: &dyn Stack) -> Result<()> {
     for (target, pods) in parts(stack).await? {
         let Some(pod) = pods.first() else { continue };
         let before = stack.pids(Component::Tempo).await?.get(pod).copied();
@@ -297,7 +297,7 @@ async fn comes_and_goes(env: &Env, stack: &dyn Stack, spare: &str) -> Result<()>
 }
 
 /// Each workload one pod at a time and all workloads at once, as an upgrade does it.
-pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[String]) -> Result<()> {
+pub(in crate::scenario) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[String]) -> Result<()> {
     let begun = Instant::now();
     let mut rolls = JoinSet::new();
     for mut pods in parts(stack.as_ref()).await?.into_values() {
@@ -324,7 +324,7 @@ pub(super) async fn every_pod_anew(env: &Env, stack: &Arc<dyn Stack>, spare: &[S
     Ok(())
 }
 
-pub(super) async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
+pub(in crate::scenario) async fn in_the_bucket(env: &Env, server: &dyn ObjectStore) -> Result<()> {
     let blocks = server.objects().await?;
     let blocks = blocks.iter().filter(|key| key.ends_with("meta.json")).count();
     env.recorder.check(
@@ -345,7 +345,7 @@ async fn a_zone_away(env: &Env, stack: &dyn Stack, tempo: &Client, load: &Load) 
 }
 
 /// The pods of a zone stand still, as behind a cut cable: queries are answered, and spans are taken.
-pub(super) async fn stand_still(
+pub(in crate::scenario) async fn stand_still(
     env: &Env,
     stack: &dyn Stack,
     tempo: &Client,
@@ -359,7 +359,13 @@ pub(super) async fn stand_still(
 }
 
 /// For so long, while this is the case, spans are taken and every query is answered.
-pub(super) async fn goes_on(env: &Env, tempo: &Client, load: &Load, what: &str, time: Duration) -> Result<()> {
+pub(in crate::scenario) async fn goes_on(
+    env: &Env,
+    tempo: &Client,
+    load: &Load,
+    what: &str,
+    time: Duration,
+) -> Result<()> {
     let queries = Queries::start(tempo.clone());
     let before = load.ledger().summary().acked;
     tokio::time::sleep(time).await;
@@ -432,14 +438,14 @@ async fn metas(server: &dyn ObjectStore) -> Result<Vec<String>> {
 }
 
 /// Searches that go on until they are judged.
-pub(super) struct Queries {
+pub(in crate::scenario) struct Queries {
     done: Arc<AtomicBool>,
     task: JoinHandle<Answered>,
 }
 
 /// How they were answered.
 #[derive(Debug, Default)]
-pub(super) struct Answered {
+pub(in crate::scenario) struct Answered {
     pub asked: u32,
     /// Answered when they were asked again.
     pub repeated: u32,

@@ -14,7 +14,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 
-use super::{doors, drained, judge_ledger, queue_bytes, values};
 use crate::backend::{Component, Stack};
 use crate::client::credentials::Credentials;
 use crate::client::load::{Batches, Load, lock};
@@ -27,6 +26,7 @@ use crate::model::corpus::SPAN_MARKER;
 use crate::model::door::Doors;
 use crate::model::id::{SpanId, TraceId};
 use crate::model::ledger::Ledger;
+use crate::scenario::{doors, drained, judge_ledger, queue_bytes, values};
 use crate::wait::{Look, wait_for};
 
 const VALUES: &str = "{tempo-stack: {tempo: {replicas: 2}}}";
@@ -59,7 +59,7 @@ struct Form {
     replaced: bool,
 }
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let form = if env.full {
         Form {
             kills: 20,
@@ -127,7 +127,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
 }
 
 /// Where a pod of Tempo answers, whether it is ready or not.
-pub(super) fn address(stack: &dyn Stack, pod: &str) -> String {
+pub(in crate::scenario) fn address(stack: &dyn Stack, pod: &str) -> String {
     let workload = pod.rsplit_once('-').map_or(pod, |(workload, _)| workload);
     let namespace = stack.namespace();
     format!("http://{pod}.{workload}-headless.{namespace}.svc.cluster.local:3200")

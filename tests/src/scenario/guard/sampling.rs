@@ -14,7 +14,6 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Access, drained, per_pod, values};
 use crate::backend::{Component, Stack, StackSpec};
 use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
@@ -24,6 +23,7 @@ use crate::model::corpus::{SPAN_MARKER, attribute, now_unix_nano, text};
 use crate::model::door::Door;
 use crate::model::id::{SpanId, TraceId};
 use crate::model::ledger::Ledger;
+use crate::scenario::{Access, drained, per_pod, values};
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ tempo-stack:
 ";
 const COUNT: &str = "otelcol_processor_tail_sampling_global_count_traces_sampled";
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     head(env).await?;
     tail(env).await
 }
@@ -144,7 +144,7 @@ async fn stopped(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
     drained(env, stack).await?;
     let access = Access::new(stack)?;
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
-    super::judge_ledger(env, "a Collector is stopped while spans wait for the decision", &ledger)
+    crate::scenario::judge_ledger(env, "a Collector is stopped while spans wait for the decision", &ledger)
 }
 
 /// One that is killed loses what waits, and nothing else.
@@ -163,7 +163,7 @@ async fn killed(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
     drained(env, stack).await?;
     let access = Access::new(stack)?;
     read_back(&access.tempo, &mut ledger, READ, &env.cancel).await?;
-    super::judge_ledger(env, "a Collector is killed: spans that were decided on", &ledger)?;
+    crate::scenario::judge_ledger(env, "a Collector is killed: spans that were decided on", &ledger)?;
     let mut there = 0;
     for trace in &waiting.all {
         there += usize::from(access.tempo.trace(trace.id).await?.is_some());

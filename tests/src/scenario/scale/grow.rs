@@ -13,9 +13,6 @@ use anyhow::{Context, Result};
 use charts::render::{merge, set};
 use serde_yaml::Value;
 
-use super::mirror::address;
-use super::store::{Example, SECRET_KEY};
-use super::{Access, drained, judge_ledger, values};
 use crate::backend::{Component, ObjectStore, Stack, files_below};
 use crate::client::credentials::http_client;
 use crate::client::engine::tempo_config;
@@ -24,6 +21,9 @@ use crate::client::readback::{Readback, read_back, read_by_id, search_windows};
 use crate::client::tempo::Client;
 use crate::env::Env;
 use crate::model::ledger::Ledger;
+use crate::scenario::scale::mirror::address;
+use crate::scenario::stores::store::{Example, SECRET_KEY};
+use crate::scenario::{Access, drained, judge_ledger, values};
 use crate::wait::{Look, wait_for};
 
 const MIRRORS: &str = "{tempo-stack: {tempo: {replicas: 2, mirror: {antiAffinity: preferred}}}}";
@@ -84,7 +84,7 @@ const BACK: Step = Step {
     values: "{}",
 };
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let engine = env.engine()?;
     if !engine.runs_as_a_fleet() {
         let reason = "a fleet of this Tempo needs Kafka, or the chart writes none for it";

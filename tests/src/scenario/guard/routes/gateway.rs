@@ -10,11 +10,11 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::doors::keys::{Ca, token};
 use crate::backend::Stack;
 use crate::backend::local::Beside;
 use crate::client::credentials::{Credentials, KeyPair, Tls};
 use crate::env::Env;
+use crate::scenario::guard::doors::keys::{Ca, token};
 use crate::scenario::values;
 use crate::wait::{Look, wait_for};
 

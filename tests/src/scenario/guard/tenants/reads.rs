@@ -7,8 +7,6 @@ use anyhow::Result;
 use charts::render::merge;
 use serde_yaml::Value;
 
-use super::super::doors::keys::{Ca, Data, htpasswd, one, token};
-use super::super::{SEND_TIMEOUT, values};
 use super::{FOUND, Proof, Stored, TENANTS, service};
 use crate::backend::Component;
 use crate::backend::local::NGINX;
@@ -17,6 +15,8 @@ use crate::client::install::on_path;
 use crate::client::prometheus;
 use crate::client::tempo::{Client, Search};
 use crate::env::Env;
+use crate::scenario::guard::doors::keys::{Ca, Data, htpasswd, one, token};
+use crate::scenario::{SEND_TIMEOUT, values};
 use crate::wait::{Look, wait_for};
 
 const TOLD: Duration = Duration::from_secs(90);

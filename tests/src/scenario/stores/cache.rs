@@ -7,14 +7,14 @@ use charts::render::merge;
 use kit::step::Runner;
 use tokio::task::spawn_blocking;
 
-use super::store::{Example, SECRET_KEY, found, stored};
-use super::{Access, values};
 use crate::backend::Stack;
 use crate::client::engine::tempo_config;
 use crate::client::install::{Missing, Program, version};
 use crate::client::tempo::{Search, span_count};
 use crate::env::Env;
 use crate::model::corpus::{Corpus, Sample, now_unix_nano};
+use crate::scenario::stores::store::{Example, SECRET_KEY, found, stored};
+use crate::scenario::{Access, values};
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ const MEMCACHED: Program = Program {
     package: "memcached",
 };
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let runner = Runner::new(env.cancel.clone(), false);
     let asked = spawn_blocking(move || version(&runner, &MEMCACHED)).await;
     if let Err(Missing(why)) = asked.context("asking memcached for its version")?? {

@@ -20,11 +20,6 @@ use prost::Message;
 use serde_yaml::Value;
 
 use self::reads::ReadDoor;
-use super::doors::keys::{Data, one, token};
-use super::doors::objects;
-use super::doors::script::{Script, can_run, sample};
-use super::metrics::{monitored, target};
-use super::{SEND_TIMEOUT, doors, drained, values};
 use crate::backend::{Component, Stack, StackSpec};
 use crate::client::credentials::Credentials;
 use crate::client::engine::tempo_config;
@@ -38,6 +33,11 @@ use crate::model::corpus::{attribute, now_unix_nano, text};
 use crate::model::door::{Door, Doors};
 use crate::model::id::TraceId;
 use crate::model::outcome::Outcome;
+use crate::scenario::guard::doors::keys::{Data, one, token};
+use crate::scenario::guard::doors::objects;
+use crate::scenario::guard::doors::script::{Script, can_run, sample};
+use crate::scenario::metrics::{monitored, target};
+use crate::scenario::{SEND_TIMEOUT, doors, drained, values};
 
 /// The tenants with the ports of their receivers, OTLP over gRPC and over HTTP; the first comes in by the common ones.
 const TENANTS: [(&str, &str, &str); 3] = [
@@ -77,7 +77,7 @@ const FOUND: Duration = Duration::from_secs(60);
 const FINDS: u32 = 40;
 const SECOND: u64 = 1_000_000_000;
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let prometheus = env.prometheus(PASSWORD).await?;
     let mut wanted = values(VALUES)?;
     merge(&mut wanted, target(prometheus.as_ref())?);

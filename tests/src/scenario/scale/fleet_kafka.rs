@@ -11,9 +11,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use charts::render::merge;
 
-use super::fleet::{Queries, batches, every_door, every_pod_anew, goes_on, kills, pods_of, stand_still, tempo_door};
-use super::store::{Example, SECRET_KEY};
-use super::{Access, drained, judge_ledger, values};
 use crate::backend::local::{Broker, Credentials};
 use crate::backend::{Component, ObjectStore, Stack};
 use crate::client::install::{JAVA, MAVEN, MAVEN_JARS, Missing, Package, Program};
@@ -23,6 +20,11 @@ use crate::client::tempo::{Client, Search};
 use crate::env::Env;
 use crate::model::id::TraceId;
 use crate::model::ledger::Ledger;
+use crate::scenario::scale::fleet::{
+    Queries, batches, every_door, every_pod_anew, goes_on, kills, pods_of, stand_still, tempo_door,
+};
+use crate::scenario::stores::store::{Example, SECRET_KEY};
+use crate::scenario::{Access, drained, judge_ledger, values};
 use crate::wait::{Look, wait_for};
 
 /// Apache Kafka 4 needs Java 17 (kafka.apache.org/documentation/#java).
@@ -65,7 +67,7 @@ const CALM: Duration = Duration::from_secs(2);
 /// Traces that are read by their ids to see whether a span is in them twice.
 const READ_FOR_DOUBLES: usize = 300;
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     if !env.engine()?.runs_on_kafka() {
         let reason = "only the parts of Tempo 3.0 share Kafka: `--tempo PATH` names one";
         env.recorder.skip("Tempo as a fleet over Kafka", reason);

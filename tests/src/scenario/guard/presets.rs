@@ -18,9 +18,6 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::json;
 
-use super::doors::files_of;
-use super::roundtrip::in_the_store;
-use super::{Access, drained, queue_bytes, values};
 use crate::backend::{Component, DATA, QUEUE, Stack, StackSpec};
 use crate::client::credentials::http_client;
 use crate::client::metrics::Scrape;
@@ -28,6 +25,9 @@ use crate::env::Env;
 use crate::model::corpus::{attribute, now_unix_nano, text};
 use crate::model::door::Door;
 use crate::model::id::{SpanId, TraceId};
+use crate::scenario::guard::doors::files_of;
+use crate::scenario::roundtrip::in_the_store;
+use crate::scenario::{Access, drained, queue_bytes, values};
 use crate::wait::{Look, wait_for};
 
 const READY: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ tempo-stack:
       redaction: {enabled: true, patterns: {customers: 'customer-[a-z]{12}'}}
 ";
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let stack = env.start(&StackSpec::new(values(VALUES)?)).await?;
     stack.wait_ready(READY).await?;
     let access = Access::new(stack.as_ref())?;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Access, drained, judge_ledger, per_pod, values};
 use crate::backend::{Component, Fault, Stack};
 use crate::client::load::{Batches, Load};
 use crate::client::metrics::Scrape;
 use crate::client::readback::read_back;
 use crate::env::Env;
+use crate::scenario::{Access, drained, judge_ledger, per_pod, values};
 use crate::wait::{Look, wait_for};
 
 const VALUES: &str = "{tempo-stack: {otelCollector: {replicas: 2, queue: {persistence: {enabled: true}}}}}";
@@ -33,7 +33,7 @@ const READ: Duration = Duration::from_secs(60);
 const ACCEPTED: &str = "otelcol_receiver_accepted_spans";
 const QUEUED: &str = "otelcol_exporter_queue_size";
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let stack = env.ready_stack(values(VALUES)?).await?;
     let access = Access::new(stack.as_ref())?;
     let loads = start(env, stack.as_ref())?;

@@ -4,8 +4,8 @@
 //! four are sent at the same time: only what comes with the right key is stored, and the door is open for it
 //! while the others are refused. Keys change under load, and are found nowhere but in their Secrets.
 
-pub(super) mod keys;
-pub(super) mod script;
+pub(in crate::scenario) mod keys;
+pub(in crate::scenario) mod script;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,6 @@ use serde_json::json;
 
 use self::keys::{Ca, Data, htpasswd, one, token};
 use self::script::{Script, sample};
-use super::{SEND_TIMEOUT, doors, drained, judge_ledger, values};
 use crate::backend::{Component, DATA, QUEUE, Stack, StackSpec};
 use crate::client::credentials::{Credentials, KeyPair, Tls};
 use crate::client::load::{Batches, Load};
@@ -33,6 +32,7 @@ use crate::model::door::{Door, Doors};
 use crate::model::id::TraceId;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
+use crate::scenario::{SEND_TIMEOUT, doors, drained, judge_ledger, values};
 use crate::wait::{Look, wait_for};
 
 /// The doors over TCP, one for each receiver.
@@ -93,7 +93,7 @@ tempo-stack:
 ";
 const CANARY: &str = "{tempo-stack: {canary: {enabled: true, timeoutSeconds: 40}}}";
 
-pub(super) async fn run(env: &Env) -> Result<()> {
+pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     env.recorder.skip(
         "OpenID Connect",
         "the Collector that is built here has no oidcauthextension, of which there is no release 0.155.0 to build with",
@@ -270,7 +270,7 @@ async fn insist(sender: &Sender, door: Door, traces: &TracesData, alert: Option<
 }
 
 /// The Secrets as a user makes them, beside the release.
-pub(super) fn objects(secrets: &BTreeMap<&str, Data>) -> String {
+pub(in crate::scenario) fn objects(secrets: &BTreeMap<&str, Data>) -> String {
     let objects = secrets.iter().map(|(name, data)| {
         let metadata = json!({"name": name});
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}).to_string()
@@ -621,7 +621,11 @@ fn secret_part(data: &Data) -> Option<String> {
 }
 
 /// The files below a folder of a component's volumes, by their names.
-pub(super) fn files_of(stack: &dyn Stack, component: Component, folder: &str) -> Result<Vec<(String, String)>> {
+pub(in crate::scenario) fn files_of(
+    stack: &dyn Stack,
+    component: Component,
+    folder: &str,
+) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for host in stack.host_folders(component, folder)? {
         let found = walkdir::WalkDir::new(&host).follow_links(true).into_iter().flatten();

@@ -1,0 +1,7 @@
+//! More than one of each: Collectors, mirrors, a fleet, and the way from one to the next.
+
+pub(super) mod fleet;
+pub(super) mod fleet_kafka;
+pub(super) mod grow;
+pub(super) mod mirror;
+pub(super) mod spread;
