@@ -82,7 +82,7 @@ Whoever sends to {{ include "tempo-stack.tempo.otlpEndpoint" . }} reaches the Co
 {{- else }}
 {{ include "tempo-stack.tempo.serviceName" . }} has no port for OTLP, because otelCollector.receivers.otlpGrpc.enabled is false: what one mirror gets alone, the other would lack.
 {{- end }}
-A mirror that begins with an empty volume has no older traces: see "Two mirrors" in the chart's README for how to copy them.
+A mirror that begins with an empty volume has no older traces: see docs/mirrors.md of the chart for how to copy them.
 {{- end }}
 {{- if include "tempo-stack.tempo.isFleet" . }}
 {{ include "tempo-stack.notes.fleet" . | trim }}
@@ -96,7 +96,7 @@ The claim {{ include "tempo-stack.tempo.claimName" . }} stays after `helm uninst
 {{- end }}
 {{- end }}
 {{- if and (include "tempo-stack.tempo.stateful" .) (not (include "tempo-stack.tempo.isFleet" .)) (not (include "tempo-stack.tempo.mirrored" .)) }}
-If its node is lost, Tempo waits for it: see "One Tempo on a volume" in the chart's README.
+If its node is lost, Tempo waits for it: see "One Tempo on a volume" in docs/storage.md of the chart.
 {{- end }}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" . }}
 The credentials of the bucket are part of the values of this release: use tempo.storage.s3.existingSecret for anything but a trial.
@@ -154,7 +154,7 @@ A span is acknowledged when Kafka at {{ .address }} has it.
 {{- if .createTopic }}
 Tempo makes the topic {{ .topic }} with {{ int .partitions }} partitions.
 {{- else }}
-It needs the topic {{ .topic }} with {{ int .partitions }} partitions and max.message.bytes of 16777216: see "A fleet over Kafka" in the chart's README.
+It needs the topic {{ .topic }} with {{ int .partitions }} partitions and max.message.bytes of 16777216: see "A fleet over Kafka" in docs/fleet.md of the chart.
 {{- end }}
 {{- end -}}
 {{- end }}

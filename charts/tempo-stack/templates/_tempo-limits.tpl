@@ -1,5 +1,5 @@
 {{/*
-What Tempo takes in and does at the same time, from its memory limit: the README has the table and the measurements, under "Sizing Tempo".
+What Tempo takes in and does at the same time, from its memory limit: docs/growing.md has the table and the measurements, under "Sizing Tempo".
 A value that is set wins.
 */}}
 

@@ -60,7 +60,7 @@ pub trait Prometheus: Send + Sync {
 /// Arguments of the program, whose configuration and data are in a folder.
 ///
 /// What it takes from Tempo are counters from before they were scraped, which it ages as it does its own; the
-/// features are those that the chart's README asks for.
+/// features are those that the chart's docs/monitoring.md asks for.
 pub(crate) fn arguments(folder: &str, listen: &str) -> Vec<String> {
     vec![
         format!("--config.file={folder}/{CONFIG}"),

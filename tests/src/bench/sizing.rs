@@ -25,7 +25,7 @@ const OF_A_COLLECTOR: f64 = 25_000.0;
 const TO_A_MIRROR: f64 = 5.0 * MIB;
 /// Cores of a pod that scales by its CPU.
 const OF_A_CORE: f64 = 4.0;
-/// Bytes of heap for an accepted byte a second, see "Sizing Tempo" in the chart's README.
+/// Bytes of heap for an accepted byte a second, see "Sizing Tempo" in the chart's docs/growing.md.
 const HEAP: f64 = 15.0;
 /// How long blocks are kept, and how long they are there twice (the chart's templates/_tempo-disk.tpl).
 const KEPT: f64 = 3.0 * DAY;

@@ -28,7 +28,7 @@ pub(crate) enum Door {
     JaegerThriftBinaryUdp,
 }
 
-/// Doors that carry the same things: a column of the table in the README.
+/// Doors that carry the same things: a column of the table in docs/doors.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     /// All receivers that speak OTLP.
@@ -39,7 +39,7 @@ pub(crate) enum Family {
     JaegerThriftUdp,
 }
 
-/// Something that a span has and a receiver may or may not carry: a row of the table in the README.
+/// Something that a span has and a receiver may or may not carry: a row of the table in docs/doors.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     /// Trace id, span id and parent, with leading zeros.
@@ -264,7 +264,7 @@ impl Feature {
     }
 }
 
-/// The table of what each family of receivers carries, in Markdown, for the README.
+/// The table of what each family of receivers carries, in Markdown, for docs/doors.md.
 pub fn markdown_table() -> String {
     let mut table = String::from("| What is sent |");
     for family in Family::ALL {

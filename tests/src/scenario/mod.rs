@@ -418,7 +418,7 @@ pub const ALL: &[Scenario] = &[
         stacks: 3,
         ..in_cluster(
             "upgrade",
-            "from the last charts to these under load, three ways and with both queue volumes: no span is lost that the README keeps",
+            "from the last charts to these under load, three ways and with both queue volumes: no span is lost that the chart promises to keep",
             |env| Box::pin(cluster::upgrade::run(env)),
         )
     },

@@ -1,7 +1,7 @@
 //! `restart`: what was acknowledged before a stop is there after it.
 //!
 //! A container restart keeps every volume. A pod replacement keeps claims and wipes emptyDirs: there
-//! each queue volume is held to what the README promises for it.
+//! each queue volume is held to what docs/survival.md promises for it.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn restart(stack: &dyn Stack, component: Option<&Component>) -> Result<Str
     ))
 }
 
-/// What the README says of a queue volume when the pod is replaced while Tempo is away.
+/// What docs/survival.md says of a queue volume when the pod is replaced while Tempo is away.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Promise {
     /// Nothing that was acknowledged goes.
@@ -138,7 +138,7 @@ async fn pod_replacement(env: &Env, what: &str, chart_values: &str, promise: Pro
         Promise::BacklogMayGo => {
             let summary = waiting.summary();
             let detail = format!(
-                "of {} acknowledged while Tempo was away; the README says that they may go",
+                "of {} acknowledged while Tempo was away; docs/survival.md says that they may go",
                 summary.acked
             );
             env.recorder.measured(

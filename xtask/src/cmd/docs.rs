@@ -1,6 +1,6 @@
 //! `cargo xtask docs`: what follows from the comments in values.yaml, and from the code.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use charts::generated::{self, Generated};
@@ -18,16 +18,17 @@ use crate::generated::conclude;
 
 /// Lays out the value tables; its data is a list of [`readme::Table`]s.
 const TEMPLATE: &str = "ci/templates/values.md.tera";
-/// The part of a chart's README that is written here.
+/// The part of a chart's README, or of a page beside it, that is written here.
 const VALUES: &str = "values";
-/// The part of a chart's README with the receivers, where it has a place for them.
+/// The part with the receivers, where the chart has a place for them.
 const DOORS: &str = "doors";
 /// What that part follows from.
 const DOORS_SOURCE: &str = "tests/src/model/door.rs";
+const README: &str = "README.md";
 const COMMAND: &str = "cargo xtask docs";
 
-/// Writes values.schema.json and the README's value tables from the comments in values.yaml, and the
-/// table of receivers in the README that has a place for it.
+/// Writes values.schema.json and the value tables from the comments in values.yaml, and the table of
+/// receivers where there is a place for it: in a chart's README.md or a page docs/*.md of it.
 ///
 /// Each key of values.yaml has its comment directly above it. `# --` begins the description, which
 /// may go on in further lines; `# @schema` holds, on one line, JSON Schema keywords (draft-07) as a
@@ -37,7 +38,7 @@ const COMMAND: &str = "cargo xtask docs";
 /// values.yaml is refused, except below a map whose @schema has additionalProperties, below `global`,
 /// and in the values of a dependency: by the schema, or by the templates of a chart that has a
 /// files/known-values.yaml, the table of its keys and defaults, which is written here too. The tables stand between the lines `<!-- values:begin -->` and
-/// `<!-- values:end -->` of the chart's README.md, laid out by ci/templates/values.md.tera. What each
+/// `<!-- values:end -->`, laid out by ci/templates/values.md.tera. What each
 /// receiver of the Collector carries stands between `<!-- doors:begin -->` and `<!-- doors:end -->`; it
 /// follows from tests/src/model/door.rs.
 ///
@@ -141,30 +142,45 @@ fn generate(workspace: &Workspace, chart: &Chart) -> Result<Docs> {
     if let Some(known) = known {
         add(&known, known::table(&values)?);
     }
-    let path = chart.dir.join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut text = Some(readme.clone());
-    let mut parts = vec![(VALUES, tables(workspace.root(), &values)?)];
-    if markers(DOORS).iter().any(|marker| readme.contains(marker)) {
-        parts.push((DOORS, doors()));
-    }
-    for (part, content) in parts {
-        match text.as_deref().and_then(|text| between_markers(text, part, &content)) {
-            Some(filled) => text = Some(filled),
-            None => {
+    let parts = [(VALUES, tables(workspace.root(), &values)?), (DOORS, doors())];
+    let mut placed = 0;
+    for (path, old) in pages(chart)? {
+        let here = |part: &str| markers(part).iter().any(|marker| old.contains(marker));
+        placed += usize::from(here(VALUES));
+        let mut text = Some(old.clone());
+        for (part, content) in parts.iter().filter(|(part, _)| here(part)) {
+            text = text.and_then(|text| between_markers(&text, part, content));
+            if text.is_none() {
                 docs.findings.push(no_place(workspace, &path, part));
-                text = None;
                 break;
             }
         }
+        if let Some(text) = text.filter(|_| parts.iter().any(|(part, _)| here(part))) {
+            add(&path, text);
+        }
     }
-    if let Some(text) = text {
-        add(&path, text);
+    if placed == 0 {
+        docs.findings.push(no_place(workspace, &chart.dir.join(README), VALUES));
     }
     Ok(docs)
 }
 
-/// The table of what each receiver carries, for the README of the chart that has its place.
+/// What there is to read about a chart, with its text: its README, and the pages in its folder `docs`.
+fn pages(chart: &Chart) -> Result<Vec<(PathBuf, String)>> {
+    let mut paths = vec![chart.dir.join(README)];
+    let folder = chart.dir.join("docs");
+    if folder.exists() {
+        for entry in fs_err::read_dir(folder)? {
+            paths.push(entry?.path());
+        }
+    }
+    paths.retain(|path| path.exists() && path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    let read = |path: PathBuf| Ok((path.clone(), fs_err::read_to_string(path)?));
+    paths.into_iter().map(read).collect()
+}
+
+/// The table of what each receiver carries, for the chart that has its place.
 fn doors() -> String {
     format!(
         "<!-- Written by `{COMMAND}` from {DOORS_SOURCE}: change it there. -->\n\n{}",
@@ -281,6 +297,18 @@ mod tests {
             let docs = docs("# -- A.\na: 1\n", readme);
             assert_eq!((docs.files.len(), docs.findings.len()), (1, 1), "{readme}");
         }
+    }
+
+    #[test]
+    fn a_page_beside_the_readme_may_have_the_tables() {
+        let (dir, workspace) = workspace("# -- A.\na: 1\n", "# C\n");
+        let page = dir.path().join("charts/c/docs/values.md");
+        fs_err::create_dir(page.parent().unwrap()).unwrap();
+        fs_err::write(&page, markers(VALUES).concat()).unwrap();
+        let docs = generate(&workspace, &workspace.chart("c").unwrap()).unwrap();
+        assert_eq!((docs.files.len(), docs.findings.len()), (2, 0));
+        assert_eq!(docs.files[1].path, page);
+        assert!(docs.files[1].text.contains("| `a` |"), "{}", docs.files[1].text);
     }
 
     #[test]

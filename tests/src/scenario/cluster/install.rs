@@ -54,7 +54,7 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     lab.remove().await?;
 
     let command = documented_command(
-        &readme,
+        &charts.join("tempo-stack/docs/storage.md"),
         &[
             "helm install tempo-stack ./tempo-stack",
             "--values tempo-stack/values-s3-example.yaml",

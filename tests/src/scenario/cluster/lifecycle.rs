@@ -53,7 +53,7 @@ async fn comes_and_goes(env: &Env) -> Result<()> {
     lab.close().await
 }
 
-/// Uninstalls and waits until Tempo has ended, as the README says: helm waits for objects, not for their
+/// Uninstalls and waits until Tempo has ended, as docs/operations.md says: helm waits for objects, not for their
 /// pods, and the next Tempo on the volume would find files that the last one is still removing.
 async fn uninstall(env: &Env, lab: &Lab<'_>, release: &str) -> Result<()> {
     lab.run(lab.helm(&["uninstall", release, "--wait"])?).await?;

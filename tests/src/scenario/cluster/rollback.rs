@@ -84,7 +84,7 @@ async fn works(env: &Env, lab: &Lab<'_>, what: &str, sample: &Sample) -> Result<
     Ok(())
 }
 
-/// helm is killed while it waits for an upgrade; the README says how to go on.
+/// helm is killed while it waits for an upgrade; docs/operations.md says how to go on.
 async fn killed(env: &Env, lab: &Lab<'_>, sample: &Sample) -> Result<()> {
     let upgrade = [
         "upgrade",
@@ -130,7 +130,7 @@ async fn killed(env: &Env, lab: &Lab<'_>, sample: &Sample) -> Result<()> {
 
 /// The documented command brings the release back, and upgrades work again.
 async fn recovered(env: &Env, lab: &Lab<'_>, sample: &Sample) -> Result<()> {
-    let readme = env.workspace.root().join("charts/tempo-stack/README.md");
+    let readme = env.workspace.root().join("charts/tempo-stack/docs/operations.md");
     let recovery: Vec<String> = documented(&readme)?
         .into_iter()
         .filter(|c| c.starts_with("helm rollback "))

@@ -1,7 +1,7 @@
 //! `upgrade`: from the last charts to these, under load.
 //!
 //! With the queue on a claim nothing that was acknowledged may be missing. With the queue on an emptyDir the
-//! README promises only what Tempo already had: the loss is reported, not judged.
+//! chart promises only what Tempo already had: the loss is reported, not judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

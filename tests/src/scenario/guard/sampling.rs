@@ -174,7 +174,7 @@ async fn killed(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
         (SPECIAL - there) as f64,
         "traces",
         there == 0 && counted == SPECIAL as f64,
-        format!("of {SPECIAL}, as the README says; {counted} were decided on before"),
+        format!("of {SPECIAL}, as docs/presets.md says; {counted} were decided on before"),
     );
     Ok(())
 }

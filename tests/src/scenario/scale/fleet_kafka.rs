@@ -131,7 +131,7 @@ async fn install(env: &Env) -> Result<Result<PathBuf, Missing>> {
     env.install("brokers", &KAFKA).await
 }
 
-/// A fleet on a topic of its own, made as the README says.
+/// A fleet on a topic of its own, made as docs/fleet.md says.
 async fn start(
     env: &Env,
     broker: &Broker,

@@ -167,7 +167,7 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     env.finish(stack).await
 }
 
-/// Has the first Tempo write its log to the store, and waits until it did, as README.md says.
+/// Has the first Tempo write its log to the store, and waits until it did, as docs/growing.md says.
 async fn flush(env: &Env, stack: &dyn Stack) -> Result<()> {
     let pods = stack.pod_names(Component::Tempo).await?;
     let first = pods.first().context("there is no Tempo")?;
@@ -350,7 +350,7 @@ async fn refused(env: &Env, stack: Arc<dyn Stack>, wanted: Value, before: Value)
     Ok(stack)
 }
 
-/// One Tempo on a volume gets a bucket, and the blocks of the volume are copied there, as README.md says.
+/// One Tempo on a volume gets a bucket, and the blocks of the volume are copied there, as docs/growing.md says.
 async fn from_a_volume(env: &Env, example: &Example, server: &dyn ObjectStore) -> Result<()> {
     let config = tempo_config(CONFIG).and_then(|mut config| {
         merge(&mut config, tempo_config("{ingester: {complete_block_timeout: 3s}}")?);
@@ -415,7 +415,7 @@ async fn from_a_volume(env: &Env, example: &Example, server: &dyn ObjectStore) -
     env.remove(stack).await
 }
 
-/// Copies blocks to another place of the bucket, as README.md says: whole tenants, without the list of blocks that Tempo
+/// Copies blocks to another place of the bucket, as docs/growing.md says: whole tenants, without the list of blocks that Tempo
 /// makes of each. `from` is what comes before a tenant's name, and `to` what is to come before it.
 async fn copy(server: &dyn ObjectStore, files: &[String], from: &str, to: &str) -> Result<()> {
     let tenant = |file: &String| file.split_once(from).map(|(_, key)| key.to_owned());

@@ -1,4 +1,4 @@
-//! The value tables of a chart's README, as data for a template.
+//! The value tables of a chart's README or page, as data for a template.
 
 use serde::Serialize;
 use serde_json::Value;
