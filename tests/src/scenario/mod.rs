@@ -548,10 +548,13 @@ const UDP_ON: &str = "{tempo-stack: {otelCollector: {receivers: {jaegerThriftCom
 /// Which scenarios to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// Those of these names.
-    Names(Vec<String>),
-    /// Those of these sets that run on the backend.
-    Sets(Vec<Set>),
+    /// Those of these sets that run on the backend, and those of these names.
+    Some {
+        /// Sets of which all are chosen.
+        sets: Vec<Set>,
+        /// Names of further ones.
+        names: Vec<String>,
+    },
     /// All that run on the backend.
     All,
 }
@@ -559,8 +562,9 @@ pub enum Choice {
 /// The scenarios of a choice, in the order of the list. An error if there is none.
 pub fn select(choice: &Choice, backend: &str) -> Result<Vec<&'static Scenario>> {
     let chosen = |s: &&Scenario| match choice {
-        Choice::Names(names) => names.iter().any(|name| name == s.name),
-        Choice::Sets(sets) => sets.contains(&s.set) && s.runs_on(backend),
+        Choice::Some { sets, names } => {
+            sets.contains(&s.set) && s.runs_on(backend) || names.iter().any(|name| name == s.name)
+        }
         Choice::All => s.runs_on(backend),
     };
     let scenarios: Vec<&'static Scenario> = ALL.iter().filter(chosen).collect();
@@ -628,13 +632,21 @@ pub(crate) fn mebibytes(bytes: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn sets(sets: &[Set]) -> Choice {
+        let names = Vec::new();
+        Choice::Some {
+            sets: sets.to_vec(),
+            names,
+        }
+    }
+
     fn names(choice: &Choice, backend: &str) -> Vec<&'static str> {
         select(choice, backend).unwrap().iter().map(|s| s.name).collect()
     }
 
     #[test]
     fn the_set_core_is_the_same_on_every_backend_and_holds_eight() {
-        let core = Choice::Sets(vec![Set::Core]);
+        let core = sets(&[Set::Core]);
         for backend in ["local", "kind", "context"] {
             assert_eq!(names(&core, backend).len(), 8);
         }
@@ -642,10 +654,10 @@ mod tests {
 
     #[test]
     fn this_machine_runs_core_and_what_only_its_network_can_show() {
-        let core_and_more = Choice::Sets(vec![Set::Core, Set::More]);
+        let core_and_more = sets(&[Set::Core, Set::More]);
         assert_eq!(names(&Choice::All, "local"), names(&core_and_more, "local"));
         assert_eq!(
-            names(&Choice::Sets(vec![Set::More]), "local"),
+            names(&sets(&[Set::More]), "local"),
             [
                 "spread",
                 "fleet",
@@ -672,19 +684,25 @@ mod tests {
 
     #[test]
     fn a_cluster_runs_all_but_what_only_this_machine_can_show() {
-        let all = Choice::Sets(Set::ALL.to_vec());
+        let all = sets(&Set::ALL);
         assert_eq!(names(&all, "kind"), names(&Choice::All, "kind"));
         assert_eq!(names(&Choice::All, "kind").len(), 26);
         assert_eq!(
-            names(&Choice::Sets(vec![Set::More]), "kind"),
+            names(&sets(&[Set::More]), "kind"),
             ["fleet", "full-disk", "heavy-query", "metrics"]
         );
-        assert!(select(&Choice::Sets(vec![Set::Cluster]), "local").is_err());
+        assert!(select(&sets(&[Set::Cluster]), "local").is_err());
     }
 
     #[test]
     fn a_scenario_of_a_name_is_chosen_wherever_it_runs_and_in_the_order_of_the_list() {
-        let choice = Choice::Names(vec!["install".into(), "roundtrip".into()]);
-        assert_eq!(names(&choice, "local"), ["roundtrip", "install"]);
+        let choice = |sets| Choice::Some {
+            sets,
+            names: vec!["install".into(), "roundtrip".into()],
+        };
+        assert_eq!(names(&choice(Vec::new()), "local"), ["roundtrip", "install"]);
+        let more = names(&choice(vec![Set::More]), "kind");
+        assert_eq!(more.len(), 6);
+        assert_eq!((more[0], more[5]), ("roundtrip", "install"));
     }
 }

@@ -80,11 +80,11 @@ pub struct E2eArgs {
     images: Vec<String>,
     #[command(flatten)]
     programs: Programs,
-    /// Run only this scenario, whatever its set; may be given more than once.
+    /// Run this scenario, whatever its set: alone in full, beside a set in its short form; may be given more than once.
     #[arg(long = "scenario", value_name = "NAME", value_parser = scenario_names(), hide_possible_values = true)]
     scenarios: Vec<String>,
     /// Run the scenarios of this set; may be given more than once [default: core].
-    #[arg(long = "set", value_name = "NAME", value_parser = set_names(), conflicts_with = "scenarios")]
+    #[arg(long = "set", value_name = "NAME", value_parser = set_names())]
     sets: Vec<String>,
     /// Run every scenario of the backend.
     #[arg(long, conflicts_with_all = ["scenarios", "sets"])]
@@ -167,12 +167,10 @@ impl E2eArgs {
         if self.all {
             return Some(Choice::All);
         }
-        if !self.scenarios.is_empty() {
-            return Some(Choice::Names(self.scenarios.clone()));
-        }
         let named = |set: &Set| self.sets.iter().any(|name| name == set.name());
         let sets: Vec<Set> = Set::ALL.into_iter().filter(named).collect();
-        (!sets.is_empty()).then_some(Choice::Sets(sets))
+        let names = self.scenarios.clone();
+        (!sets.is_empty() || !names.is_empty()).then_some(Choice::Some { sets, names })
     }
 }
 
@@ -201,7 +199,10 @@ pub fn run(ctx: &Ctx, args: &E2eArgs) -> Result<()> {
             ctx.clone()
         }
     };
-    let choice = choice.unwrap_or(Choice::Sets(vec![Set::Core]));
+    let choice = choice.unwrap_or(Choice::Some {
+        sets: vec![Set::Core],
+        names: Vec::new(),
+    });
     let scenarios = scenario::select(&choice, args.backend.name())?;
     if ctx.runner.plans() {
         prepare(ctx, args, &scenarios)?;
@@ -281,7 +282,7 @@ fn execute(
         seed,
         artifacts: ctx.artifacts("e2e"),
         keep: args.keep,
-        full: !args.scenarios.is_empty() && !args.all,
+        full: args.sets.is_empty() && !args.all && !args.scenarios.is_empty(),
         quiet: ctx.args.quiet,
         cancel: ctx.runner.cancel().clone(),
         workspace: ctx.workspace.clone(),
