@@ -58,8 +58,9 @@ Parameter: root context.
 What mirrors have set otherwise. Parameter: root context.
 
 They acknowledge spans once these are in the write-ahead log, so that the Collector sends again what a kill took from
-memory. Tempo has no switch for that, but it can answer late: a trace is cut to the log at the latest two seconds after it
-began, at the next look a second later, and the answer comes after 3.6 to 4.4 seconds (a tenth more or less).
+memory. Tempo has no switch for that, but it can answer late: a trace is cut to the log at the latest a second after it
+began, at the next look a second later, and the answer comes after 3.6 to 4.4 seconds (a tenth more or less). What is
+left of that is for a Tempo that waits for CPU.
 
 What a mirror missed while it was away comes in late. Tempo takes the time of a span for wrong that is more than two
 minutes off, and a search in that time then passes its block by; and it looks for spans of more than half an hour ago in
@@ -72,9 +73,9 @@ finished blocks only.
   "distributor" (dict "artificial_delay" "4s")
   "storage" (dict "trace" (dict "wal" (dict "ingestion_time_range_slack" $late))) -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
-{{- $_ := set $config "live_store" (dict "max_trace_live" "2s" "wal" (dict "ingestion_time_range_slack" $late)) -}}
+{{- $_ := set $config "live_store" (dict "max_trace_live" "1s" "wal" (dict "ingestion_time_range_slack" $late)) -}}
 {{- else -}}
-{{- $_ := set $config "ingester" (dict "trace_live_period" "2s") -}}
+{{- $_ := set $config "ingester" (dict "trace_live_period" "1s") -}}
 {{- $_ := set $config "query_frontend" (dict "search" (dict "query_ingesters_until" $late)) -}}
 {{- end -}}
 {{- toYaml $config -}}
@@ -177,6 +178,8 @@ Parameter: root context.
     exec:
       command: [test, -e, {{ $run }}/settled]
     periodSeconds: 1
+    {{- /* A look that takes long says nothing of the mirror. */}}
+    timeoutSeconds: 5
     failureThreshold: 1
   volumeMounts:
     - name: settle
