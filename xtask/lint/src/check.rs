@@ -25,7 +25,7 @@ use crate::config_check::verify::Programs;
 use crate::config_check::{self, Judgement};
 use crate::rules::{self, Finding, Subject, Variation};
 use crate::schema_check::Target;
-use crate::{artifact_hub, kube_score, pod_security, promtool, readme, schema_check, workflows};
+use crate::{artifact_hub, kube_score, links, pod_security, promtool, readme, schema_check, workflows};
 
 const ALLOWANCE: &str = "# lint-allow ";
 
@@ -403,6 +403,7 @@ pub fn rule_list() -> Vec<(String, String)> {
     let rest = [
         (artifact_hub::RULE, artifact_hub::SUMMARY),
         (readme::RULE, readme::SUMMARY),
+        (links::RULE, links::SUMMARY),
         ("helm-lint", "helm lint --strict says nothing"),
         ("helm-template", "the case renders, and helm warns of nothing"),
         (

@@ -11,7 +11,7 @@ use kit::failure::Failure;
 use kit::progress::Progress;
 use lint::check::{self, LintChart, Report, Tools};
 use lint::rules::Finding;
-use lint::{readme, workflows};
+use lint::{links, readme, workflows};
 
 use crate::ctx::{Ctx, print_line};
 
@@ -68,6 +68,7 @@ pub fn run(ctx: &Ctx, args: &LintArgs) -> Result<()> {
         return ctx.print_planned();
     }
     front.extend(readme::judge(&ctx.workspace)?);
+    front.extend(links::judge(&ctx.workspace)?);
     print_reports(ctx, &reports, &front)
 }
 
