@@ -72,6 +72,9 @@ Parameter: root context.
 {{- $otlp := pick (include "tempo-stack.tempo.knownPorts" . | fromYaml) "otlpGrpc" -}}
 {{- $egress = append $egress (dict "to" (include "tempo-stack.policies.peer" (dict "ctx" . "components" $tempos) | fromYaml | values) "ports" (include "tempo-stack.policies.ports" $otlp | fromYamlArray)) -}}
 {{- end -}}
+{{- if $collector.presets.kubernetesAttributes.enabled -}}
+{{- $egress = append $egress (include "tempo-stack.policies.to" (dict "target" $policy.egress.kubernetesApi "addresses" (list "kubernetes:443" "kubernetes:6443")) | fromYaml) -}}
+{{- end -}}
 {{- if eq $collector.auth.type "oidc" -}}
 {{- $egress = append $egress (include "tempo-stack.policies.to" (dict "target" $policy.egress.oidc "addresses" (list $collector.auth.oidc.issuerUrl) "default" 443) | fromYaml) -}}
 {{- end -}}

@@ -47,6 +47,7 @@ Parameter: root context.
 {{- $fullname := include "tempo-stack.otelCollector.fullname" . -}}
 {{- $drain := include "tempo-stack.otelCollector.drainSeconds" . -}}
 {{- $shared := dict "ctx" . "component" "otel-collector" "values" $collector "fullname" $fullname "drainSeconds" $drain
+  "token" $collector.presets.kubernetesAttributes.enabled
   "affinity" (include "tempo-stack.otelCollector.affinity" . | fromYaml)
   "spreads" (ternary "" "true" (and (eq (include "tempo-stack.otelCollector.maxReplicas" .) "1") (not (kindIs "invalid" $collector.replicas))))
   "rolls" (ternary "" "true" (eq "true" (include "tempo-stack.otelCollector.stateful" .))) -}}

@@ -4,10 +4,15 @@ What is done to spans between the receivers and the queue: what stays of them is
 
 {{/*
 The processors in the order of the pipeline, whether they are on or not: what takes spans away comes before what works on each of them,
-and what holds spans back comes last. Parameter: root context.
+and what holds spans back comes last: behind it nobody knows the connection any more. Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.processorOrder" -}}
-[memory_limiter, filter/zero-ids, filter/drop, probabilistic_sampler, resource, redaction, transform/redaction, filter/redaction, tail_sampling, batch]
+{{- $kubernetes := keys (include "tempo-stack.otelCollector.presets.kubernetes" . | fromYaml) | sortAlpha -}}
+{{- concat
+  (list "memory_limiter" "filter/zero-ids" "filter/drop" "probabilistic_sampler" "transform/kubernetes")
+  (without $kubernetes "transform/kubernetes")
+  (list "resource" "redaction" "transform/redaction" "filter/redaction" "tail_sampling" "batch")
+  | toYaml -}}
 {{- end }}
 
 {{/* The processors of the presets that are on, as a map. Parameter: root context. */}}
@@ -17,6 +22,7 @@ and what holds spans back comes last. Parameter: root context.
 {{- with include "tempo-stack.otelCollector.presets.dropConditions" . | fromYamlArray -}}
 {{- $_ := set $processors "filter/drop" (dict "error_mode" "ignore" "traces" (dict "span" .)) -}}
 {{- end -}}
+{{- $processors = merge $processors (include "tempo-stack.otelCollector.presets.kubernetes" . | fromYaml) -}}
 {{- if $presets.resource.attributes -}}
 {{- $actions := list -}}
 {{- range $key, $value := $presets.resource.attributes -}}
@@ -108,7 +114,8 @@ Parameter: root context.
 {{- $allowed := list -}}
 {{- range $key, $allow := $redaction.allowOnlyKeys -}}{{- if $allow -}}{{- $allowed = append $allowed $key -}}{{- end -}}{{- end -}}
 {{- if $allowed -}}
-{{- $allowed = concat (list "service.name") $allowed (keys .Values.otelCollector.presets.resource.attributes) | uniq | sortAlpha -}}
+{{- $kubernetes := include "tempo-stack.otelCollector.presets.kubernetesKeys" . | fromYamlArray -}}
+{{- $allowed = concat (list "service.name") $allowed (keys .Values.otelCollector.presets.resource.attributes) $kubernetes | uniq | sortAlpha -}}
 {{- $settings = merge (dict "allow_all_keys" false "allowed_keys" $allowed) $settings -}}
 {{- end -}}
 {{- $spans := list -}}

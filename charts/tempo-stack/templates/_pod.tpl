@@ -6,14 +6,14 @@ Parts of a pod that both components share.
 Everything of a pod spec beside containers and volumes.
 Parameters: ctx, component (label), values (the component's), fullname, drainSeconds (as text, empty: none),
 affinity (where the values give none), spreads ("true" where spreadByZone has an effect), rolls ("true" where a new
-revision runs beside the old one).
+revision runs beside the old one), token (true where the pod asks the API server; optional).
 */}}
 {{- define "tempo-stack.podSettings" -}}
 {{- $component := .component -}}
 {{- $ctx := .ctx -}}
 {{- $values := .values -}}
 serviceAccountName: {{ include "tempo-stack.serviceAccountName" (dict "serviceAccount" $values.serviceAccount "fullname" .fullname) | quote }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
 {{- /* Kubernetes counts what runs before the stop signal as well. */}}
 terminationGracePeriodSeconds: {{ add (int $values.terminationGracePeriodSeconds) (int .drainSeconds) }}

@@ -4,6 +4,8 @@
 {{- define "tempo-stack.otelCollector.presetKeys" -}}
 {{- $known := dict
   "filter/drop" "presets.drop"
+  "transform/kubernetes" "presets.kubernetesAttributes.enabled"
+  "k8s_attributes" "presets.kubernetesAttributes.enabled"
   "resource" "presets.resource.attributes"
   "redaction" "presets.redaction.enabled"
   "transform/redaction" "presets.redaction.enabled"
@@ -11,7 +13,7 @@
   "probabilistic_sampler" "sampling.head.percent"
   "tail_sampling" "sampling.tail.enabled" -}}
 {{- $keys := dict -}}
-{{- range $id, $settings := include "tempo-stack.otelCollector.presets" . | fromYaml -}}{{- $_ := set $keys $id (get $known $id) -}}{{- end -}}
+{{- range $id, $settings := include "tempo-stack.otelCollector.presets" . | fromYaml -}}{{- $_ := set $keys $id (get $known (regexReplaceAll "^k8s_attributes/.*" $id "k8s_attributes")) -}}{{- end -}}
 {{- toYaml $keys -}}
 {{- end }}
 
@@ -28,13 +30,18 @@ otelCollector.image.repository is {{ $repository }} while otelCollector.{{ $key 
 {{- end -}}
 {{- end }}
 
-{{/* 0.144 is the oldest whose redaction is known to reach scopes, and whose tail waits rather than forget. */}}
+{{/* 0.144 is the oldest whose redaction is known to reach scopes, and whose tail waits rather than forget; 0.146 gave k8s_attributes its name. */}}
 {{- define "tempo-stack.validate.presetVersion" -}}
-{{- if and .Values.otelCollector.enabled (include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" "<0.144.0")) -}}
-{{- $why := dict "redaction" "would let the attributes of scopes and events through" "tail_sampling" "forgets traces that it has not decided on when there are too many" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $since := dict
+  "redaction" (list "0.144" "would let the attributes of scopes and events through")
+  "tail_sampling" (list "0.144" "forgets traces that it has not decided on when there are too many")
+  "k8s_attributes" (list "0.146" "has another name, and the Collector would not start") -}}
 {{- range $id, $key := include "tempo-stack.otelCollector.presetKeys" . | fromYaml -}}
-{{- if hasKey $why $id }}
-otelCollector.{{ $key }} is true with Collector {{ include "tempo-stack.otelCollector.version" $ }}: before 0.144 the processor {{ $id }} {{ get $why $id }}. Choose a newer version in otelCollector.image.tag, or leave this out.
+{{- with get $since (splitList "/" $id | first) -}}
+{{- if include "tempo-stack.otelCollector.is" (dict "ctx" $ "constraint" (printf "<%s.0" (first .))) }}
+otelCollector.{{ $key }} is true with Collector {{ include "tempo-stack.otelCollector.version" $ }}: before {{ first . }} the processor {{ $id }} {{ last . }}. Choose a newer version in otelCollector.image.tag, or leave this out.
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -78,6 +85,43 @@ otelCollector.presets.redaction.{{ $key }} is set while otelCollector.presets.re
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Attributes that the processor knows (its config.go at 0.155); what stands beside a preset that is off would have no effect. */}}
+{{- define "tempo-stack.validate.presetKubernetes" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $preset := .Values.otelCollector.presets.kubernetesAttributes -}}
+{{- $key := "otelCollector.presets.kubernetesAttributes" -}}
+{{- if $preset.enabled -}}
+{{- $known := list "container.id" "container.image.name" "container.image.repo_digests" "container.image.tag" "container.image.tags" "k8s.cluster.uid" "k8s.container.name" "k8s.cronjob.name" "k8s.cronjob.uid" "k8s.daemonset.name" "k8s.daemonset.uid" "k8s.deployment.name" "k8s.deployment.uid" "k8s.job.name" "k8s.job.uid" "k8s.namespace.name" "k8s.node.name" "k8s.node.uid" "k8s.pod.hostname" "k8s.pod.ip" "k8s.pod.name" "k8s.pod.start_time" "k8s.pod.uid" "k8s.replicaset.name" "k8s.replicaset.uid" "k8s.statefulset.name" "k8s.statefulset.uid" "service.instance.id" "service.name" "service.namespace" "service.version" -}}
+{{- $metadata := include "tempo-stack.otelCollector.presets.kubernetesMetadata" . | fromYamlArray -}}
+{{- range $metadata -}}
+{{- if not (has . $known) }}
+{{ $key }}.attributes has {{ . }}: the processor k8s_attributes doesn't know it, and the Collector would not start. Take it out; it knows {{ join ", " $known }}.
+{{- else if and $preset.namespaces (has . (list "k8s.cluster.uid" "k8s.node.uid")) }}
+{{ $key }}.attributes has {{ . }} while {{ $key }}.namespaces is {{ join ", " $preset.namespaces }}: it is read from an object of the whole cluster, which no Role lets anybody read. Take it out, or leave namespaces out.
+{{- end -}}
+{{- end -}}
+{{- if not (include "tempo-stack.otelCollector.presets.kubernetesKeys" . | fromYamlArray) }}
+{{ $key }}.enabled is true and spans would get nothing: attributes, labels and annotations are all empty. Name something, or switch it off.
+{{- end -}}
+{{- else -}}
+{{- range list "namespaces" "labels" "annotations" -}}
+{{- if get $preset . }}
+{{ $key }}.{{ . }} is set while {{ $key }}.enabled is false: nobody would ask the API server. Switch it on, or leave {{ . }} out.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The account of the namespace that every pod has which names none. */}}
+{{- define "tempo-stack.validate.presetKubernetesAccount" -}}
+{{- with .Values.otelCollector -}}
+{{- if and .enabled .presets.kubernetesAttributes.enabled (eq "default" (include "tempo-stack.serviceAccountName" (dict "serviceAccount" .serviceAccount "fullname" "otel-collector"))) }}
+otelCollector.serviceAccount is default while otelCollector.presets.kubernetesAttributes.enabled is true: every pod of the namespace that names no ServiceAccount would get its rights. Set otelCollector.serviceAccount.create to true, or otelCollector.serviceAccount.name to one of its own.
 {{- end -}}
 {{- end -}}
 {{- end }}

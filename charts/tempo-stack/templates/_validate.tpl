@@ -26,7 +26,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "tenantIds" "tenantReceivers" "tenantUdp" "tenantAuth" "tenantCredentials" "tenantLimits" "tenantRetention" "tenantMemory"
   "tenantVersion" "tenantOverrides" "tenantSwitch" "tenantConfig" "tenantTest"
   "monitorTimeout" "alertNames" "alertLabels" "alertWindow"
-  "presetImage" "presetVersion" "presetPipeline" "presetRedaction" "presetPatterns"
+  "presetImage" "presetVersion" "presetPipeline" "presetRedaction" "presetPatterns" "presetKubernetes" "presetKubernetesAccount"
   "samplingReplicas" "samplingKeep" "samplingMemory"
   "grafanaDashboards" "canary"
   "queryProxyTempo" "queryProxyAuth" "queryProxyTls" "queryProxyTenants" "queryProxyPorts" "grafanaCredentials"

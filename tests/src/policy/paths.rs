@@ -220,6 +220,27 @@ fn mirrors_ask_each_other_and_the_collectors() {
     );
 }
 
+#[test]
+fn a_collector_asks_the_api_server_only_where_it_looks_pods_up() {
+    let values = |of: &str| {
+        format!(
+            "{{otelCollector: {{presets: {{kubernetesAttributes: {{enabled: {of}}}}}}}, tempo: {{enabled: false}}}}"
+        )
+    };
+    let endpoint = "exporter: {endpoint: 'tempo.elsewhere.svc:4317'}";
+    let with = |of: &str| open(&values(of).replace("presets:", &format!("{endpoint}, presets:")), None);
+    let reached = |text: &str| {
+        text.lines()
+            .find(|line| line.starts_with("otel-collector > *"))
+            .map(str::to_owned)
+    };
+    assert_eq!(
+        reached(&with("true")).as_deref(),
+        Some("otel-collector > *: 443 4317 6443")
+    );
+    assert_eq!(reached(&with("false")).as_deref(), Some("otel-collector > *: 4317"));
+}
+
 /// Leaves out what the parts of a fleet have among each other: gRPC and gossip, each with each.
 #[track_caller]
 fn beside_the_fleet(parts: usize, found: &str) -> String {

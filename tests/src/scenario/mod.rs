@@ -259,6 +259,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        // Its API server is one without nodes.
+        needs: Needs::Machine,
+        tools: &["etcd", "kube-apiserver"],
+        ..everywhere(
+            "kubernetes-attributes",
+            "spans are told of their pods by an API server, with the rights that the chart renders and no others, whatever they say themselves",
+            |env| Box::pin(guard::kubernetes::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         // It kills a Collector, and each of two gets a part of every trace.
         needs: Needs::Machine,
         ..everywhere(
@@ -664,6 +675,7 @@ mod tests {
                 "fleet-kafka",
                 "doors",
                 "presets",
+                "kubernetes-attributes",
                 "sampling",
                 "routes",
                 "tenants",

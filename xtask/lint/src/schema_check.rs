@@ -23,7 +23,7 @@ use crate::rules::{Finding, Problem, Subject};
 pub(crate) const RULE: &str = "api-schema";
 
 /// The kinds that the charts render, as the OpenAPI file names them.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 17] = [
     "io.k8s.api.apps.v1.Deployment",
     "io.k8s.api.apps.v1.StatefulSet",
     "io.k8s.api.batch.v1.Job",
@@ -33,6 +33,10 @@ const KINDS: [&str; 13] = [
     "io.k8s.api.core.v1.PersistentVolumeClaim",
     "io.k8s.api.networking.v1.NetworkPolicy",
     "io.k8s.api.policy.v1.PodDisruptionBudget",
+    "io.k8s.api.rbac.v1.ClusterRole",
+    "io.k8s.api.rbac.v1.ClusterRoleBinding",
+    "io.k8s.api.rbac.v1.Role",
+    "io.k8s.api.rbac.v1.RoleBinding",
     "io.k8s.api.core.v1.Pod",
     "io.k8s.api.core.v1.Secret",
     "io.k8s.api.core.v1.Service",

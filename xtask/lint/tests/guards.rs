@@ -155,6 +155,30 @@ guards! {
     a_pattern_that_matches_everything_is_refused: "presetPatterns"
         "{otelCollector: {presets: {drop: {names: {all: 'x*'}}}}}"
         => "otelCollector.presets.drop.names.all is x*", "everything", "at least one character";
+    a_processor_of_another_name_is_refused: "presetVersion"
+        "{otelCollector: {image: {tag: 0.145.0}, presets: {kubernetesAttributes: {enabled: true, namespaces: [shop]}}}}"
+        => "otelCollector.presets.kubernetesAttributes.enabled", "Collector 0.145.0", "before 0.146", "k8s_attributes/shop has another name";
+    pods_that_nobody_can_look_up_are_refused: "presetImage"
+        "{otelCollector: {image: {repository: otel/opentelemetry-collector}, presets: {kubernetesAttributes: {enabled: true}}}}"
+        => "otelCollector.presets.kubernetesAttributes.enabled needs the processor k8s_attributes", "opentelemetry-collector-contrib";
+    a_pipeline_around_the_pods_attributes_is_refused: "presetPipeline"
+        "{otelCollector: {presets: {kubernetesAttributes: {enabled: true}}, config: {service: {pipelines: {traces: {processors: [memory_limiter, k8s_attributes]}}}}}}"
+        => "without transform/kubernetes, otelCollector.presets.kubernetesAttributes.enabled";
+    an_attribute_that_the_processor_does_not_know_is_refused: "presetKubernetes"
+        "{otelCollector: {presets: {kubernetesAttributes: {enabled: true, attributes: {k8s.pod.nam: true}}}}}"
+        => "otelCollector.presets.kubernetesAttributes.attributes has k8s.pod.nam:", "Take it out", "k8s.pod.name";
+    an_attribute_of_the_cluster_in_a_namespace_is_refused: "presetKubernetes"
+        "{otelCollector: {presets: {kubernetesAttributes: {enabled: true, namespaces: [shop], attributes: {k8s.node.uid: true}}}}}"
+        => "attributes has k8s.node.uid", "namespaces is shop", "no Role";
+    a_pod_of_which_nothing_is_told_is_refused: "presetKubernetes"
+        "{otelCollector: {presets: {kubernetesAttributes: {enabled: true, attributes: {k8s.namespace.name: false, k8s.pod.name: false, k8s.pod.uid: null, k8s.node.name: null, k8s.deployment.name: null, k8s.statefulset.name: null, k8s.daemonset.name: null, k8s.job.name: null, k8s.cronjob.name: null}}}}}"
+        => "otelCollector.presets.kubernetesAttributes.enabled is true", "spans would get nothing", "Name something";
+    namespaces_that_nobody_asks_for_are_refused: "presetKubernetes"
+        "{otelCollector: {presets: {kubernetesAttributes: {namespaces: [shop]}}}}"
+        => "otelCollector.presets.kubernetesAttributes.namespaces is set", "enabled is false", "Switch it on";
+    rights_for_every_pod_of_the_namespace_are_refused: "presetKubernetesAccount"
+        "{otelCollector: {serviceAccount: {create: false}, presets: {kubernetesAttributes: {enabled: true}}}}"
+        => "otelCollector.serviceAccount is default", "every pod of the namespace", "otelCollector.serviceAccount.create to true";
     a_tail_of_several_collectors_is_refused: "samplingReplicas"
         "{otelCollector: {sampling: {tail: {enabled: true}}}}"
         => "otelCollector.sampling.tail.enabled is true", "otelCollector.replicas is 2", "part of a trace", "tracesKeptTogether";

@@ -166,6 +166,8 @@ cases! {
     a_missing_gomemlimit_is_found: Monitored
         [set(S, T, "/spec/template/spec/containers/0/env", "[]")] => "gomemlimit";
     a_mounted_token_is_found: Default [remove(S, C, "/spec/template/spec/automountServiceAccountToken")] => "token-off";
+    a_token_of_an_account_without_rights_is_found: Default
+        [set(S, C, "/spec/template/spec/automountServiceAccountToken", "true")] => "token-off";
     service_links_are_found: Default [set(S, C, "/spec/template/spec/enableServiceLinks", "true")] => "service-links-off";
     an_unknown_service_account_is_found: Default
         [set(S, C, "/spec/template/spec/serviceAccountName", "nobody")] => "service-account-exists";

@@ -110,8 +110,6 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     );
     logs(env, stack.as_ref(), &planted).await?;
     dropped(env, stack.as_ref(), &access, &unwanted).await?;
-    env.recorder
-        .skip("Kubernetes attributes", "there is no preset for them");
     env.finish(stack).await
 }
 

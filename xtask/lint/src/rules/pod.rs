@@ -49,7 +49,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "token-off",
         summary: "no pod gets a ServiceAccount token that it doesn't use",
-        remedy: "set automountServiceAccountToken: false in the pod spec",
+        remedy: "set automountServiceAccountToken: false in the pod spec, or bind a role to its ServiceAccount",
         check: Check::Render(token_off),
     },
     Rule {
@@ -216,9 +216,26 @@ fn each_pod(scene: &Scene, problems: &mut Vec<Problem>, keys: &[&str], judge: im
 
 fn token_off(scene: &Scene, problems: &mut Vec<Problem>) {
     each_pod(scene, problems, &["automountServiceAccountToken"], |workload| {
-        let off = workload.spec().automount_service_account_token == Some(false);
-        (!off).then(|| "automountServiceAccountToken is not false in the pod spec".into())
+        let spec = workload.spec();
+        match spec.automount_service_account_token {
+            Some(false) => None,
+            Some(true) if has_rights(scene, &spec.service_account_name.unwrap_or_default()) => None,
+            Some(true) => Some(
+                "automountServiceAccountToken is true in the pod spec, and no role is bound to its ServiceAccount"
+                    .into(),
+            ),
+            None => Some("automountServiceAccountToken is not false in the pod spec".into()),
+        }
     });
+}
+
+/// Whether a binding of the render names the ServiceAccount.
+fn has_rights(scene: &Scene, account: &str) -> bool {
+    let bindings = scene.of_kind("RoleBinding").chain(scene.of_kind("ClusterRoleBinding"));
+    let mut subjects = bindings
+        .filter_map(|binding| binding.get(&["subjects"])?.as_sequence())
+        .flatten();
+    subjects.any(|subject| subject["name"].as_str() == Some(account))
 }
 
 fn service_links_off(scene: &Scene, problems: &mut Vec<Problem>) {
