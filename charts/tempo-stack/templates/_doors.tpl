@@ -124,7 +124,7 @@ Parameter: root context.
 {{- $_ := set $wanted "client" (dict "secret" . "items" (dict "tls.crt" "tls.crt" "tls.key" "tls.key")) -}}
 {{- end -}}
 {{- end -}}
-{{- $wanted = merge $wanted (include "tempo-stack.tenants.secrets" . | fromYaml) -}}
+{{- $wanted = merge $wanted (include "tempo-stack.tenants.secrets" . | fromYaml) (include "tempo-stack.otelCollector.kafkaSecrets" . | fromYaml) -}}
 {{- $volumes := dict -}}
 {{- range $name, $volume := $wanted -}}
 {{- $_ := set $volumes $name (include "tempo-stack.secretVolume" (merge (dict "name" (printf "doors-%s" $name)) $volume) | fromYaml) -}}

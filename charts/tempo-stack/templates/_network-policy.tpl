@@ -57,7 +57,11 @@ Parameter: root context.
 {{- $collector := .Values.otelCollector -}}
 {{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
 {{- $tempos := include "tempo-stack.policies.receiving" . | fromYamlArray -}}
-{{- $ingress := list (include "tempo-stack.policies.from" (dict "peers" $policy.ingest.from "ports" (omit $ports "metrics")) | fromYaml) -}}
+{{- $ingress := list -}}
+{{- /* A rule without ports would open all of them. */ -}}
+{{- with omit $ports "metrics" -}}
+{{- $ingress = append $ingress (include "tempo-stack.policies.from" (dict "peers" $policy.ingest.from "ports" .) | fromYaml) -}}
+{{- end -}}
 {{- if and $policy.ingest.from (include "tempo-stack.policies.tests" .) -}}
 {{- $ingress = append $ingress (include "tempo-stack.policies.from" (dict "peers" (include "tempo-stack.policies.testPeer" . | fromYaml) "ports" (pick $ports "otlpHttp")) | fromYaml) -}}
 {{- end -}}
@@ -71,6 +75,11 @@ Parameter: root context.
 {{- else if $tempos -}}
 {{- $otlp := pick (include "tempo-stack.tempo.knownPorts" . | fromYaml) "otlpGrpc" -}}
 {{- $egress = append $egress (dict "to" (include "tempo-stack.policies.peer" (dict "ctx" . "components" $tempos) | fromYaml | values) "ports" (include "tempo-stack.policies.ports" $otlp | fromYamlArray)) -}}
+{{- end -}}
+{{- with $collector.receivers.kafka -}}
+{{- if .enabled -}}
+{{- $egress = append $egress (include "tempo-stack.policies.to" (dict "target" $policy.egress.kafka "addresses" .brokers "default" 9092) | fromYaml) -}}
+{{- end -}}
 {{- end -}}
 {{- if $collector.presets.kubernetesAttributes.enabled -}}
 {{- $egress = append $egress (include "tempo-stack.policies.to" (dict "target" $policy.egress.kubernetesApi "addresses" (list "kubernetes:443" "kubernetes:6443")) | fromYaml) -}}

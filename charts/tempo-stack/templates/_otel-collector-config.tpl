@@ -118,7 +118,7 @@ so that a null takes a component out of the pipeline too.
 {{- toYaml $block -}}
 {{- end }}
 
-{{/* Receivers: one protocol for each that is enabled, with a limit on the size of a request. */}}
+{{/* Receivers: one protocol for each that is enabled, with a limit on the size of a request, and the one that asks Kafka. */}}
 {{- define "tempo-stack.otelCollector.config.receivers" -}}
 {{- $collector := .Values.otelCollector -}}
 {{- $ports := include "tempo-stack.otelCollector.ports" . | fromYaml -}}
@@ -142,6 +142,7 @@ so that a null takes a component out of the pipeline too.
 {{- include "tempo-stack.config.merge" (dict "into" $receivers "from" (dict .receiver $block)) -}}
 {{- end -}}
 {{- end -}}
+{{- if $collector.receivers.kafka.enabled -}}{{- $_ := set $receivers "kafka" (include "tempo-stack.otelCollector.kafka" . | fromYaml) -}}{{- end -}}
 {{- toYaml $receivers -}}
 {{- end }}
 

@@ -121,6 +121,80 @@ otelCollector.config.service.extensions is {{ toJson $config.service.extensions 
 {{- end -}}
 {{- end }}
 
+{{/* The receiver of Kafka needs a broker, and what stands beside one that is off would have no effect. */}}
+{{- define "tempo-stack.validate.kafkaReceiver" -}}
+{{- if .Values.otelCollector.enabled -}}
+{{- $kafka := .Values.otelCollector.receivers.kafka -}}
+{{- $key := "otelCollector.receivers.kafka" -}}
+{{- if $kafka.enabled -}}
+{{- if not $kafka.brokers }}
+{{ $key }}.brokers is empty while {{ $key }}.enabled is true: there would be nobody to ask. Name a broker, such as kafka-bootstrap.kafka.svc:9092, or switch the receiver off.
+{{- end -}}
+{{- range $kafka.brokers -}}
+{{- if not (regexMatch "^[^,\\s/]+:[0-9]+$" .) }}
+{{ $key }}.brokers has {{ . }}: a broker is a host and a port. Write it as kafka-bootstrap.kafka.svc:9092, one for each item.
+{{- end -}}
+{{- end -}}
+{{- if hasPrefix "^" $kafka.topic }}
+{{ $key }}.topic is {{ $kafka.topic }}: it would be read as a pattern of names. Name one topic.
+{{- end -}}
+{{- else if $kafka.brokers }}
+{{ $key }}.brokers is {{ join ", " $kafka.brokers }} while {{ $key }}.enabled is false: nobody would read there. Switch the receiver on, or leave brokers out.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Half a credential lets nobody in, and one that TLS doesn't use isn't what was meant. */}}
+{{- define "tempo-stack.validate.kafkaReceiverKeys" -}}
+{{- $kafka := .Values.otelCollector.receivers.kafka -}}
+{{- $key := "otelCollector.receivers.kafka" -}}
+{{- if and .Values.otelCollector.enabled $kafka.enabled -}}
+{{- if and $kafka.sasl.username (not $kafka.sasl.existingSecret) }}
+{{ $key }}.sasl.existingSecret is empty while {{ $key }}.sasl.username is {{ $kafka.sasl.username }}: a name without a password is let in nowhere. Set it to a Secret with the password, or leave the name out.
+{{- else if and $kafka.sasl.existingSecret (not $kafka.sasl.username) }}
+{{ $key }}.sasl.username is empty while {{ $key }}.sasl.existingSecret is {{ $kafka.sasl.existingSecret }}: the Collector would not start. Set the name that the password belongs to, or leave the Secret out.
+{{- end -}}
+{{- if not (has $kafka.sasl.mechanism (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512")) }}
+{{ $key }}.sasl.mechanism is {{ $kafka.sasl.mechanism }}: not one that works with a name and a password. Set it to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+{{- end -}}
+{{- if not $kafka.tls.enabled -}}
+{{- range $name := list "caSecret" "clientSecret" "serverName" -}}
+{{- with get $kafka.tls $name }}
+{{ $key }}.tls.{{ $name }} is {{ . }} while {{ $key }}.tls.enabled is false: the Collector would talk plain text to Kafka. Set {{ $key }}.tls.enabled to true, or leave {{ $name }} out.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* 0.142 is the first with a list of topics. The distributions "k8s" and "otlp" have no receiver of Kafka. */}}
+{{- define "tempo-stack.validate.kafkaReceiverImage" -}}
+{{- if and .Values.otelCollector.enabled .Values.otelCollector.receivers.kafka.enabled -}}
+{{- $repository := .Values.otelCollector.image.repository -}}
+{{- if regexMatch "(^|/)opentelemetry-collector-(k8s|otlp)$" $repository }}
+otelCollector.image.repository is {{ $repository }} while otelCollector.receivers.kafka.enabled is true: this distribution has no receiver of Kafka, and would not start. Set it to otel/opentelemetry-collector-contrib, or to one of your own that has it.
+{{- end -}}
+{{- if include "tempo-stack.otelCollector.is" (dict "ctx" . "constraint" "<0.142.0") }}
+otelCollector.receivers.kafka.enabled is true with Collector {{ include "tempo-stack.otelCollector.version" . }}: before 0.142 its receiver is configured in another way. Choose a newer version in otelCollector.image.tag, or switch the receiver off.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A receiver that no pipeline names asks nobody; one that marks records before they are in the queue loses them. */}}
+{{- define "tempo-stack.validate.kafkaReceiverPipeline" -}}
+{{- if and .Values.otelCollector.enabled .Values.otelCollector.receivers.kafka.enabled -}}
+{{- $config := include "tempo-stack.otelCollector.config" . | fromYaml -}}
+{{- $named := list -}}
+{{- range dig "service" "pipelines" dict $config -}}{{- $named = concat $named ((. | default dict).receivers | default list) -}}{{- end -}}
+{{- $receiver := ($config.receivers | default dict).kafka | default dict -}}
+{{- if not (has "kafka" $named) }}
+otelCollector.receivers.kafka.enabled is true and otelCollector.config.service.pipelines leaves kafka out: nobody would read the topic. Add kafka to the pipeline's receivers, or switch the receiver off.
+{{- else if not (dig "message_marking" "after" false $receiver) }}
+otelCollector.config.receivers.kafka.message_marking.after is {{ dig "message_marking" "after" "removed" $receiver }}: records would count as read before they are in the queue, and a Collector that is killed would lose them. Leave message_marking out.
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* TLS between the Collector and Tempo. */}}
 {{- define "tempo-stack.validate.tempoTls" -}}
 {{- $tls := .Values.tempo.tls -}}

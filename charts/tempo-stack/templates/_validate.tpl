@@ -21,7 +21,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "generatorCredentials" "generatorDimensions" "generatorBuckets" "generatorInterval" "generatorVersion"
   "collectorConfigExtensions" "collectorConfigHealth" "collectorConfigMetrics" "collectorConfigReceivers" "collectorConfigUnused"
   "mirrorVolume" "mirrorVersion" "mirrorCollector" "mirrorExporter" "mirrorGenerator" "mirrorPrefix" "mirrorPorts"
-  "doorCertificate" "doorVersion" "doorAuth" "doorUdp" "doorImage" "doorConfig" "tempoTls" "exporterTls"
+  "doorCertificate" "doorVersion" "doorAuth" "doorUdp" "doorImage" "doorConfig" "kafkaReceiver" "kafkaReceiverKeys" "kafkaReceiverImage" "kafkaReceiverPipeline" "tempoTls" "exporterTls"
   "policyOff" "policyPeers" "policyOutside"
   "tenantIds" "tenantReceivers" "tenantUdp" "tenantAuth" "tenantCredentials" "tenantLimits" "tenantRetention" "tenantMemory"
   "tenantVersion" "tenantOverrides" "tenantSwitch" "tenantConfig" "tenantTest"

@@ -221,24 +221,28 @@ fn mirrors_ask_each_other_and_the_collectors() {
 }
 
 #[test]
-fn a_collector_asks_the_api_server_only_where_it_looks_pods_up() {
-    let values = |of: &str| {
-        format!(
-            "{{otelCollector: {{presets: {{kubernetesAttributes: {{enabled: {of}}}}}}}, tempo: {{enabled: false}}}}"
-        )
+fn a_collector_asks_the_api_server_and_brokers_only_where_the_values_say_so() {
+    let with = |more: &str| {
+        let values = format!(
+            "{{tempo: {{enabled: false}}, otelCollector: {{exporter: {{endpoint: 'tempo.elsewhere.svc:4317'}}{more}}}}}"
+        );
+        let open = open(&values, None);
+        let reached = open.lines().find(|line| line.starts_with("otel-collector > *"));
+        reached.unwrap_or_default().to_owned()
     };
-    let endpoint = "exporter: {endpoint: 'tempo.elsewhere.svc:4317'}";
-    let with = |of: &str| open(&values(of).replace("presets:", &format!("{endpoint}, presets:")), None);
-    let reached = |text: &str| {
-        text.lines()
-            .find(|line| line.starts_with("otel-collector > *"))
-            .map(str::to_owned)
-    };
-    assert_eq!(
-        reached(&with("true")).as_deref(),
-        Some("otel-collector > *: 443 4317 6443")
-    );
-    assert_eq!(reached(&with("false")).as_deref(), Some("otel-collector > *: 4317"));
+    assert_eq!(with(""), "otel-collector > *: 4317");
+    let pods = ", presets: {kubernetesAttributes: {enabled: true}}";
+    assert_eq!(with(pods), "otel-collector > *: 443 4317 6443");
+    let kafka = ", receivers: {kafka: {enabled: true, brokers: ['one:9092', 'two:9000']}}";
+    assert_eq!(with(kafka), "otel-collector > *: 4317 9000 9092");
+    // Nobody may send to it where nothing listens.
+    let off = |key: &str| format!("{key}: {{enabled: false}}");
+    let off = ["otlpGrpc", "otlpHttp", "jaegerGrpc", "jaegerThriftHttp"]
+        .map(off)
+        .join(", ");
+    let kafka = "kafka: {enabled: true, brokers: ['one:9092']}";
+    let values = format!("{{otelCollector: {{receivers: {{{off}, {kafka}}}}}, helmTest: {{enabled: false}}}}");
+    assert!(!open(&values, None).contains("shop > otel-collector"));
 }
 
 /// Leaves out what the parts of a fleet have among each other: gRPC and gossip, each with each.

@@ -270,6 +270,18 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         set: Set::More,
+        needs: Needs::Machine,
+        // A stack that puts spans on the topic, and one that reads them.
+        stacks: 2,
+        installs: true,
+        ..everywhere(
+            "kafka-door",
+            "spans from a topic of Kafka: with its password only, and a Collector that is killed again and again loses none",
+            |env| Box::pin(guard::kafka_door::run(env)),
+        )
+    },
+    Scenario {
+        set: Set::More,
         // It kills a Collector, and each of two gets a part of every trace.
         needs: Needs::Machine,
         ..everywhere(
@@ -676,6 +688,7 @@ mod tests {
                 "doors",
                 "presets",
                 "kubernetes-attributes",
+                "kafka-door",
                 "sampling",
                 "routes",
                 "tenants",

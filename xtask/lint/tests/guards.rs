@@ -125,6 +125,42 @@ guards! {
     a_load_balancer_whose_clients_are_kept_out_is_refused: "policyOutside"
         "{otelCollector: {service: {type: LoadBalancer}}, networkPolicy: {enabled: true, ingest: {from: {shop: {namespaceSelector: {}}}}}}"
         => "otelCollector.service.type is LoadBalancer", "networkPolicy.ingest.from has no ipBlock", "addresses that the pods see";
+    a_topic_without_a_broker_is_refused: "kafkaReceiver"
+        "{otelCollector: {receivers: {kafka: {enabled: true}}}}"
+        => "otelCollector.receivers.kafka.brokers is empty", "Name a broker";
+    a_broker_that_is_a_url_is_refused: "kafkaReceiver"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka://kafka:9092']}}}}"
+        => "otelCollector.receivers.kafka.brokers has kafka://kafka:9092", "a host and a port";
+    a_pattern_of_topics_is_refused: "kafkaReceiver"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092'], topic: ^spans}}}}"
+        => "otelCollector.receivers.kafka.topic is ^spans", "Name one topic";
+    brokers_that_nobody_asks_are_refused: "kafkaReceiver"
+        "{otelCollector: {receivers: {kafka: {brokers: ['kafka:9092']}}}}"
+        => "otelCollector.receivers.kafka.brokers is kafka:9092", "enabled is false", "Switch the receiver on";
+    a_name_without_a_password_is_refused: "kafkaReceiverKeys"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092'], sasl: {username: tempo}}}}}"
+        => "otelCollector.receivers.kafka.sasl.existingSecret is empty", "username is tempo", "Secret with the password";
+    a_password_without_a_name_is_refused: "kafkaReceiverKeys"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092'], sasl: {existingSecret: kafka}}}}}"
+        => "otelCollector.receivers.kafka.sasl.username is empty", "existingSecret is kafka", "Set the name";
+    a_mechanism_without_a_password_is_refused: "kafkaReceiverKeys"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092'], sasl: {mechanism: GSSAPI}}}}}"
+        => "otelCollector.receivers.kafka.sasl.mechanism is GSSAPI", "SCRAM-SHA-512";
+    an_authority_of_plain_text_to_kafka_is_refused: "kafkaReceiverKeys"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092'], tls: {caSecret: kafka-ca}}}}}"
+        => "otelCollector.receivers.kafka.tls.caSecret is kafka-ca", "plain text to Kafka", "tls.enabled to true";
+    a_distribution_without_kafka_is_refused: "kafkaReceiverImage"
+        "{otelCollector: {image: {repository: otel/opentelemetry-collector-k8s}, receivers: {kafka: {enabled: true, brokers: ['kafka:9092']}}}}"
+        => "otelCollector.image.repository is otel/opentelemetry-collector-k8s", "no receiver of Kafka", "opentelemetry-collector-contrib";
+    a_receiver_of_kafka_of_another_form_is_refused: "kafkaReceiverImage"
+        "{otelCollector: {image: {tag: 0.141.0}, receivers: {kafka: {enabled: true, brokers: ['kafka:9092']}}}}"
+        => "otelCollector.receivers.kafka.enabled is true with Collector 0.141.0", "before 0.142", "otelCollector.image.tag";
+    a_topic_that_no_pipeline_reads_is_refused: "kafkaReceiverPipeline"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092']}}, config: {service: {pipelines: {traces: {receivers: [otlp, jaeger]}}}}}}"
+        => "leaves kafka out", "Add kafka to the pipeline";
+    records_that_are_marked_too_early_are_refused: "kafkaReceiverPipeline"
+        "{otelCollector: {receivers: {kafka: {enabled: true, brokers: ['kafka:9092']}}, config: {receivers: {kafka: {message_marking: {after: false}}}}}}"
+        => "otelCollector.config.receivers.kafka.message_marking.after is false", "before they are in the queue", "Leave message_marking out";
     a_distribution_without_the_processor_is_refused: "presetImage"
         "{otelCollector: {image: {repository: otel/opentelemetry-collector}, presets: {redaction: {enabled: true}}}}"
         => "otelCollector.image.repository is otel/opentelemetry-collector", "otelCollector.presets.redaction.enabled", "processor redaction", "opentelemetry-collector-contrib";

@@ -262,6 +262,8 @@ cases! {
         [set(S, T, "/spec/template/spec/containers/0/args/-", "-config.expand-env=true")] => "no-env-expansion";
     a_variable_that_is_not_set_is_found: Monitored
         [set("ConfigMap", C, "config:/exporters/otlp/headers", "{x: '${env:NOBODY}'}")] => "variables-exist";
+    a_file_that_no_volume_has_is_found: Monitored
+        [set("ConfigMap", C, "config:/exporters/otlp/headers", "{x: '${file:/etc/nobody/password}'}")] => "variables-exist";
     a_lone_dollar_sign_is_found: Monitored
         [set("ConfigMap", C, "config:/exporters/otlp/headers", "{x: $HOME}")] => "variables-exist";
 

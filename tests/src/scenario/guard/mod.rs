@@ -2,6 +2,7 @@
 
 mod api_server;
 pub(super) mod doors;
+pub(super) mod kafka_door;
 pub(super) mod kubernetes;
 pub(super) mod presets;
 pub(super) mod routes;

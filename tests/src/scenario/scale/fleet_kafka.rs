@@ -46,12 +46,12 @@ const KAFKA: Package = Package {
 };
 
 /// With what YAML, a shell and Tempo's own expansion might take for theirs.
-const CREDENTIALS: Credentials = Credentials {
+pub(in crate::scenario) const CREDENTIALS: Credentials = Credentials {
     username: "tempo",
     password: "it's #1: $HOME {x}",
 };
 
-const TOPIC_COMMAND: &str = "org.apache.kafka.tools.TopicCommand";
+pub(in crate::scenario) const TOPIC_COMMAND: &str = "org.apache.kafka.tools.TopicCommand";
 const GROUPS_COMMAND: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const PARTITIONS: u32 = 2;
 /// The topic of the fleet that takes everything in.
@@ -127,7 +127,7 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     broker.stop().await
 }
 
-async fn install(env: &Env) -> Result<Result<PathBuf, Missing>> {
+pub(in crate::scenario) async fn install(env: &Env) -> Result<Result<PathBuf, Missing>> {
     env.install("brokers", &KAFKA).await
 }
 

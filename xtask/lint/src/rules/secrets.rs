@@ -20,8 +20,8 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "variables-exist",
-        summary: "every ${env:NAME} in a Collector configuration is a variable of its container",
-        remedy: "write ${env:NAME}, set NAME in the container's env, and write $$ for a dollar sign",
+        summary: "every ${env:NAME} and ${file:PATH} in a Collector configuration is a variable of its container, or on one of its volumes",
+        remedy: "write ${env:NAME} and set NAME in the container's env, or ${file:PATH} and mount it, and write $$ for a dollar sign",
         check: Check::Render(variables_exist),
     },
 ];
@@ -167,19 +167,30 @@ fn variables_exist(scene: &Scene, problems: &mut Vec<Problem>) {
     {
         let vars = program.container.spec.env.iter().flatten();
         let vars: Vec<&str> = vars.map(|var| var.name.as_str()).collect();
+        let mounts = program.container.spec.volume_mounts.iter().flatten();
+        let mounts: Vec<&str> = mounts.map(|mount| mount.mount_path.trim_end_matches('/')).collect();
+        let is_mounted = |path: &str| {
+            let mut below = mounts.iter().filter_map(|mount| path.strip_prefix(mount));
+            below.any(|rest| rest.starts_with('/'))
+        };
         let mut say = |message: String| problems.push(Problem::new(program.config_map, &["data"], message));
         match references(&program.text) {
             Err(text) => say(format!("{text:?} is neither ${{env:NAME}} nor $$")),
             Ok(names) => {
                 for name in names {
-                    match name.strip_prefix("env:") {
+                    match name.split_once(':') {
                         // A default after `:-` makes the variable optional.
-                        Some(var) if var.contains(":-") || vars.contains(&var) => {}
-                        Some(var) => say(format!(
+                        Some(("env", var)) if var.contains(":-") || vars.contains(&var) => {}
+                        Some(("env", var)) => say(format!(
                             "${{env:{var}}} is not a variable of {}",
                             program.container.id()
                         )),
-                        None => say(format!("${{{name}}} does not say where it comes from")),
+                        Some(("file", path)) if is_mounted(path) => {}
+                        Some(("file", path)) => say(format!(
+                            "${{file:{path}}} is on no volume of {}",
+                            program.container.id()
+                        )),
+                        _ => say(format!("${{{name}}} does not say where it comes from")),
                     }
                 }
             }
