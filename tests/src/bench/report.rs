@@ -43,7 +43,7 @@ pub struct Sample {
 }
 
 /// A variant under the load of a profile.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// The name of the profile.
     pub profile: String,
@@ -101,7 +101,7 @@ pub struct FigureReport {
 }
 
 /// The outcome of a bench.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// The version of each program that ran.
     pub versions: BTreeMap<String, String>,

@@ -223,7 +223,10 @@ fn parts_of(row: &Row) -> Parts {
 }
 
 /// The tables, in Markdown: what a million spans cost by part, and what follows for the rates.
+///
+/// Where the blocks of a fleet's copies weren't there in time to be measured, they are those of one copy, so many times.
 pub fn table(report: &Report) -> Result<String> {
+    let report = &with_copies(report);
     let modes = MODES.map(|mode| measured(report, mode));
     let modes: Vec<Measured> = modes.into_iter().collect::<Result<_>>()?;
     let seen = row(report, DEFAULT)?
@@ -250,6 +253,29 @@ pub fn table(report: &Report) -> Result<String> {
             thousands(seen)
         ))
     ))
+}
+
+/// The report, with what blocks take and cost in the fleet of several copies if only the other fleet has it.
+fn with_copies(report: &Report) -> Report {
+    let mut report = report.clone();
+    let Ok(one) = row(&report, FLEETS[0]) else {
+        return report;
+    };
+    let ingester = |parts: &Parts| parts.get("ingester")?.blocks_cpu_seconds_per_million_spans;
+    let (bytes, cpu) = (one.median.get(&Figure::Flushed).copied(), ingester(&parts_of(one)));
+    let copies = MODES[3].replication;
+    let several = |row: &&mut Row| row.profile == PROFILE && row.variant == FLEETS[1];
+    if let (Some(bytes), Some(cpu), Some(row)) = (bytes, cpu, report.rows.iter_mut().find(several)) {
+        row.median.entry(Figure::Flushed).or_insert(copies * bytes);
+        if ingester(&parts_of(row)).is_none() {
+            let parts = row
+                .samples
+                .iter_mut()
+                .filter_map(|sample| sample.parts.get_mut("ingester"));
+            parts.for_each(|part| part.blocks_cpu_seconds_per_million_spans = Some(copies * cpu));
+        }
+    }
+    report
 }
 
 fn wrapped(text: &str) -> String {
@@ -433,6 +459,21 @@ mod tests {
             fleet(FLEETS[1], 3),
         ];
         report
+    }
+
+    #[test]
+    fn blocks_of_copies_that_were_not_measured_are_those_of_one_so_many_times() {
+        let mut report = report();
+        let fleet = report.rows.last_mut().unwrap();
+        fleet.median.remove(&Figure::Flushed);
+        let ingester = fleet.samples[0].parts.get_mut("ingester").unwrap();
+        ingester.blocks_cpu_seconds_per_million_spans = None;
+        let table = table(&report).unwrap();
+        let fleet = table.lines().find(|line| line.contains("replication 3")).unwrap();
+        assert!(
+            fleet.contains("| 35.0 s, 200 MiB |") && fleet.contains("| 390 B |"),
+            "{fleet}"
+        );
     }
 
     #[test]
