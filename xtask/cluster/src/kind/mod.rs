@@ -2,25 +2,24 @@
 
 mod load;
 mod logs;
+mod prepare;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use charts::project::Project;
 use kit::failure::{Failure, Kind, kind_of};
-use kit::key::Key;
 use kit::run_dir::RunDir;
 use kit::step::Step;
 use kit::wait::{self, Probe, TimedOut};
 use semver::Version;
 use serde::Serialize;
 
-use crate::docker::{Docker, Info, environment};
-use crate::kind_config::{KindConfig, NodeImages, mutating_policies, needs_cgroup_v1};
-use crate::metrics_server;
+use self::prepare::Prepared;
+use crate::docker::{Docker, environment};
 use crate::ownership::{CLUSTER_LABEL, CONFIG_LABEL, Decision, IMAGES_LABEL, Observed, Owner, network_name};
 use crate::readiness;
 use crate::source::{Choice, Images, Offer, Source, Wish, choose};
@@ -76,6 +75,8 @@ pub struct Running {
     pub images_from: Choice,
     /// What to pass as image values, by tool; empty where the charts' own images are pulled.
     pub images: BTreeMap<String, String>,
+    /// Whether its network is known to enforce NetworkPolicies, so that one that doesn't is broken.
+    pub enforces_policies: bool,
 }
 
 /// A cluster by name, there or not.
@@ -92,16 +93,6 @@ enum Health {
     Ready,
     /// Docker answers, yet the cluster wasn't ready in time, for these reasons.
     Sick(String),
-}
-
-/// A rendered config, the key of what a cluster made of it is, and what is loaded into the cluster.
-struct Prepared {
-    text: String,
-    key: String,
-    source: Source,
-    images: Vec<String>,
-    /// The objects of the metrics server.
-    metrics_server: String,
 }
 
 impl Cluster {
@@ -239,6 +230,7 @@ impl Cluster {
             kubeconfig: self.kubeconfig(),
             context: self.context(),
             done,
+            enforces_policies: choice.source == Source::Testbed,
             images_from: choice,
             images,
         })
@@ -255,51 +247,6 @@ impl Cluster {
         let output = self.docker.run(&step)?;
         progress.finish(&format!("{:.0} s", output.elapsed.as_secs_f64()));
         Ok(())
-    }
-
-    fn prepare(&self, info: &Info, choice: &Choice, testbed: &Testbed) -> Result<Prepared> {
-        let tag = |name: &str| -> Result<String> { Ok(testbed.version(testbed.recipe.in_node(name)?)?.to_string()) };
-        let metrics = testbed.recipe.in_node(metrics_server::NAME)?;
-        let (node_images, images, metrics_image) = match choice.source {
-            Source::Pull => (None, Vec::new(), metrics_server::upstream(&testbed.version(metrics)?)),
-            Source::Testbed => {
-                let node_images = NodeImages {
-                    repository: testbed.recipe.repository.clone(),
-                    coredns: tag("coredns")?,
-                    etcd: tag("etcd")?,
-                };
-                (
-                    Some(node_images),
-                    testbed.workload_images()?,
-                    testbed.image_name(metrics)?,
-                )
-            }
-        };
-        let config = KindConfig {
-            name: self.name.clone(),
-            image: choice.node.clone(),
-            cgroup_v1: needs_cgroup_v1(&info.cgroup_version, &choice.kubernetes),
-            mutating_policies: mutating_policies(&choice.kubernetes),
-            testbed: node_images,
-        };
-        let text = config.render(self.project.workspace.root())?;
-        let image = self
-            .docker
-            .image(&choice.node)?
-            .with_context(|| format!("Docker has no {}", choice.node))?;
-        let metrics_server = metrics_server::render(self.project.workspace.root(), &metrics_image)?;
-        let key = Key::default()
-            .text("config", &text)
-            .text("image", &image.id)
-            .text("metrics server", &metrics_server)
-            .finish();
-        Ok(Prepared {
-            text,
-            key,
-            source: choice.source,
-            images,
-            metrics_server,
-        })
     }
 
     /// Brings the cluster from whatever it is to running and ready.
@@ -398,7 +345,7 @@ impl Cluster {
         }
         progress.finish("the API server answers");
         let step = Docker::step(
-            "install the metrics server",
+            "install what it has beyond kind's own",
             [
                 "exec",
                 "--interactive",
@@ -409,7 +356,7 @@ impl Cluster {
             ],
         )
         .args(["apply", "--filename", "-"])
-        .stdin(config.metrics_server.clone());
+        .stdin(config.addons.clone());
         self.docker.run(&step)?;
         // Pods of the system come up meanwhile.
         self.load(&config.images)?;
