@@ -18,7 +18,7 @@ use kit::failure::Failure;
 use page::document::{Document, Kind};
 use serde::Serialize;
 use stack_tests::backend::Backend;
-use stack_tests::backend::cluster::{ClusterBackend, Images, Setup, Target};
+use stack_tests::backend::cluster::{ClusterBackend, Setup};
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::env::Shared;
 use stack_tests::report::{self, Report};
@@ -258,16 +258,17 @@ fn execute(
     let Prepared { helm, umbrella, target } = prepare(ctx, args, scenarios)?;
     let backend: Arc<dyn Backend> = match target {
         None => Arc::new(LocalBackend::new(&ctx.toolbox, helm, umbrella, runs, "e2e")?),
-        Some((target, images)) => {
+        Some(found) => {
             let setup = Setup {
                 name: args.backend.name(),
-                target,
-                images,
+                target: found.target,
+                images: found.images,
                 helm,
                 helm_version: ctx.toolbox.get("helm")?.version.to_string(),
                 umbrella,
                 runs,
                 own: args.backend == BackendName::Kind,
+                enforces_policies: found.enforces_policies,
             };
             let (backend, swept) = runtime.block_on(ClusterBackend::connect(setup))?;
             for namespace in swept {
@@ -295,8 +296,7 @@ fn execute(
 struct Prepared {
     helm: Helm,
     umbrella: render::Prepared,
-    /// The cluster, and what runs in it.
-    target: Option<(Target, Images)>,
+    target: Option<target::Found>,
 }
 
 /// Builds what is missing: the scenarios' time is not for that.

@@ -95,6 +95,8 @@ pub struct Setup {
     pub runs: PathBuf,
     /// Whether the cluster is ours: requests are then sized for the proof and not for a production.
     pub own: bool,
+    /// Whether its network is known to enforce NetworkPolicies: where it then doesn't, a proof fails.
+    pub enforces_policies: bool,
 }
 
 /// Runs stacks in a cluster. Cheap to clone.
@@ -114,6 +116,7 @@ struct Inner {
     runs: PathBuf,
     run: RunDir,
     monitors: bool,
+    enforces_policies: bool,
     versions: BTreeMap<String, String>,
     unproven: Vec<(&'static str, &'static str)>,
 }
@@ -131,6 +134,7 @@ impl ClusterBackend {
             umbrella,
             runs,
             own,
+            enforces_policies,
         } = setup;
         let mut values = images.values();
         if own {
@@ -176,6 +180,7 @@ impl ClusterBackend {
             runs,
             run,
             monitors,
+            enforces_policies,
             versions,
             unproven,
         };
@@ -205,6 +210,11 @@ impl ClusterBackend {
     /// The umbrella chart with its dependencies; the stack's chart is beside it.
     pub fn umbrella(&self) -> &Prepared {
         &self.0.umbrella
+    }
+
+    /// Whether the cluster's network is known to enforce NetworkPolicies.
+    pub(crate) fn enforces_policies(&self) -> bool {
+        self.0.enforces_policies
     }
 
     /// The namespaces of this run that hold stacks.

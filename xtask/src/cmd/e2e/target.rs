@@ -8,13 +8,24 @@ use stack_tests::backend::cluster::{Images, Target};
 use super::{BackendName, E2eArgs};
 use crate::ctx::Ctx;
 
+/// A cluster for a run.
+pub struct Found {
+    pub target: Target,
+    /// What runs there.
+    pub images: Images,
+    /// Whether its network is known to enforce NetworkPolicies.
+    pub enforces_policies: bool,
+}
+
 /// The cluster that the command line means: for `--backend kind` ours, which is brought up if need be.
-pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<(Target, Images)> {
+pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<Found> {
     let mut images = Images::default();
+    let mut enforces_policies = false;
     let target = match (args.backend, &args.context) {
         (BackendName::Kind, _) => {
             let running = Cluster::named(ctx, &args.cluster)?.up(&Wanted::default())?;
             ctx.say(format!("cluster {} {}", running.name, running.done));
+            enforces_policies = running.enforces_policies;
             for (name, image) in running.images {
                 images.set(&format!("{name}={image}"))?;
             }
@@ -36,7 +47,11 @@ pub fn find(ctx: &Ctx, args: &E2eArgs) -> Result<(Target, Images)> {
     for image in &args.images {
         images.set(image)?;
     }
-    Ok((target, images))
+    Ok(Found {
+        target,
+        images,
+        enforces_policies,
+    })
 }
 
 /// Saves the logs of our cluster and of its nodes after a failed scenario.
