@@ -178,6 +178,33 @@ const KEYS: Groups = &[
     ),
     (">=0.135", &["processors.redaction.redact_all_types"]),
     (">=0.144", &["processors.redaction.ignored_key_patterns"]),
+    // contrib, receiver/kafkareceiver/config.go and pkg/kafka/configkafka/config.go at v0.148.0 and v0.155.0; 0.142 has
+    // the list of topics (its README).
+    (
+        ">=0.142",
+        &[
+            "receivers.kafka.{brokers,group_id,initial_offset,client_id,rack_id,session_timeout,heartbeat_interval}",
+            "receivers.kafka.{min_fetch_size,max_fetch_size,max_fetch_wait,max_partition_fetch_size,group_instance_id}",
+            "receivers.kafka.traces.{topics,encoding,exclude_topics}",
+            "receivers.kafka.message_marking.{after,on_error,on_permanent_error}",
+            "receivers.kafka.error_backoff.{enabled,initial_interval,max_interval,multiplier,randomization_factor,max_elapsed_time}",
+            "receivers.kafka.autocommit.{enable,interval}",
+            "receivers.kafka.auth.sasl.{mechanism,username,password}",
+            "receivers.kafka.tls.**",
+        ],
+    ),
+    // contrib, processor/k8sattributesprocessor/config.go at v0.148.0 and v0.155.0; 0.146 has the name.
+    (
+        ">=0.146",
+        &[
+            "processors.k8s_attributes.{auth_type,passthrough,wait_for_metadata,wait_for_metadata_timeout}",
+            "processors.k8s_attributes.extract.{metadata,otel_annotations,deployment_name_from_replicaset}",
+            "processors.k8s_attributes.extract.labels.{tag_name,key,key_regex,from}",
+            "processors.k8s_attributes.extract.annotations.{tag_name,key,key_regex,from}",
+            "processors.k8s_attributes.filter.**",
+            "processors.k8s_attributes.pod_association.sources.{from,name}",
+        ],
+    ),
     (
         ">=0.131",
         &[

@@ -16,6 +16,9 @@ use crate::rules::{Finding, Problem, Subject};
 /// The name of findings of the real programs.
 pub(crate) const RULE: &str = "config-verified";
 
+/// Stands for what a Secret holds.
+const FROM_A_SECRET: &str = "from-a-secret";
+
 /// What Tempo logs above its warnings.
 const TEMPO_HEADING: &str = "-- CONFIGURATION WARNINGS --";
 
@@ -95,7 +98,10 @@ pub fn judge(
 pub fn step(program: &Program, real: &Installed, folder: &Path) -> Result<Step> {
     let file = folder.join("config.yaml");
     let text = serde_yaml::to_string(&adapted(program, folder)?).context("writing a configuration")?;
-    fs_err::write(&file, text)?;
+    // What comes from a Secret only needs to be there.
+    let secret = folder.join(FROM_A_SECRET);
+    fs_err::write(&secret, FROM_A_SECRET)?;
+    fs_err::write(&file, reading(&text, &secret))?;
     let name = format!("{} {} verifies {}", real.name, real.version, program.config_map.id());
     let mut step = Step::new(name, &real.path).timeout(Duration::from_secs(60));
     step = match program.kind {
@@ -106,10 +112,20 @@ pub fn step(program: &Program, real: &Installed, folder: &Path) -> Result<Step> 
         ProgramKind::Collector => step.arg("validate").arg(format!("--config={}", file.display())),
     };
     for var in program.container.spec.env.iter().flatten() {
-        // What comes from a Secret only needs to be there.
-        step = step.env(&var.name, var.value.as_deref().unwrap_or("from-a-secret"));
+        step = step.env(&var.name, var.value.as_deref().unwrap_or(FROM_A_SECRET));
     }
     Ok(step)
+}
+
+/// A configuration whose `${file:…}` all name this file.
+fn reading(text: &str, file: &Path) -> String {
+    let mut parts = text.split("${file:");
+    let mut changed = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once('}').unwrap_or_default();
+        changed.push_str(&format!("${{file:{}}}{rest}", file.display()));
+    }
+    changed
 }
 
 /// The configuration with the folders that must exist moved below `folder`.
