@@ -288,10 +288,18 @@ fn the_real_collector_knows_every_key_that_the_list_has_for_0_155() {
     config["exporters"]["otlp"]["sending_queue"]["batch"]["sizer"] = "items".into();
     config["exporters"]["otlp"]["sending_queue"]["sizer"] = "items".into();
     config["processors"]["filter"]["error_mode"] = "ignore".into();
-    let readers = config["service"]["telemetry"]["metrics"]["readers"].clone();
-    config["service"]["telemetry"]["metrics"]["readers"] = Value::Sequence(vec![readers]);
-    let attributes = config["processors"]["resource"]["attributes"].clone();
-    config["processors"]["resource"]["attributes"] = Value::Sequence(vec![attributes]);
+    // The list names the keys of an entry.
+    for list in [
+        "service.telemetry.metrics.readers",
+        "processors.resource.attributes",
+        "processors.k8s_attributes.extract.labels",
+        "processors.k8s_attributes.extract.annotations",
+        "processors.k8s_attributes.pod_association.sources",
+        "processors.k8s_attributes.pod_association",
+    ] {
+        let list = list.split('.').fold(&mut config, |at, key| &mut at[key]);
+        *list = Value::Sequence(vec![std::mem::take(list)]);
+    }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
     let step = || {
