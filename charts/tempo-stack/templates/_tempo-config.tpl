@@ -5,6 +5,10 @@ Tempo's configuration file, built as a map and printed once.
 {{/* Folder that the volume is mounted on; every path that Tempo writes is below it. */}}
 {{- define "tempo-stack.tempo.dataPath" -}}/var/tempo{{- end }}
 
+{{/* Write-ahead logs of 2.x and of one Tempo 3.0, of which neither reads the other's. Parameter: root context. */}}
+{{- define "tempo-stack.tempo.log.v2" -}}{{ include "tempo-stack.tempo.dataPath" . }}/wal{{- end }}
+{{- define "tempo-stack.tempo.log.v3" -}}{{ include "tempo-stack.tempo.dataPath" . }}/live-store/traces{{- end }}
+
 {{/* The file. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.config" -}}
 {{- $config := include "tempo-stack.tempo.config.common" . | fromYaml -}}
@@ -84,7 +88,7 @@ Recent spans need not be hidden from search, because a single process has no Kaf
     "max_trace_idle" "1s"
     "flush_check_period" "1s"
     "shutdown_marker_dir" (printf "%s/live-store/shutdown-marker" $data)
-    "wal" (dict "path" (printf "%s/live-store/traces" $data)))
+    "wal" (dict "path" (include "tempo-stack.tempo.log.v3" .)))
   "backend_scheduler" (dict
     "local_work_path" $data
     "provider" (dict "compaction" (dict "compaction" $compaction)))

@@ -20,7 +20,9 @@ every search fails while any live-store is away. Parameter: root context.
 
 {{/*
 The rows of a fleet on Kafka. A partition has one live-store in each zone and one block-builder, by the number of
-their pods. Parameter: root context.
+their pods. The live-stores of the first zone keep the name, the labels and so the claims of one Tempo and of
+ingesters: where the mode or the version changes, they find a log that a predecessor left, and don't start.
+Parameter: root context.
 */}}
 {{- define "tempo-stack.tempo.components.kafka" -}}
 {{- $ctx := . -}}
@@ -45,14 +47,21 @@ their pods. Parameter: root context.
 {{- $volume := ternary "claims" "emptyDir" $tempo.persistence.enabled -}}
 {{- range $n, $zone := include "tempo-stack.tempo.liveStore.zones" . | fromYamlArray -}}
 {{- $name := printf "live-store-zone-%d" (add1 $n) -}}
-{{- $_ := set $rows $name (include "tempo-stack.tempo.components.part" (dict "ctx" $ctx "target" "live-store" "name" $name "of" (dict
+{{- $row := include "tempo-stack.tempo.components.part" (dict "ctx" $ctx "target" "live-store" "name" $name "of" (dict
   "key" "liveStore"
   "args" (list (printf "-live-store.instance-availability-zone=%s" ($zone | default (printf "zone-%d" (add1 $n)))))
   "stopsAfter" (mul $n (include "tempo-stack.tempo.liveStore.apart" $ctx | int) | int)
   "ports" (list "httpMetrics" "grpc" "gossip")
   "ring" "live-store" "gossip" "true" "kind" "StatefulSet" "replicas" $partitions
   "volume" $volume "claims" (ternary $partitions 0 (eq $volume "claims")) "size" $tempo.persistence.size
-  "budget" (ternary "1" "" (eq $n 0)) "budgetBy" "ring" "zone" $zone)) | fromYaml) -}}
+  "budget" (ternary "1" "" (eq $n 0)) "budgetBy" "ring" "zone" $zone)) | fromYaml -}}
+{{- if eq $n 0 -}}
+{{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
+{{- range $key, $value := dict "label" "tempo" "service" "tempo-headless" "fullname" $fullname "headless" (include "tempo-stack.tempo.headlessServiceName" $ctx) -}}
+{{- $_ := set $row $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $rows $name $row -}}
 {{- end -}}
 {{- toYaml $rows -}}
 {{- end }}
@@ -84,6 +93,7 @@ their pods. Parameter: root context.
 
 {{/*
 Kafka, rings and addresses of a fleet of Tempo 3.0.
+What a live-store keeps is in Kafka and never written to the store, so it isn't the log that one Tempo reads.
 A live-store that starts is not asked before it has read nearly all of its partition; where the topic is missing, it waits for the longest time.
 Searches leave the last five seconds out: a live-store refuses those for which it might not have read everything.
 A worker takes jobs from the scheduler and needs no stable ring before it does.
@@ -109,6 +119,7 @@ Parameter: root context.
   "query_frontend" (dict "query_end_cutoff" "5s")
   "live_store" (dict
     "ring" $ring
+    "wal" (dict "path" (printf "%s/live-store/kafka" $data))
     "readiness_target_lag" "5s"
     "readiness_max_wait" "1m")
   "block_builder" (dict

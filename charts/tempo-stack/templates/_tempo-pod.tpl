@@ -37,28 +37,41 @@ securityContext:
 {{/* The container that looks, before Tempo starts. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.logCheck" -}}
 {{- $tempo := .Values.tempo -}}
-{{- $data := include "tempo-stack.tempo.dataPath" . -}}
-{{- $third := include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
+{{- $logs := dict
+  "2.x" (dict "path" (include "tempo-stack.tempo.log.v2" .) "flush" (printf "POST %s/flush" (include "tempo-stack.tempo.queryUrl" .)))
+  "3.x" (dict "path" (include "tempo-stack.tempo.log.v3" .) "flush" "it does so by itself within minutes") -}}
+{{- $engine := ternary "3.x" "2.x" (eq "true" (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0"))) -}}
+{{- $others := omit $logs $engine -}}
+{{- if include "tempo-stack.tempo.onKafka" . -}}
+{{- $engine = "3.x over Kafka" -}}
+{{- $others = $logs -}}
+{{- end -}}
+{{- $paths := list -}}
+{{- $ways := list -}}
+{{- range $version, $log := $others -}}
+{{- $paths = append $paths $log.path -}}
+{{- $ways = append $ways (ternary $log.flush (printf "%s: %s" $version $log.flush) (eq (len $others) 1)) -}}
+{{- end -}}
 - {{ include "tempo-stack.tempo.shellContainer" (dict "ctx" . "name" "check-log" "scripts" (list "check-log.sh")) | nindent 2 | trim }}
   env:
     - name: ENGINE
-      value: {{ ternary "3.x" "2.x" (eq "true" $third) }}
-    - name: OTHER_LOG
-      value: {{ printf "%s/%s" $data (ternary "wal" "live-store/traces" (eq "true" $third)) }}
+      value: {{ $engine }}
+    - name: OTHER_LOGS
+      value: {{ join " " $paths }}
     - name: FLUSH
-      value: {{ ternary (printf "POST %s/flush" (include "tempo-stack.tempo.queryUrl" .)) "it does so by itself within minutes" (eq "true" $third) }}
+      value: {{ join "; " $ways | toYaml }}
     - name: ACCEPT
       value: {{ $tempo.acceptWalLoss | quote }}
   volumeMounts:
     - name: data
-      mountPath: {{ $data }}
+      mountPath: {{ include "tempo-stack.tempo.dataPath" . }}
       readOnly: true
 {{- end }}
 
 {{/*
 The pod of a component, which is the same in a StatefulSet and a Deployment.
 Only the volume differs: the StatefulSet brings it as a claim, unless the values name another one.
-Parameters: ctx (root context), component (row).
+Parameters: ctx (root context), component (row), config (the file that Tempo reads).
 */}}
 {{- define "tempo-stack.tempo.podTemplate" -}}
 {{- $ctx := .ctx -}}
@@ -90,7 +103,7 @@ Parameters: ctx (root context), component (row).
 {{- with $component.zone -}}
 {{- $_ := set $tempo "nodeSelector" (merge (dict "topology.kubernetes.io/zone" .) ($tempo.nodeSelector | default dict)) -}}
 {{- end -}}
-{{- $checksums := dict "config" (include "tempo-stack.tempo.config" $ctx) -}}
+{{- $checksums := dict "config" .config -}}
 {{- if include "tempo-stack.tempo.s3.ownSecretName" $ctx -}}
 {{- $_ := set $checksums "secret" (include "tempo-stack.tempo.s3.secretData" $ctx) -}}
 {{- end -}}

@@ -21,7 +21,7 @@ the bucket {{ (get $storage $storage.backend).bucket }}
 {{- define "tempo-stack.tempo.config.storage" -}}
 {{- $storage := .Values.tempo.storage -}}
 {{- $data := include "tempo-stack.tempo.dataPath" . -}}
-{{- $trace := dict "backend" $storage.backend "wal" (dict "path" (printf "%s/wal" $data)) -}}
+{{- $trace := dict "backend" $storage.backend "wal" (dict "path" (include "tempo-stack.tempo.log.v2" .)) -}}
 {{- if include "tempo-stack.tempo.storage.remote" . -}}
 {{- $store := include (printf "tempo-stack.tempo.storage.%s" $storage.backend) . | fromYaml -}}
 {{- /* Tempo writes blocks below "/tempo", and looks for them below "tempo". */ -}}

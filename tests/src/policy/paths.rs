@@ -318,10 +318,10 @@ fn a_fleet_over_kafka_reaches_its_brokers_and_only_those_who_need_them_do() {
             tempo-backend-scheduler > dns: 53 53/UDP
             tempo-block-builder > *: 9000 9092 11211
             tempo-block-builder > dns: 53 53/UDP
-            tempo-live-store-zone-1 > *: 9092
-            tempo-live-store-zone-1 > dns: 53 53/UDP
             tempo-live-store-zone-2 > *: 9092
             tempo-live-store-zone-2 > dns: 53 53/UDP
+            tempo > *: 9092
+            tempo > dns: 53 53/UDP
             shop > otel-collector: 4317 4318 14250 14268
             grafana > tempo-query-frontend: 3200
             prometheus > tempo-backend-worker: 3200
@@ -332,8 +332,8 @@ fn a_fleet_over_kafka_reaches_its_brokers_and_only_those_who_need_them_do() {
             prometheus > otel-collector: 8888
             prometheus > tempo-backend-scheduler: 3200
             prometheus > tempo-block-builder: 3200
-            prometheus > tempo-live-store-zone-1: 3200
             prometheus > tempo-live-store-zone-2: 3200
+            prometheus > tempo: 3200
         ",
     );
 }

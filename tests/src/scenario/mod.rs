@@ -329,7 +329,7 @@ pub const ALL: &[Scenario] = &[
         local_tools: &["versitygw"],
         ..everywhere(
             "grow",
-            "one Tempo over a bucket becomes mirrors, a fleet and one Tempo again under load: nothing is lost, all is found at each step",
+            "one Tempo over a bucket becomes mirrors, a fleet (of 3.0 over Kafka) and one Tempo again under load: nothing is lost, all is found at each step",
             |env| Box::pin(scale::grow::run(env)),
         )
     },

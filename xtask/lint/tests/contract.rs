@@ -549,6 +549,11 @@ fn a_log_that_the_other_engine_wrote_keeps_tempo_from_starting() {
     let complete = "wal/blocks/single-tenant/52b8/meta.json";
     let flushed = [complete, "wal/blocks/single-tenant/52b8/flushed"];
     let live_store = "live-store/traces/52b8+single-tenant+vParquet4/meta.json";
+    let of_kafka = "live-store/kafka/52b8+single-tenant+vParquet4/meta.json";
+    let fleet = "tempo: {mode: microservices, storage: {backend: s3, s3: {bucket: b, region: r}}";
+    let over_kafka = format!("{fleet}, version: 3.0.3, kafka: {{address: 'k:9092'}}}}");
+    let over_kafka = over_kafka.as_str();
+    let second_fleet = format!("{fleet}, version: 2.10.8}}");
     for (values, files, starts) in [
         (third, &[] as &[&str], true),
         (third, &[head], false),
@@ -560,6 +565,17 @@ fn a_log_that_the_other_engine_wrote_keeps_tempo_from_starting() {
         (accepted, &[head], true),
         (second, &[head, complete], true),
         (second, &[live_store], false),
+        (over_kafka, &[], true),
+        (over_kafka, &[head], false),
+        (over_kafka, &flushed, true),
+        // Of one Tempo 3.0, which would have written it to the store.
+        (over_kafka, &[live_store], false),
+        // Kafka has what a live-store has.
+        (over_kafka, &[of_kafka], true),
+        (third, &[of_kafka], true),
+        (second, &[of_kafka], true),
+        (&second_fleet, &[of_kafka, head], true),
+        (&second_fleet, &[live_store], false),
     ] {
         let (started, said) = look_at_the_log(values, files);
         assert_eq!(started, starts, "{values} {files:?}: {said}");
@@ -570,6 +586,15 @@ fn a_log_that_the_other_engine_wrote_keeps_tempo_from_starting() {
         said.contains("http://tempo.observability.svc.cluster.local:3200/flush"),
         "{said}"
     );
+    let (_, said) = look_at_the_log(over_kafka, &[head, live_store]);
+    let words = [
+        "2 blocks in ",
+        "/wal and ",
+        "/live-store/traces hold",
+        "2.x: POST",
+        "3.x: it does",
+    ];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 
 /// A release of this Tempo that sends metrics, with further values of `tempo`.

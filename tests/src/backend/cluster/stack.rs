@@ -564,25 +564,21 @@ impl ClusterStack {
             .await
     }
 
-    /// Applies the rendered objects of a kind, as `kubectl apply --server-side` does.
-    pub async fn apply(&self, manifests: &str, kind: &str) -> Result<()> {
+    /// Applies one of the rendered objects, `<kind>/<name>`, as `kubectl apply --server-side` does.
+    pub async fn apply(&self, manifests: &str, id: &str) -> Result<()> {
+        let manifests = charts::manifest::parse_all(manifests)?;
+        let manifest = manifests.iter().find(|manifest| manifest.id() == id);
+        let object = manifest
+            .with_context(|| format!("{id} isn't rendered"))?
+            .parse::<DynamicObject>()?;
+        let types = object.types.clone().with_context(|| format!("{id} has no type"))?;
+        let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.connection.client(), self.namespace.name(), &resource);
         let params = PatchParams::apply("kubectl").force();
-        for manifest in charts::manifest::parse_all(manifests)?
-            .iter()
-            .filter(|m| m.kind == kind)
-        {
-            let object = manifest.parse::<DynamicObject>()?;
-            let types = object
-                .types
-                .clone()
-                .with_context(|| format!("{} has no type", manifest.id()))?;
-            let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types)?);
-            let api: Api<DynamicObject> =
-                Api::namespaced_with(self.connection.client(), self.namespace.name(), &resource);
-            api.patch(&manifest.name, &params, &Patch::Apply(&object))
-                .await
-                .with_context(|| format!("applying {}", manifest.id()))?;
-        }
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        api.patch(name, &params, &Patch::Apply(&object))
+            .await
+            .with_context(|| format!("applying {id}"))?;
         Ok(())
     }
 

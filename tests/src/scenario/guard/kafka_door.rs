@@ -33,14 +33,13 @@ const KILLS: u32 = 2;
 const KILLS_IN_FULL: u32 = 10;
 
 pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
-    let installed = match fleet_kafka::install(env).await? {
-        Ok(installed) => installed,
+    let broker = match fleet_kafka::broker(env).await? {
+        Ok(broker) => broker,
         Err(Missing(why)) => {
             env.recorder.skip("spans from Kafka", why);
             return Ok(());
         }
     };
-    let broker = env.backend.kafka(&installed, CREDENTIALS).await?;
     let topic = [
         "--create",
         "--topic",
@@ -90,10 +89,7 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
 /// A release with this password in the Secret `kafka`.
 fn spec(wanted: String, password: &str) -> Result<StackSpec> {
     let mut spec = StackSpec::new(values(&wanted)?);
-    spec.objects = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: kafka}}\nstringData: {{password: {}}}\n",
-        serde_json::to_string(password).context("writing JSON")?
-    );
+    spec.objects = fleet_kafka::secret(password)?;
     Ok(spec)
 }
 

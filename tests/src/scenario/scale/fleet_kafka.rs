@@ -4,12 +4,12 @@
 //! wrote is found by a fleet whose live-stores have never seen it, and no span twice.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use charts::render::merge;
+use serde_yaml::Value;
 
 use crate::backend::local::{Broker, Credentials};
 use crate::backend::{Component, ObjectStore, Stack};
@@ -55,9 +55,9 @@ pub(in crate::scenario) const TOPIC_COMMAND: &str = "org.apache.kafka.tools.Topi
 const GROUPS_COMMAND: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const PARTITIONS: u32 = 2;
 /// The topic of the fleet that takes everything in.
-const TOPIC: &str = "traces";
+pub(super) const TOPIC: &str = "traces";
 /// Fourteen programs on a busy two-core machine; a worker waits for its scheduler.
-const READY: Duration = Duration::from_secs(240);
+pub(super) const READY: Duration = Duration::from_secs(240);
 const READ: Duration = Duration::from_secs(120);
 /// The broker is away for so long.
 const BROKER_AWAY: Duration = Duration::from_secs(60);
@@ -73,14 +73,13 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
         env.recorder.skip("Tempo as a fleet over Kafka", reason);
         return Ok(());
     }
-    let installed = match install(env).await? {
-        Ok(installed) => installed,
+    let broker = match broker(env).await? {
+        Ok(broker) => broker,
         Err(Missing(why)) => {
             env.recorder.skip("Tempo as a fleet over Kafka", why);
             return Ok(());
         }
     };
-    let broker = env.backend.kafka(&installed, CREDENTIALS).await?;
     let example = Example::read(env)?;
     let server = example.server(env).await?;
     let begun = Instant::now();
@@ -127,19 +126,24 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     broker.stop().await
 }
 
-pub(in crate::scenario) async fn install(env: &Env) -> Result<Result<PathBuf, Missing>> {
-    env.install("brokers", &KAFKA).await
+/// A Kafka without topics that lets [`CREDENTIALS`] in; or why this machine can have none.
+pub(in crate::scenario) async fn broker(env: &Env) -> Result<Result<Broker, Missing>> {
+    Ok(match env.install("brokers", &KAFKA).await? {
+        Ok(installed) => Ok(env.backend.kafka(&installed, CREDENTIALS).await?),
+        Err(missing) => Err(missing),
+    })
 }
 
-/// A fleet on a topic of its own, made as docs/fleet.md says.
-async fn start(
-    env: &Env,
-    broker: &Broker,
-    example: &Example,
-    server: &dyn ObjectStore,
-    topic: &str,
-    more: &str,
-) -> Result<Arc<dyn Stack>> {
+/// The Secret `kafka` with this password.
+pub(in crate::scenario) fn secret(password: &str) -> Result<String> {
+    Ok(format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: kafka}}\nstringData: {{password: {}}}\n",
+        serde_json::to_string(password).context("writing JSON")?
+    ))
+}
+
+/// Makes a topic as docs/fleet.md says.
+pub(super) async fn make_topic(broker: &Broker, topic: &str) -> Result<()> {
     let partitions = PARTITIONS.to_string();
     let topic_args = ["--create", "--topic", topic, "--partitions", &partitions];
     let config = [
@@ -154,8 +158,12 @@ async fn start(
             &[&topic_args[..], &["--replication-factor", "1"], &config].concat(),
         )
         .await?;
-    let Credentials { username, password } = CREDENTIALS;
-    let fleet = format!(
+    Ok(())
+}
+
+/// Values of a fleet on a topic.
+pub(super) fn on_topic(broker: &Broker, topic: &str) -> Result<Value> {
+    values(&format!(
         "
 tempo-stack:
   tempo:
@@ -164,19 +172,29 @@ tempo-stack:
       address: {}
       topic: {topic}
       partitions: {PARTITIONS}
-      sasl: {{username: {username}, existingSecret: kafka, passwordKey: password}}
+      sasl: {{username: {}, existingSecret: kafka, passwordKey: password}}
     components: {{blockBuilder: {{cycle: 20s}}}}
 ",
-        broker.address()
-    );
+        broker.address(),
+        CREDENTIALS.username
+    ))
+}
+
+/// A fleet on a topic of its own.
+async fn start(
+    env: &Env,
+    broker: &Broker,
+    example: &Example,
+    server: &dyn ObjectStore,
+    topic: &str,
+    more: &str,
+) -> Result<Arc<dyn Stack>> {
+    make_topic(broker, topic).await?;
     let mut wanted = example.values(server, &example.bucket)?;
-    merge(&mut wanted, values(&fleet)?);
+    merge(&mut wanted, on_topic(broker, topic)?);
     merge(&mut wanted, values(more)?);
     let mut spec = example.spec(wanted, SECRET_KEY);
-    spec.objects.push_str(&format!(
-        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: kafka}}\nstringData: {{password: {}}}\n",
-        serde_json::to_string(password).context("writing JSON")?
-    ));
+    spec.objects.push_str(&secret(CREDENTIALS.password)?);
     let stack = env.start(&spec).await?;
     stack.wait_ready(READY).await?;
     Ok(stack)
@@ -184,10 +202,10 @@ tempo-stack:
 
 /// The live-stores of one of the zones.
 async fn zone(stack: &dyn Stack) -> Result<Vec<String>> {
+    let workload = |pod: &str| pod.rsplit_once('-').map(|(workload, _)| workload.to_owned());
     let mut pods = pods_of(stack, "live-store").await?;
-    let first = pods.first().context("no live-store")?;
-    let workload = first.rsplit_once('-').map_or("", |(workload, _)| workload).to_owned();
-    pods.retain(|pod| pod.starts_with(&workload));
+    let first = workload(pods.first().context("no live-store")?);
+    pods.retain(|pod| workload(pod) == first);
     Ok(pods)
 }
 
@@ -201,7 +219,7 @@ async fn broker_away(env: &Env, broker: &Broker, tempo: &Client, load: &Load) ->
 }
 
 /// Waits until block-builders have made blocks of all records.
-async fn built(env: &Env, broker: &Broker) -> Result<()> {
+pub(super) async fn built(env: &Env, broker: &Broker) -> Result<()> {
     let found = wait_for(
         "block-builders at the end of their partitions",
         BUILT,

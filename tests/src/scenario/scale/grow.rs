@@ -4,6 +4,7 @@
 //! leave a log behind is refused, and the way back from it loses nothing.
 //!
 //! In a set one step up and back, from one Tempo to a fleet; chosen by name all of this, and from a volume to a bucket.
+//! Of Tempo 3.0 the step to a fleet over Kafka and back, see [`onto_kafka`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::client::tempo::Client;
 use crate::env::Env;
 use crate::model::ledger::Ledger;
 use crate::scenario::scale::mirror::address;
+use crate::scenario::scale::onto_kafka;
 use crate::scenario::stores::store::{Example, SECRET_KEY};
 use crate::scenario::{Access, drained, judge_ledger, values};
 use crate::wait::{Look, wait_for};
@@ -40,8 +42,16 @@ tempo-stack:
       shutdown_delay: 1s
       compactor: {ring: {wait_stability_min_duration: 0s}}
 ";
-/// A Tempo that reads no log of 2.x. Its program isn't needed: what refuses the step runs before it.
-const OF_3_0: &str = "{tempo-stack: {tempo: {image: {tag: 3.0.3}}}}";
+/// Tempos that read no log of 2.x. Their program isn't needed: what refuses the step runs before it.
+const OF_3_0: [(&str, &str); 2] = [
+    ("one Tempo 3.0", "{tempo-stack: {tempo: {image: {tag: 3.0.3}}}}"),
+    (
+        "a fleet over Kafka",
+        "{tempo-stack: {tempo: {image: {tag: 3.0.3}, mode: microservices, kafka: {address: 'kafka.invalid:9092'}}}}",
+    ),
+];
+/// What a pod says that finds a log of 2.x.
+const SAYS: [&str; 3] = ["never reads", "/flush", "tempo.acceptWalLoss"];
 /// Spans stay in the write-ahead log until somebody asks for them or the ingester leaves. What others put into the
 /// bucket is seen soon, and searched at whatever age: by default that takes 5 and 15 minutes.
 const CONFIG: &str = "
@@ -55,11 +65,11 @@ const BLOCKS: &str = "/var/tempo/blocks";
 const FROM_A_VOLUME: &str = "from-a-volume";
 const RATE: u32 = 250;
 /// For how long each step gets spans before the next one.
-const STEP: Duration = Duration::from_secs(5);
+pub(super) const STEP: Duration = Duration::from_secs(5);
 /// Replacing pods one after the other, each of which has its grace period.
 const READY: Duration = Duration::from_secs(120);
 /// From ready pods until all is found: the Collector tries to reach what was away after pauses that get longer.
-const FOUND: Duration = Duration::from_secs(120);
+pub(super) const FOUND: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_millis(500);
 const READ: Duration = Duration::from_secs(120);
 /// Traces that are asked for by id at each step, spread over all that was sent.
@@ -86,6 +96,9 @@ const BACK: Step = Step {
 
 pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     let engine = env.engine()?;
+    if engine.runs_on_kafka() {
+        return onto_kafka::run(env).await;
+    }
     if !engine.runs_as_a_fleet() {
         let reason = "a fleet of this Tempo needs Kafka, or the chart writes none for it";
         env.recorder.skip("the way up and back", reason);
@@ -110,14 +123,7 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
 
     let mut stack = env.start(&example.spec(base("{}")?, SECRET_KEY)).await?;
     stack.wait_ready(READY).await?;
-    let load = Load::start(
-        Access::new(stack.as_ref())?.sender,
-        Batches {
-            rate: RATE,
-            ..Batches::new(env.seed)
-        },
-        env.cancel.clone(),
-    );
+    let load = start_load(env, stack.as_ref())?;
     tokio::time::sleep(STEP).await;
     flush(env, stack.as_ref()).await?;
     let blocks = server
@@ -133,12 +139,15 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     );
     if env.full {
         tokio::time::sleep(STEP).await;
-        let mut of_3_0 = example.values(server.as_ref(), &example.bucket)?;
-        set(&mut of_3_0, &["tempo-stack", "tempo", "config"], values("{}")?);
-        merge(&mut of_3_0, values(OF_3_0)?);
-        stack = refused(env, stack, of_3_0, base("{}")?).await?;
-        let whom = "one Tempo, once one of 3.0 was refused,";
-        all_found(env, stack.as_ref(), whom, &load).await?;
+        for (what, of_3_0) in OF_3_0 {
+            let mut wanted = example.values(server.as_ref(), &example.bucket)?;
+            set(&mut wanted, &["tempo-stack", "tempo", "config"], values("{}")?);
+            merge(&mut wanted, values(of_3_0)?);
+            let what = format!("{what} on the log of 2.x");
+            refused(env, &mut stack, &what, &SAYS, (wanted, base("{}")?), READY).await?;
+            let whom = format!("one Tempo, once {what} was refused,");
+            all_found(env, stack.as_ref(), &whom, &load).await?;
+        }
     }
     for step in steps {
         tokio::time::sleep(STEP).await;
@@ -165,6 +174,15 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     read_back(&Access::new(stack.as_ref())?.tempo, &mut ledger, READ, &env.cancel).await?;
     judge_ledger(env, "on the way up and back", &ledger)?;
     env.finish(stack).await
+}
+
+/// Starts sending to the Collector.
+pub(super) fn start_load(env: &Env, stack: &dyn Stack) -> Result<Load> {
+    let batches = Batches {
+        rate: RATE,
+        ..Batches::new(env.seed)
+    };
+    Ok(Load::start(Access::new(stack)?.sender, batches, env.cancel.clone()))
 }
 
 /// Has the first Tempo write its log to the store, and waits until it did, as docs/growing.md says.
@@ -201,18 +219,24 @@ fn block(file: &str) -> Option<String> {
     folder.split('+').next().map(str::to_owned)
 }
 
-/// Upgrades to a step while there is something in a write-ahead log.
-async fn go(env: &Env, stack: Arc<dyn Stack>, step: &Step, wanted: Value, load: &Load) -> Result<Arc<dyn Stack>> {
+/// The log of one Tempo has something in it when the step comes.
+pub(super) async fn has_a_log(env: &Env, stack: &dyn Stack, to: &str) -> Result<()> {
     let log = stack
         .files(Component::Tempo, env.engine()?.log())
         .await?
         .unwrap_or_default();
     let blocks = log.iter().filter(|file| file.ends_with("meta.json")).count();
     env.recorder.check(
-        format!("traces are in a write-ahead log before it becomes {}", step.to),
+        format!("traces are in a write-ahead log before it becomes {to}"),
         blocks > 0,
         format!("{blocks} blocks"),
     );
+    Ok(())
+}
+
+/// Upgrades to a step while there is something in a write-ahead log.
+async fn go(env: &Env, stack: Arc<dyn Stack>, step: &Step, wanted: Value, load: &Load) -> Result<Arc<dyn Stack>> {
+    has_a_log(env, stack.as_ref(), step.to).await?;
     let before = load.ledger().summary().acked;
     let begun = Instant::now();
     let (next, rolled_out) = env.upgrade(&stack, wanted, READY).await?;
@@ -227,14 +251,17 @@ async fn go(env: &Env, stack: Arc<dyn Stack>, step: &Step, wanted: Value, load: 
     Ok(next)
 }
 
+/// What was sent and answered so far.
+pub(super) fn so_far(load: &Load) -> Ledger {
+    let all = load.ledger();
+    let mut part = all.empty();
+    part.copy_sent_between(&all, 0, all.now_ms());
+    part.take_settled()
+}
+
 /// Every span that was acknowledged so far is found, by search and by id; of mirrors by each of them.
-async fn all_found(env: &Env, stack: &dyn Stack, step: &str, load: &Load) -> Result<()> {
-    let so_far = {
-        let all = load.ledger();
-        let mut part = all.empty();
-        part.copy_sent_between(&all, 0, all.now_ms());
-        part.take_settled()
-    };
+pub(super) async fn all_found(env: &Env, stack: &dyn Stack, step: &str, load: &Load) -> Result<()> {
+    let so_far = so_far(load);
     let urls = if step == TO_MIRRORS.to {
         let pods = stack.pod_names(Component::Tempo).await?;
         pods.iter()
@@ -256,7 +283,7 @@ async fn all_found(env: &Env, stack: &dyn Stack, step: &str, load: &Load) -> Res
     Ok(())
 }
 
-async fn by_search(env: &Env, client: &Client, mut ledger: Ledger, step: &str) -> Result<()> {
+pub(super) async fn by_search(env: &Env, client: &Client, mut ledger: Ledger, step: &str) -> Result<()> {
     let mut report = Readback::default();
     let begun = Instant::now();
     let (mut left, mut found) = (ledger.incomplete(), ledger.empty());
@@ -330,24 +357,32 @@ async fn by_id(env: &Env, client: &Client, mut ledger: Ledger, step: &str) -> Re
     Ok(())
 }
 
-/// An upgrade whose pods would never read the log that is there: they don't start, and the log stays. Then the way back.
-async fn refused(env: &Env, stack: Arc<dyn Stack>, wanted: Value, before: Value) -> Result<Arc<dyn Stack>> {
-    let (stack, rolled_out) = env.upgrade(&stack, wanted, READY).await?;
+/// An upgrade to the first values, whose pods would never read the log that is there: they don't start, say `words`,
+/// and the log stays. Then back to the second values.
+pub(super) async fn refused(
+    env: &Env,
+    stack: &mut Arc<dyn Stack>,
+    what: &str,
+    words: &[&str],
+    (wanted, before): (Value, Value),
+    ready: Duration,
+) -> Result<()> {
+    let (next, rolled_out) = env.upgrade(stack, wanted, ready).await?;
+    *stack = next;
     let said = stack.logs(Component::Tempo).await?;
     let said = said
         .lines()
-        .find(|line| line.starts_with("Error: "))
+        .find(|line| line.starts_with("Error: ") && line.contains("blocks in"))
         .unwrap_or("nothing")
         .to_owned();
-    let words = ["never reads", "/flush", "tempo.acceptWalLoss"];
     env.recorder.check(
-        "Tempo 3.0 on the log of 2.x is refused, with the way out",
+        format!("{what} is refused, with the way out"),
         rolled_out.is_err() && words.iter().all(|word| said.contains(word)),
         said,
     );
-    let (stack, rolled_out) = env.upgrade(&stack, before, READY).await?;
-    rolled_out.context("going back")?;
-    Ok(stack)
+    let (next, rolled_out) = env.upgrade(stack, before, ready).await?;
+    *stack = next;
+    rolled_out.context("going back")
 }
 
 /// One Tempo on a volume gets a bucket, and the blocks of the volume are copied there, as docs/growing.md says.

@@ -4,4 +4,5 @@ pub(super) mod fleet;
 pub(super) mod fleet_kafka;
 pub(super) mod grow;
 pub(super) mod mirror;
+mod onto_kafka;
 pub(super) mod spread;
