@@ -9,14 +9,10 @@ replicas: {{ int .replicas }}
 
 {{/*
 Seconds that a Collector goes on between the removal of its pod and the stop signal; empty: none.
-Before 1.30 Kubernetes can't wait without a program in the image.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.otelCollector.drainSeconds" -}}
-{{- $seconds := int .Values.otelCollector.drainSeconds -}}
-{{- if and (gt $seconds 0) (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
-{{- $seconds -}}
-{{- end -}}
+{{- include "tempo-stack.stopsAfter" (dict "ctx" . "seconds" .Values.otelCollector.drainSeconds) -}}
 {{- end }}
 
 {{/*

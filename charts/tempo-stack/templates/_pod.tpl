@@ -3,6 +3,16 @@ Parts of a pod that both components share.
 */}}
 
 {{/*
+Seconds that a pod goes on before the stop signal; empty: none. Before 1.30 Kubernetes can't wait without a program in
+the image. Parameters: ctx, seconds.
+*/}}
+{{- define "tempo-stack.stopsAfter" -}}
+{{- if and (gt (int .seconds) 0) (semverCompare ">=1.30.0-0" .ctx.Capabilities.KubeVersion.Version) -}}
+{{- int .seconds -}}
+{{- end -}}
+{{- end }}
+
+{{/*
 Everything of a pod spec beside containers and volumes.
 Parameters: ctx, component (label), values (the component's), fullname, drainSeconds (as text, empty: none),
 affinity (where the values give none), spreads ("true" where spreadByZone has an effect), rolls ("true" where a new

@@ -26,7 +26,7 @@ The table, as a map by the component's name. Parameter: root context. A row has:
   budgetBy  label of the pods that the budget counts, beside the selector's; empty: those of the row
   zone      availability zone of the pods; empty: any
   args      further arguments of the program
-  stopsAfter  seconds that the pods wait before they stop
+  stopsAfter  seconds that the pods wait before they are told to stop
 */}}
 {{- define "tempo-stack.tempo.components" -}}
 {{- $rows := dict -}}
@@ -131,6 +131,9 @@ the row, if it isn't the target), of (what is different: key and ports at least)
 {{- toYaml $row -}}
 {{- end }}
 
+{{/* Seconds by which the pods of a zone stop later than those of the zone before it: an upgrade replaces all zones at once. */}}
+{{- define "tempo-stack.tempo.zonesApart" -}}60{{- end }}
+
 {{/* The ingesters' rows: one, or one for each zone, with one budget for all of them. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.components.ingesters" -}}
 {{- $tempo := .Values.tempo -}}
@@ -163,7 +166,7 @@ the row, if it isn't the target), of (what is different: key and ports at least)
   "budget" (ternary "1" "" (and (eq $n 0) (gt (int $values.replicas) 1)))
   "budgetBy" "ring"
   "args" (ternary (list (printf "-ingester.availability-zone=%s" $zone)) list (ne $zone ""))
-  "stopsAfter" 0
+  "stopsAfter" (mul $n (include "tempo-stack.tempo.zonesApart" $ | int) | int)
   "zone" $zone) -}}
 {{- end -}}
 {{- toYaml $rows -}}

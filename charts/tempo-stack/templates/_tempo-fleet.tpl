@@ -85,6 +85,8 @@ What queries a pod that stops has five seconds to see that it isn't ready any mo
 {{/*
 Rings of a fleet of Tempo 2.x.
 An ingester that stops writes what it holds to the bucket and leaves the ring, so it may be gone for good.
+The others have to hear of it before the next one stops, and before it accepts nothing more: where two of three refuse
+a span, one of them because it stops, Tempo answers with the gRPC code Unknown, for which the Collector drops it.
 Parameter: root context.
 */}}
 {{- define "tempo-stack.tempo.config.fleetV2" -}}
@@ -98,6 +100,8 @@ Parameter: root context.
       "id" "<POD_NAME>"
       "address" "<POD_IP>"
       "enable_inet6" $ring.enable_inet6
+      "min_ready_duration" "10s"
+      "final_sleep" "5s"
       "ring" (dict
         "kvstore" $ring.kvstore
         "replication_factor" (int $ingester.replicationFactor)

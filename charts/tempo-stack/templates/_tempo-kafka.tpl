@@ -15,9 +15,6 @@ every search fails while any live-store is away. Parameter: root context.
 {{- .Values.tempo.components.liveStore.zones | default (list "" "") | toYaml -}}
 {{- end }}
 
-{{/* Seconds by which the live-stores of a zone stop later than those of the zone before it, as its pods are replaced. */}}
-{{- define "tempo-stack.tempo.liveStore.apart" -}}60{{- end }}
-
 {{/*
 The rows of a fleet on Kafka. A partition has one live-store in each zone and one block-builder, by the number of
 their pods. The live-stores of the first zone keep the name, the labels and so the claims of one Tempo and of
@@ -50,7 +47,7 @@ Parameter: root context.
 {{- $row := include "tempo-stack.tempo.components.part" (dict "ctx" $ctx "target" "live-store" "name" $name "of" (dict
   "key" "liveStore"
   "args" (list (printf "-live-store.instance-availability-zone=%s" ($zone | default (printf "zone-%d" (add1 $n)))))
-  "stopsAfter" (mul $n (include "tempo-stack.tempo.liveStore.apart" $ctx | int) | int)
+  "stopsAfter" (mul $n (include "tempo-stack.tempo.zonesApart" $ctx | int) | int)
   "ports" (list "httpMetrics" "grpc" "gossip")
   "ring" "live-store" "gossip" "true" "kind" "StatefulSet" "replicas" $partitions
   "volume" $volume "claims" (ternary $partitions 0 (eq $volume "claims")) "size" $tempo.persistence.size

@@ -85,7 +85,8 @@ Parameters: ctx (root context), component (row), config (the file that Tempo rea
 {{- if has $component.target (list "" "metrics-generator") -}}{{- $credentials = include "tempo-stack.tempo.remoteWrite.volumes" $ctx | fromYamlArray -}}{{- end -}}
 {{- $probePort := (get (include "tempo-stack.tempo.knownPorts" $ctx | fromYaml) $component.monitor).name -}}
 {{- $fullname := include "tempo-stack.tempo.fullname" $ctx -}}
-{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname
+{{- $stopsAfter := include "tempo-stack.stopsAfter" (dict "ctx" $ctx "seconds" $component.stopsAfter) -}}
+{{- $shared := dict "ctx" $ctx "component" $component.label "values" $tempo "fullname" $fullname "drainSeconds" $stopsAfter
   "affinity" (include "tempo-stack.tempo.mirrorAffinity" $ctx | fromYaml)
   "spreads" (ternary "true" "" (and (not $component.zone) (or (gt (int $component.replicas) 1) (not (empty $component.autoscaling)))))
   "rolls" (ternary "true" "" (eq $component.kind "Deployment")) -}}
@@ -99,7 +100,7 @@ Parameters: ctx (root context), component (row), config (the file that Tempo rea
 {{- with $component.args -}}{{- $args = concat $args . -}}{{- end -}}
 {{- if hasKey $env "KAFKA_PASSWORD" -}}{{- $args = append $args "-ingest.sasl-password=$(KAFKA_PASSWORD)" -}}{{- end -}}
 {{- $lifecycle := dict -}}
-{{- with int $component.stopsAfter -}}{{- $lifecycle = dict "preStop" (dict "sleep" (dict "seconds" .)) -}}{{- end -}}
+{{- with $stopsAfter -}}{{- $lifecycle = dict "preStop" (dict "sleep" (dict "seconds" (int .))) -}}{{- end -}}
 {{- with $component.zone -}}
 {{- $_ := set $tempo "nodeSelector" (merge (dict "topology.kubernetes.io/zone" .) ($tempo.nodeSelector | default dict)) -}}
 {{- end -}}

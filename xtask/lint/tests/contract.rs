@@ -816,3 +816,39 @@ fn the_volume_of_a_size_is_that_of_its_store_and_one_that_is_set_wins() {
     assert_eq!(claim("{storage: {backend: s3, s3: {bucket: b, region: r}}}"), "40Gi");
     assert_eq!(claim("{persistence: {size: 10Gi}}"), "10Gi");
 }
+
+/// An upgrade replaces the StatefulSets of all zones at once.
+#[test]
+fn the_pods_of_zones_stop_apart_where_kubernetes_can_wait() {
+    let storage = "storage: {backend: s3, s3: {bucket: b, region: r}}";
+    let zones = "components: {ingester: {zones: [a, b, c]}}";
+    let second = format!("tempo: {{mode: microservices, version: 2.10.8, {storage}, {zones}}}");
+    let third = format!("tempo: {{mode: microservices, version: 3.0.3, {storage}, kafka: {{address: 'k:9092'}}}}");
+    for (values, kubernetes, part, seconds) in [
+        (&second, "1.30.0", "ingester", &[None, Some(60), Some(120)][..]),
+        (&second, "1.29.0", "ingester", &[None, None, None]),
+        (&third, "1.30.0", "live-store", &[None, Some(60)]),
+        (&third, "1.29.0", "live-store", &[None, None]),
+    ] {
+        let options = RenderOptions::documented("tempo-stack").values(serde_yaml::from_str(values).unwrap());
+        let helm = helm().for_kubernetes(kubernetes);
+        let manifests = helm.template(chart("tempo-stack"), &options).unwrap().manifests;
+        let target = format!("-target={part}");
+        let workloads = manifests.iter().filter_map(|m| workload(m).unwrap());
+        let found: Vec<(Option<i64>, i64)> = workloads
+            .filter_map(|workload| {
+                let tempo = workload.containers.iter().find(|c| c.spec.name == "tempo")?;
+                let runs = tempo.spec.args.as_ref()?.contains(&target);
+                let pre_stop = tempo.spec.lifecycle.clone().and_then(|l| l.pre_stop);
+                let waits = pre_stop.and_then(|handler| handler.sleep).map(|sleep| sleep.seconds);
+                runs.then(|| (waits, workload.spec().termination_grace_period_seconds.unwrap()))
+            })
+            .collect();
+        let waits: Vec<_> = found.iter().map(|(waits, _)| *waits).collect();
+        assert_eq!(waits, seconds, "{kubernetes} {part}");
+        // What they wait is no part of the time that they have to end.
+        let mut own = found.iter().map(|(waits, grace)| grace - waits.unwrap_or(0));
+        let first = own.next();
+        assert!(own.all(|grace| Some(grace) == first), "{found:?}");
+    }
+}
