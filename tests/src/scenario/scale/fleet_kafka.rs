@@ -137,7 +137,7 @@ pub(in crate::scenario) async fn broker(env: &Env) -> Result<Result<Broker, Miss
 /// The Secret `kafka` with this password.
 pub(in crate::scenario) fn secret(password: &str) -> Result<String> {
     Ok(format!(
-        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: kafka}}\nstringData: {{password: {}}}\n",
+        "\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: kafka}}\nstringData: {{password: {}}}\n",
         serde_json::to_string(password).context("writing JSON")?
     ))
 }
