@@ -43,7 +43,6 @@ const BY_ID: usize = 4;
 /// How long a mirror may take to be settled: the Collector tries to reach one that was away every two minutes.
 const SETTLED: Duration = Duration::from_secs(240);
 const SEND: Duration = Duration::from_secs(10);
-const READ: Duration = Duration::from_secs(400);
 /// Seconds that one page of the comparison covers.
 const PAGE: u64 = 10;
 
@@ -57,6 +56,8 @@ struct Form {
     kills: usize,
     away: Duration,
     replaced: bool,
+    /// How long spans are looked for in the end, on each mirror: what is missing is said before the scenario's time is up.
+    read: Duration,
 }
 
 pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
@@ -65,12 +66,14 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
             kills: 20,
             away: Duration::from_secs(600),
             replaced: true,
+            read: Duration::from_secs(400),
         }
     } else {
         Form {
             kills: 3,
             away: Duration::from_secs(60),
             replaced: false,
+            read: Duration::from_secs(60),
         }
     };
     let stack = env.ready_stack(values(VALUES)?).await?;
@@ -118,7 +121,7 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     for (name, ledger) in &ledgers {
         for (pod, mirror) in pods.iter().zip(&mirrors) {
             let mut ledger = ledger.clone();
-            read_back(mirror, &mut ledger, READ, &env.cancel).await?;
+            read_back(mirror, &mut ledger, form.read, &env.cancel).await?;
             judge_ledger(env, &format!("{pod}, sent to {name}"), &ledger)?;
         }
         same(env, name, ledger, &mirrors, begun).await?;
