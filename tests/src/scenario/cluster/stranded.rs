@@ -29,9 +29,9 @@ pub(in super::super) async fn run(env: &Env) -> Result<()> {
     lab.run(lab.helm_with(&["install", RELEASE, "./tempo-stack"], &old)?)
         .await?;
     let stack = lab.ready(RELEASE).await?;
-    let sample = deliver(env, stack.as_ref(), 0).await?;
-
-    for (what, values) in [("a Tempo 3.x", ONE), ("a fleet of 3.x over Kafka", FLEET)] {
+    for (n, what, values) in [(0, "a Tempo 3.x", ONE), (1, "a fleet of 3.x over Kafka", FLEET)] {
+        // What came in before is on its way from the log to the store.
+        let sample = deliver(env, stack.as_ref(), n).await?;
         let mut new = old.clone();
         charts::render::merge(&mut new, super::super::values(values)?);
         // Without helm, as a GitOps controller does it: no hook and no look at the running release helps there.
