@@ -7,8 +7,11 @@ Seconds that a pod goes on before the stop signal; empty: none. Before 1.30 Kube
 the image. Parameters: ctx, seconds.
 */}}
 {{- define "tempo-stack.stopsAfter" -}}
-{{- if and (gt (int .seconds) 0) (semverCompare ">=1.30.0-0" .ctx.Capabilities.KubeVersion.Version) -}}
-{{- int .seconds -}}
+{{- $seconds := int .seconds -}}
+{{- with .ctx -}}
+{{- if and (gt $seconds 0) (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- $seconds -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 
