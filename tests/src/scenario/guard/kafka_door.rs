@@ -19,6 +19,7 @@ use crate::client::tempo::span_count;
 use crate::env::Env;
 use crate::model::corpus::Corpus;
 use crate::model::door::Door;
+use crate::scenario::guard::judge_untold;
 use crate::scenario::scale::fleet_kafka::{self, CREDENTIALS, TOPIC_COMMAND};
 use crate::scenario::{Access, SEND_TIMEOUT, doors, drained, judge_ledger, per_pod, values};
 use crate::wait::{Look, wait_for};
@@ -226,16 +227,7 @@ async fn untold(env: &Env, stack: &dyn Stack) -> Result<()> {
     places.extend(stack.metrics(Component::OtelCollector).await?);
     places.extend(stack.configs().await?);
     places.push(("a manifest".into(), stack.render().text.clone()));
-    let tells = |text: &str| text.contains(CREDENTIALS.password) || text.contains(WRONG);
-    let found: Vec<&str> = places
-        .iter()
-        .filter(|(_, text)| tells(text))
-        .map(|(place, _)| place.as_str())
-        .collect();
-    env.recorder.check(
-        "the password of Kafka is in no log, metric, configuration or manifest",
-        found.is_empty(),
-        format!("of {}: {}", places.len(), found.join(", ")),
-    );
+    let check = "the password of Kafka is in no log, metric, configuration or manifest";
+    judge_untold(env, check, &places, &[CREDENTIALS.password, WRONG]);
     Ok(())
 }

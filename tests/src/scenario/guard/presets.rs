@@ -26,6 +26,7 @@ use crate::model::corpus::{attribute, now_unix_nano, text};
 use crate::model::door::Door;
 use crate::model::id::{SpanId, TraceId};
 use crate::scenario::guard::doors::files_of;
+use crate::scenario::guard::judge_untold;
 use crate::scenario::roundtrip::in_the_store;
 use crate::scenario::{Access, drained, queue_bytes, values};
 use crate::wait::{Look, wait_for};
@@ -390,17 +391,8 @@ async fn logs(env: &Env, stack: &dyn Stack, planted: &Planted) -> Result<()> {
         places.push((format!("log of {component}"), stack.logs(component).await?));
         places.extend(stack.metrics(component).await?);
     }
-    let tells = |text: &str| planted.secrets.values().any(|secret| text.contains(&secret.part));
-    let found: Vec<&str> = places
-        .iter()
-        .filter(|(_, text)| tells(text))
-        .map(|(place, _)| place.as_str())
-        .collect();
-    env.recorder.check(
-        "no log and no metric tells a secret",
-        found.is_empty(),
-        format!("of {}: {}", places.len(), found.join(", ")),
-    );
+    let secrets: Vec<&str> = planted.secrets.values().map(|secret| secret.part.as_str()).collect();
+    judge_untold(env, "no log and no metric tells a secret", &places, &secrets);
     Ok(())
 }
 

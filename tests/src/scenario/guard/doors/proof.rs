@@ -23,6 +23,7 @@ use crate::model::door::{Door, Doors};
 use crate::model::id::TraceId;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
+use crate::scenario::guard::that_tell;
 use crate::scenario::{SEND_TIMEOUT, doors, drained, judge_ledger, values};
 use crate::wait::{Look, wait_for};
 
@@ -349,16 +350,11 @@ impl<'a> Proof<'a> {
         for (component, folder) in [(Component::OtelCollector, QUEUE), (Component::Tempo, DATA)] {
             places.extend(files_of(stack, component, folder)?);
         }
-        let found: Vec<String> = places
-            .iter()
-            .filter(|(_, text)| self.hidden.iter().any(|hidden| text.contains(hidden.as_str())))
-            .map(|(place, _)| place.clone())
-            .collect();
+        let hidden: Vec<&str> = self.hidden.iter().map(String::as_str).collect();
+        let found = that_tell(&places, &hidden);
         // The same search finds them where they are.
         let mounted = files_of(stack, Component::OtelCollector, "/etc/otelcol-doors/tls")?;
-        let control = mounted
-            .iter()
-            .any(|(_, text)| self.hidden.iter().any(|hidden| text.contains(hidden.as_str())));
+        let control = !that_tell(&mounted, &hidden).is_empty();
         self.env.recorder.measure(
             format!("{}: places in which a key is found", self.way),
             found.len() as f64,
