@@ -60,7 +60,7 @@ GOGC: garbage is collected when the heap is three times what is in use, which ta
 {{/*
 The file. Parameter: root context.
 The chart's pipeline names what is left of the chart's components after the user's configuration was merged,
-so that a null takes a component out of the pipeline too.
+so that a null takes a component out of the pipeline too. A `memory_limiter` or `batch` that only the user's has is put in its place.
 */}}
 {{- define "tempo-stack.otelCollector.config" -}}
 {{- $user := .Values.otelCollector.config | default dict -}}
@@ -71,7 +71,7 @@ so that a null takes a component out of the pipeline too.
   "extensions" (include "tempo-stack.otelCollector.config.extensions" . | fromYaml) -}}
 {{- $processors := list -}}
 {{- range include "tempo-stack.otelCollector.processorOrder" . | fromYamlArray -}}
-{{- if hasKey $config.processors . -}}{{- $processors = append $processors . -}}{{- end -}}
+{{- if or (hasKey $config.processors .) (has . (list "memory_limiter" "batch")) -}}{{- $processors = append $processors . -}}{{- end -}}
 {{- end -}}
 {{- $own := dict
   "receivers" (keys $config.receivers | sortAlpha)

@@ -159,6 +159,21 @@ fn a_null_in_a_configuration_deletes_the_key_through_the_umbrella_too() {
 }
 
 #[test]
+fn a_memory_limiter_and_batches_of_the_users_own_have_their_places_in_the_pipeline() {
+    let values = "{otelCollector: {memoryLimiter: {enabled: false}, config: {processors: {batch: {}, \
+                  memory_limiter: {check_interval: 1s, limit_mib: 100}}}}}";
+    let manifests = rendered("tempo-stack", values);
+    with_program(&manifests, ProgramKind::Collector, |collector| {
+        let processors = &collector.config["service"]["pipelines"]["traces"]["processors"];
+        let wanted: Value = ["memory_limiter", "filter/zero-ids", "batch"]
+            .map(Value::from)
+            .to_vec()
+            .into();
+        assert_eq!(*processors, wanted);
+    });
+}
+
+#[test]
 fn one_registry_and_one_pull_secret_reach_every_pod_through_the_umbrella() {
     let values = "global: {imageRegistry: mirror.example.com, imagePullSecrets: [mirror]}";
     let manifests = rendered("observability", values);
