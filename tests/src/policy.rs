@@ -5,7 +5,7 @@
 //! What a node sends to its own pods passes anyway, so probes aren't judged here.
 
 #[cfg(test)]
-mod paths;
+pub(crate) mod paths;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

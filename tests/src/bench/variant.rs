@@ -338,8 +338,11 @@ pub(super) fn quick_compaction(engine: Engine) -> Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use charts::render::{RenderOptions, merge};
     use semver::Version;
+
+    use super::*;
+    use crate::policy::paths::prepared;
 
     #[test]
     fn a_named_variant_has_values_that_are_a_map_for_every_tempo() {
@@ -352,6 +355,23 @@ mod tests {
             }
         }
         assert!(Variant::named("values.yaml").is_none());
+    }
+
+    #[test]
+    fn the_chart_renders_every_variant() {
+        let (helm, chart) = prepared("observability");
+        let engine = Engine::of(&Version::new(2, 10, 8));
+        for known in VARIANTS {
+            let mut values = quick_compaction(engine).unwrap();
+            merge(&mut values, Variant::named(known.name).unwrap().values(engine).unwrap());
+            if wants_a_bucket(&values) {
+                merge(&mut values, in_a_bucket("127.0.0.1:7070").unwrap());
+            }
+            let options = RenderOptions::documented("observability").values(values);
+            if let Err(error) = helm.template(&chart, &options) {
+                panic!("{}: {error:#}", known.name);
+            }
+        }
     }
 
     #[test]

@@ -30,26 +30,29 @@ const TRIED: [u16; 15] = [
     53, 80, 443, 988, 4317, 5353, 6443, 7946, 8443, 9000, 9090, 9092, 9095, 11211, 13133,
 ];
 
+/// A chart of the workspace, and the helm that renders it.
+pub(crate) fn prepared(chart: &str) -> (Helm, Prepared) {
+    let workspace = Workspace::find().unwrap();
+    let runner = Runner::new(Cancel::default(), false);
+    let tools = Toolbox::read(
+        workspace.root(),
+        Toolbox::default_cache().unwrap(),
+        runner.clone(),
+        false,
+    )
+    .unwrap();
+    let helm = Helm {
+        program: tools.get("helm").unwrap().path,
+        kube_version: "1.34.4".into(),
+        runner,
+    };
+    let chart = helm.prepare(&workspace.chart(chart).unwrap()).unwrap();
+    (helm, chart)
+}
+
 fn chart() -> &'static (Helm, Prepared) {
     static CHART: OnceLock<(Helm, Prepared)> = OnceLock::new();
-    CHART.get_or_init(|| {
-        let workspace = Workspace::find().unwrap();
-        let runner = Runner::new(Cancel::default(), false);
-        let tools = Toolbox::read(
-            workspace.root(),
-            Toolbox::default_cache().unwrap(),
-            runner.clone(),
-            false,
-        )
-        .unwrap();
-        let helm = Helm {
-            program: tools.get("helm").unwrap().path,
-            kube_version: "1.34.4".into(),
-            runner,
-        };
-        let chart = helm.prepare(&workspace.chart("tempo-stack").unwrap()).unwrap();
-        (helm, chart)
-    })
+    CHART.get_or_init(|| prepared("tempo-stack"))
 }
 
 fn rendered(values: &str, api: Option<&str>) -> Vec<Manifest> {
