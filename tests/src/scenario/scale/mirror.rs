@@ -122,7 +122,6 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
     }
     let asked = asking.stop().await?;
     let disturbances = form.kills + 1 + if form.replaced { 2 } else { 0 };
-    asked.judge(env, disturbances, &torn);
 
     both_away(env, stack.as_ref(), &pods).await?;
     let mut ledgers = Vec::new();
@@ -130,6 +129,8 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
         ledgers.push((name, load.stop().await?.0));
     }
     drained(env, stack.as_ref()).await?;
+    // The torn blocks of which something is missing.
+    let mut lacking = Vec::new();
     for (name, ledger) in &ledgers {
         let mut lost = Vec::new();
         for (pod, mirror) in pods.iter().zip(&mirrors) {
@@ -138,7 +139,11 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
             lost.push(ledger.lost().into_iter().collect::<BTreeSet<_>>());
             let what = format!("{pod}, sent to {name}");
             match excuse(pod, &ledger, &torn) {
-                Some(why) => env.recorder.skip(format!("{what}: acknowledged spans lost"), why),
+                Some(torn) => {
+                    let why = format!("{torn}: {}", ledger.summary());
+                    env.recorder.skip(format!("{what}: acknowledged spans lost"), why);
+                    lacking.push(torn);
+                }
                 None => judge_ledger(env, &what, &ledger)?,
             }
         }
@@ -153,8 +158,9 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
                 lost[0].symmetric_difference(&lost[1]).count()
             ),
         );
-        same(env, name, ledger, &mirrors, begun, &torn).await?;
+        same(env, name, ledger, &mirrors, begun, &lacking).await?;
     }
+    asked.judge(env, disturbances, &lacking);
     env.finish(stack).await
 }
 
@@ -195,11 +201,10 @@ fn torn_blocks(log: &str) -> BTreeSet<String> {
     torn
 }
 
-/// Why a mirror may lack what it lacks, if Tempo's own log says so: all of it is of before a block was torn.
-fn excuse(pod: &str, ledger: &Ledger, torn: &[Torn]) -> Option<String> {
+/// The torn block that a mirror may lack spans by, if it lacks none of after the kill.
+fn excuse<'a>(pod: &str, ledger: &Ledger, torn: &'a [Torn]) -> Option<&'a Torn> {
     let last = ledger.incomplete().last()?.0;
-    let torn = torn.iter().find(|torn| torn.pod == pod && last < torn.killed)?;
-    Some(format!("{torn}: {}", ledger.summary()))
+    torn.iter().find(|torn| torn.pod == pod && last < torn.killed)
 }
 
 /// Where a pod of Tempo answers, whether it is ready or not.
@@ -322,7 +327,7 @@ async fn both_away(env: &Env, stack: &dyn Stack, pods: &[String]) -> Result<()> 
 }
 
 /// Records a check that a torn block may have failed, and can't be judged then.
-fn check(env: &Env, what: impl Into<String>, ok: bool, detail: String, torn: &[Torn]) {
+fn check(env: &Env, what: impl Into<String>, ok: bool, detail: String, torn: &[&Torn]) {
     match torn.first().filter(|_| !ok) {
         Some(torn) => env.recorder.skip(what, format!("{torn}: {detail}")),
         None => {
@@ -332,7 +337,14 @@ fn check(env: &Env, what: impl Into<String>, ok: bool, detail: String, torn: &[T
 }
 
 /// Both mirrors hold the same spans of a load, by pages of TraceQL.
-async fn same(env: &Env, name: &str, ledger: &Ledger, mirrors: &[Client], begun: Instant, torn: &[Torn]) -> Result<()> {
+async fn same(
+    env: &Env,
+    name: &str,
+    ledger: &Ledger,
+    mirrors: &[Client],
+    begun: Instant,
+    torn: &[&Torn],
+) -> Result<()> {
     let end = now_unix_nano()? / 1_000_000_000 + 1;
     let start = end - begun.elapsed().as_secs() - 2;
     let mut sizes = Vec::new();
@@ -372,7 +384,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn judge(&self, env: &Env, disturbances: usize, torn: &[Torn]) {
+    fn judge(&self, env: &Env, disturbances: usize, torn: &[&Torn]) {
         let shown = |texts: &[String]| texts.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
         env.recorder.check(
             "every query was answered",
@@ -577,15 +589,14 @@ mod tests {
             let (block, pod) = ("26eca444".to_owned(), pod.to_owned());
             vec![Torn { block, pod, killed }]
         };
-        assert_eq!(
-            excuse("tempo-0", &ledger, &torn("tempo-0", sent + 1000)),
-            None,
+        assert!(
+            excuse("tempo-0", &ledger, &torn("tempo-0", sent + 1000)).is_none(),
             "nothing is lost"
         );
         ledger.settle(&Outcome::Acked { rejected_spans: 0 }, [span]);
         assert!(excuse("tempo-0", &ledger, &torn("tempo-0", sent + 1000)).is_some());
-        assert_eq!(excuse("tempo-0", &ledger, &torn("tempo-1", sent + 1000)), None);
-        assert_eq!(excuse("tempo-0", &ledger, &torn("tempo-0", sent - 1000)), None);
-        assert_eq!(excuse("tempo-0", &ledger, &[]), None);
+        assert!(excuse("tempo-0", &ledger, &torn("tempo-1", sent + 1000)).is_none());
+        assert!(excuse("tempo-0", &ledger, &torn("tempo-0", sent - 1000)).is_none());
+        assert!(excuse("tempo-0", &ledger, &[]).is_none());
     }
 }
