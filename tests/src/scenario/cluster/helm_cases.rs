@@ -2,7 +2,7 @@
 //!
 //! Each case is a check here, or says where it is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
 use charts::cases::render_all;
@@ -14,7 +14,8 @@ use kit::step::Output;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use kube::discovery::ApiResource;
+use kube::discovery::Scope;
+use kube::discovery::oneshot::pinned_kind;
 use serde_json::json;
 use serde_yaml::Value;
 
@@ -327,29 +328,39 @@ async fn admitted(env: &Env, lab: &Lab<'_>) -> Result<()> {
         .dry_run()
         .validation_strict();
     let (mut asked, mut refused) = (0, Vec::new());
-    // Types of operators, which a bare cluster doesn't know.
-    let mut known = BTreeMap::new();
+    let connection = lab.cluster.connection();
+    // None are types of operators, which a bare cluster doesn't know.
+    let mut known = HashMap::new();
     for scenario in &rendered {
         for manifest in &scenario.render.manifests {
             env.cancel.check()?;
-            let kind = (manifest.api_version.clone(), manifest.kind.clone());
-            if !known.contains_key(&kind) {
-                let knows = !kind.0.contains('/') || lab.cluster.connection().knows(&kind.0, &kind.1).await?;
-                known.insert(kind.clone(), knows);
-            }
-            if !known[&kind] {
-                continue;
-            }
             let (group, version) = manifest
                 .api_version
                 .split_once('/')
                 .unwrap_or(("", &manifest.api_version));
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &manifest.kind));
-            let client = lab.cluster.connection().client();
-            let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+            let kind = GroupVersionKind::gvk(group, version, &manifest.kind);
+            if !known.contains_key(&kind) {
+                let knows = group.is_empty() || connection.knows(&manifest.api_version, &manifest.kind).await?;
+                let found = if knows {
+                    let found = pinned_kind(&connection.client(), &kind).await;
+                    Some(found.with_context(|| format!("asking for {}", manifest.kind))?)
+                } else {
+                    None
+                };
+                known.insert(kind.clone(), found);
+            }
+            let Some((resource, capabilities)) = &known[&kind] else {
+                continue;
+            };
             let mut object = manifest.parse::<DynamicObject>()?;
-            // The namespaces of the scenarios don't exist here.
-            object.metadata.namespace = Some(namespace.to_owned());
+            let api: Api<DynamicObject> = match capabilities.scope {
+                Scope::Cluster => Api::all_with(connection.client(), resource),
+                // The namespaces of the scenarios don't exist here.
+                Scope::Namespaced => {
+                    object.metadata.namespace = Some(namespace.to_owned());
+                    Api::namespaced_with(connection.client(), namespace, resource)
+                }
+            };
             // Classes of the user's, which admission of a bare pod wants to see, and a second family of addresses,
             // which not every cluster has.
             if let Some(spec) = object.data.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
