@@ -14,7 +14,7 @@ use crate::report::{Report, ScenarioReport};
 use crate::scenario::{Needs, Scenario};
 
 /// No scenario takes this long; one that does hangs.
-const SCENARIO_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The same for a long proof in full, and for what is installed first.
 const FULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// How often Ctrl-C is looked for while scenarios run.
