@@ -8,8 +8,9 @@ use super::values;
 use crate::backend::StackSpec;
 use crate::env::Env;
 
-/// Longer than anything here may take: an error before it is no timeout.
-const READY: Duration = Duration::from_secs(60);
+/// Longer than anything here may take: an error before it is no timeout. A Tempo 3.0 whose receiver fails takes a minute
+/// to end.
+const READY: Duration = Duration::from_secs(120);
 
 /// A way to break the configuration, and what the program is expected to say.
 struct Case {
