@@ -4,6 +4,7 @@
 //! than five of them comes once in 1.7 million runs, so it is a fault.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -61,10 +62,10 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
 async fn head(env: &Env) -> Result<()> {
     let stack = env.start(&StackSpec::new(values(HEAD)?)).await?;
     stack.wait_ready(READY).await?;
-    let traces = Traces::new(env.seed, TRACES, |_| Kind::Plain);
+    let traces = Traces::new(env.seed, TRACES, |_| Kind::Plain)?;
     // Connections lead to the two in turn.
-    for (half, access) in [(0, Access::new(stack.as_ref())?), (1, Access::new(stack.as_ref())?)] {
-        traces.send(&access, "head", half).await?;
+    for halves in [0..1, 1..2] {
+        traces.send(&Access::new(stack.as_ref())?, "head", halves).await?;
     }
     let received = per_pod(stack.as_ref(), "otelcol_receiver_accepted_spans").await?;
     env.recorder.check(
@@ -91,12 +92,11 @@ async fn tail(env: &Env) -> Result<()> {
         1 => Kind::Slow,
         2 => Kind::Gold,
         _ => Kind::Plain,
-    });
-    traces.send(&access, "tail", 0).await?;
-    traces.send(&access, "tail", 1).await?;
+    })?;
+    traces.send(&access, "tail", 0..2).await?;
     decided(env, stack.as_ref(), TRACES as f64).await?;
     // What comes after the decision follows it.
-    traces.send(&access, "tail", 2).await?;
+    traces.send(&access, "tail", 2..3).await?;
     let spans = SPANS + SPANS / 2;
     let sampled = count(stack.as_ref(), &[("sampled", "true")]).await?;
     let kept = traces
@@ -136,7 +136,7 @@ async fn tail(env: &Env) -> Result<()> {
 
 /// A Collector that is asked to stop decides on what waits.
 async fn stopped(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
-    let traces = Traces::new(env.seed ^ 2, SPECIAL, |_| Kind::Failed);
+    let traces = Traces::new(env.seed ^ 2, SPECIAL, |_| Kind::Failed)?;
     let mut ledger = Ledger::new("stopped");
     traces.enter(access, &mut ledger).await?;
     stack.restart_container(Component::OtelCollector).await?;
@@ -149,11 +149,11 @@ async fn stopped(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
 
 /// One that is killed loses what waits, and nothing else.
 async fn killed(env: &Env, stack: &dyn Stack, access: &Access) -> Result<()> {
-    let before = Traces::new(env.seed ^ 3, SPECIAL, |_| Kind::Failed);
+    let before = Traces::new(env.seed ^ 3, SPECIAL, |_| Kind::Failed)?;
     let mut ledger = Ledger::new("killed, decided");
     before.enter(access, &mut ledger).await?;
     decided(env, stack, SPECIAL as f64).await?;
-    let waiting = Traces::new(env.seed ^ 4, SPECIAL, |_| Kind::Failed);
+    let waiting = Traces::new(env.seed ^ 4, SPECIAL, |_| Kind::Failed)?;
     waiting.enter(access, &mut Ledger::new("killed, waiting")).await?;
     let counted = count(stack, &[]).await?;
     for pod in stack.pod_names(Component::OtelCollector).await? {
@@ -238,6 +238,8 @@ enum Kind {
 struct Trace {
     id: TraceId,
     kind: Kind,
+    /// Unix time in ns, one for all spans: a trace lasts as long as its kind says, however long it takes to send it.
+    ended: u64,
     /// Two requests of them, and one that is late.
     spans: Vec<SpanId>,
 }
@@ -247,29 +249,33 @@ struct Traces {
 }
 
 impl Traces {
-    fn new(seed: u64, count: usize, kind: impl Fn(usize) -> Kind) -> Traces {
+    fn new(seed: u64, count: usize, kind: impl Fn(usize) -> Kind) -> Result<Traces> {
         let mut random = StdRng::seed_from_u64(seed);
+        let ended = now_unix_nano()?;
         let trace = |n| {
             let mut id = [0; 16];
             random.fill_bytes(&mut id);
             Trace {
                 id: TraceId(id),
                 kind: kind(n),
+                ended,
                 spans: (0..SPANS + SPANS / 2).map(|_| SpanId::random(&mut random)).collect(),
             }
         };
-        Traces {
+        Ok(Traces {
             all: (0..count).map(trace).collect(),
-        }
+        })
     }
 
-    /// Sends a half of each trace, the first (0) or the second (1) one, or what is late (2).
-    async fn send(&self, access: &Access, marker: &str, half: usize) -> Result<()> {
+    /// Sends halves of each trace, the first (0) and the second (1) one, or what is late (2). Those of one trace are sent right after
+    /// each other, because the tail decides on what it has when the time of the first is over.
+    async fn send(&self, access: &Access, marker: &str, halves: Range<usize>) -> Result<()> {
         for some in self.all.chunks(PER_REQUEST) {
-            let now = now_unix_nano()?;
-            let spans = some.iter().flat_map(|trace| trace.half(marker, half, now)).collect();
-            let outcome = access.sender.send(Door::OtlpGrpc, &of_shop(spans)).await?;
-            anyhow::ensure!(outcome.is_acked(), "the Collector doesn't take a request: {outcome}");
+            for half in halves.clone() {
+                let spans = some.iter().flat_map(|trace| trace.half(marker, half)).collect();
+                let outcome = access.sender.send(Door::OtlpGrpc, &of_shop(spans)).await?;
+                anyhow::ensure!(outcome.is_acked(), "the Collector doesn't take a request: {outcome}");
+            }
         }
         Ok(())
     }
@@ -278,12 +284,7 @@ impl Traces {
     async fn enter(&self, access: &Access, ledger: &mut Ledger) -> Result<()> {
         let marker = ledger.marker().to_owned();
         for half in 0..2 {
-            let now = now_unix_nano()?;
-            let spans = self
-                .all
-                .iter()
-                .flat_map(|trace| trace.half(&marker, half, now))
-                .collect();
+            let spans = self.all.iter().flat_map(|trace| trace.half(&marker, half)).collect();
             let ids: Vec<(TraceId, SpanId)> = self.all.iter().flat_map(|trace| trace.ids(half)).collect();
             ledger.send_all(&ids);
             let outcome = access.sender.send(Door::OtlpGrpc, &of_shop(spans)).await?;
@@ -324,7 +325,7 @@ impl Trace {
         of_half.map(|span| (self.id, *span)).collect()
     }
 
-    fn half(&self, marker: &str, half: usize, now: u64) -> Vec<Span> {
+    fn half(&self, marker: &str, half: usize) -> Vec<Span> {
         let last = self.spans.get(SPANS - 1).copied();
         let root = self.spans.first().copied();
         let span = |(trace, id): (TraceId, SpanId)| {
@@ -348,8 +349,8 @@ impl Trace {
                     .unwrap_or_default(),
                 name: "GET /cart".into(),
                 kind: SpanKind::Server.into(),
-                start_time_unix_nano: now - took,
-                end_time_unix_nano: now,
+                start_time_unix_nano: self.ended - took,
+                end_time_unix_nano: self.ended,
                 attributes,
                 status: (telling == Kind::Failed).then(|| Status {
                     message: String::new(),
