@@ -16,7 +16,7 @@ use crate::scenario::{Needs, Scenario};
 /// No scenario takes this long; one that does hangs.
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The same for a long proof in full, and for what is installed first.
-const FULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+pub const FULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// How often Ctrl-C is looked for while scenarios run.
 const CANCEL_PERIOD: Duration = Duration::from_millis(100);
 

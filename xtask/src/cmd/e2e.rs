@@ -22,7 +22,7 @@ use stack_tests::backend::cluster::{ClusterBackend, Setup};
 use stack_tests::backend::local::LocalBackend;
 use stack_tests::env::Shared;
 use stack_tests::report::{self, Report};
-use stack_tests::run::{Kept, run as run_scenarios};
+use stack_tests::run::{FULL_TIMEOUT, Kept, run as run_scenarios};
 use stack_tests::scenario::{self, Choice, Scenario, Set};
 use tokio::runtime::Runtime;
 
@@ -107,6 +107,13 @@ pub struct E2eArgs {
     outputs: Outputs,
 }
 
+impl E2eArgs {
+    /// Whether long proofs run in full and not in their short forms.
+    fn in_full(&self) -> bool {
+        self.sets.is_empty() && !self.all && !self.scenarios.is_empty()
+    }
+}
+
 /// Where the stack runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BackendName {
@@ -148,7 +155,7 @@ impl BackendName {
     fn pace(self) -> usize {
         match self {
             BackendName::Local => 15,
-            BackendName::Kind | BackendName::Context => 40,
+            BackendName::Kind | BackendName::Context => 80,
         }
     }
 }
@@ -283,7 +290,7 @@ fn execute(
         seed,
         artifacts: ctx.artifacts("e2e"),
         keep: args.keep,
-        full: args.sets.is_empty() && !args.all && !args.scenarios.is_empty(),
+        full: args.in_full(),
         quiet: ctx.args.quiet,
         cancel: ctx.runner.cancel().clone(),
         workspace: ctx.workspace.clone(),
@@ -317,11 +324,16 @@ fn prepare(ctx: &Ctx, args: &E2eArgs, scenarios: &[&'static Scenario]) -> Result
 fn announce(ctx: &Ctx, args: &E2eArgs, scenarios: &[&'static Scenario]) -> Result<()> {
     let names: Vec<&str> = scenarios.iter().map(|s| s.name).collect();
     let s = if names.len() == 1 { "" } else { "s" };
+    let time = if args.in_full() {
+        format!("in full, each at most {} min", FULL_TIMEOUT.as_secs() / 60)
+    } else {
+        let seconds = names.len() * args.backend.pace();
+        format!("about {} min on 2 cores", seconds.div_ceil(60))
+    };
     ctx.say(format!(
-        "{} scenario{s} on the {} backend, about {} min on 2 cores: {}",
+        "{} scenario{s} on the {} backend, {time}: {}",
         names.len(),
         args.backend.name(),
-        (names.len() * args.backend.pace()).div_ceil(60),
         names.join(", ")
     ));
     let (mut found, mut missing) = (Vec::new(), Vec::new());

@@ -87,7 +87,14 @@ pub(in crate::scenario) async fn run(env: &Env) -> Result<()> {
         let pod = &pods[n % 2];
         kill_program(env, stack.as_ref(), pod).await?;
         let killed = now_unix_nano()? / 1_000_000;
-        settled.push(until_settled(env, stack.as_ref(), pod).await?);
+        let took = until_settled(env, stack.as_ref(), pod).await?;
+        env.recorder.say(format!(
+            "kill {} of {}: {pod} is settled after {:.1} s",
+            n + 1,
+            form.kills,
+            took.as_secs_f64()
+        ));
+        settled.push(took);
         for block in torn_blocks(&stack.logs(Component::Tempo).await?) {
             if !torn.iter().any(|known| known.block == block) {
                 let pod = pod.clone();
@@ -278,6 +285,7 @@ async fn exporters(stack: &dyn Stack, metric: &str) -> Result<[f64; 2]> {
 /// A mirror is away: it stays out of the Service until it has what it missed.
 async fn away(env: &Env, stack: &dyn Stack, pod: &str, time: Duration) -> Result<()> {
     stack.stop_one(pod).await?;
+    env.recorder.say(format!("{pod} is away for {} s", time.as_secs()));
     tokio::time::sleep(time).await;
     env.cancel.check()?;
     let waiting = queue_bytes(stack).await?;
