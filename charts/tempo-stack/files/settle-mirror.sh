@@ -5,8 +5,8 @@
 # RUN/settled is there while this mirror is settled.
 set -eu
 # Looks, two seconds apart, in which it must not be behind until it is settled, and be behind until it isn't any more.
-# A batch that failed is sent again within 7.5 seconds, and answered within 4.4.
-calm=6
+# A batch that failed is sent again within 7.5 seconds, and answered within 6.6.
+calm=8
 late=3
 trap 'exit 0' TERM INT
 
@@ -48,7 +48,7 @@ judge() {
       # A queue that is empty, or of which something was sent, moves.
       moved = $3 == 0 || (($1, $2) in before && $4 != before[$1, $2]) ? now : since[$1, $2] + 0
       waits[$2] += $3
-      if ($3 > 0 && now - moved > 6) stuck[$2] = 1
+      if ($3 > 0 && now - moved > 9) stuck[$2] = 1
       print $1, $2, $3, $4, moved > (seen ".next")
     }
     END {

@@ -184,7 +184,7 @@ Parameter: root context.
 {{- $host := include "tempo-stack.tempo.mirrorHost" (dict "ctx" $ "ordinal" $ordinal) -}}
 {{- $_ := set $exporter "endpoint" (printf "%s:%d" $host (int $.Values.tempo.service.ports.otlpGrpc)) -}}
 {{- $_ := set $exporter.sending_queue "num_consumers" (include "tempo-stack.otelCollector.mirrorConsumers" $ | int) -}}
-{{- /* A mirror that catches up is busy, answers four seconds late, and a batch that times out is sent to it again. */ -}}
+{{- /* A mirror that catches up is busy, answers six seconds late, and a batch that times out is sent to it again. */ -}}
 {{- $_ := set $exporter "timeout" "20s" -}}
 {{- end -}}
 {{- if ne $id $first -}}

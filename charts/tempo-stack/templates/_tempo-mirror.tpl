@@ -59,8 +59,10 @@ What mirrors have set otherwise. Parameter: root context.
 
 They acknowledge spans once these are in the write-ahead log, so that the Collector sends again what a kill took from
 memory. Tempo has no switch for that, but it can answer late: a trace is cut to the log at the latest a second after it
-began, at the next look a second later, and the answer comes after 3.6 to 4.4 seconds (a tenth more or less). What is
-left of that is for a Tempo that waits for CPU.
+began, at the next look a second later, and the answer comes after 5.4 to 6.6 seconds (a tenth more or less). What is
+left of that is for a Tempo that waits for CPU, and for searches: a 2.x ingester cuts nothing while one reads the blocks
+that it still holds. A block of the log is a file for each second, and read slowly; so 2.x finishes one after a minute
+and not after thirty. 3.0 does so after thirty seconds by default.
 
 What a mirror missed while it was away comes in late. Tempo takes the time of a span for wrong that is more than two
 minutes off, and a search in that time then passes its block by; and it looks for spans of more than half an hour ago in
@@ -70,12 +72,12 @@ finished blocks only.
 {{- if include "tempo-stack.tempo.mirrored" . -}}
 {{- $late := "24h" -}}
 {{- $config := dict
-  "distributor" (dict "artificial_delay" "4s")
+  "distributor" (dict "artificial_delay" "6s")
   "storage" (dict "trace" (dict "wal" (dict "ingestion_time_range_slack" $late))) -}}
 {{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=3.0.0") -}}
 {{- $_ := set $config "live_store" (dict "max_trace_live" "1s" "wal" (dict "ingestion_time_range_slack" $late)) -}}
 {{- else -}}
-{{- $_ := set $config "ingester" (dict "trace_live_period" "1s") -}}
+{{- $_ := set $config "ingester" (dict "trace_live_period" "1s" "max_block_duration" "1m") -}}
 {{- $_ := set $config "query_frontend" (dict "search" (dict "query_ingesters_until" $late)) -}}
 {{- end -}}
 {{- toYaml $config -}}
@@ -85,10 +87,10 @@ finished blocks only.
 {{- end }}
 
 {{/*
-Batches that are on their way to a mirror at the same time: with an answer after four seconds, ten of 1 MiB would be
-2.5 MiB/s for each Collector. Parameter: root context.
+Batches that are on their way to a mirror at the same time: with an answer after six seconds, ten of 1 MiB would be
+1.7 MiB/s for each Collector. Parameter: root context.
 */}}
-{{- define "tempo-stack.otelCollector.mirrorConsumers" -}}20{{- end }}
+{{- define "tempo-stack.otelCollector.mirrorConsumers" -}}30{{- end }}
 
 {{/* "true" where each mirror has a folder of its own in a bucket. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.mirrorsInBucket" -}}

@@ -10,7 +10,7 @@ size is {{ . }}: there is no such size. Set it to {{ keys $sizes | sortAlpha | j
 {{- end }}
 
 {{/*
-What lets in less than the size is for, whatever memory it has: the way from a Collector to a mirror, 20 batches of 1 MiB in four seconds,
+What lets in less than the size is for, whatever memory it has: the way from a Collector to a mirror, 30 batches of 1 MiB in six seconds,
 and a partition of Kafka, 10 MB/s at most. Measured: a span takes 615 bytes on the way from the Collector to Tempo.
 */}}
 {{- define "tempo-stack.validate.sizeThroughput" -}}

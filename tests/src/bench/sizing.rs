@@ -21,7 +21,7 @@ const HEADROOM: f64 = 2.0;
 const OF_A_POD: f64 = 50_000.0;
 /// Spans a second of one Collector: there are two at `large`.
 const OF_A_COLLECTOR: f64 = 25_000.0;
-/// Bytes a second that a Collector sends a mirror at most: 20 batches of 1 MiB in four seconds.
+/// Bytes a second that a Collector sends a mirror at most: 30 batches of 1 MiB in six seconds.
 const TO_A_MIRROR: f64 = 5.0 * MIB;
 /// Cores of a pod that scales by its CPU.
 const OF_A_CORE: f64 = 4.0;

@@ -142,6 +142,56 @@ fn credentials_reach_the_pod_from_a_secret_and_no_config_map() {
     );
 }
 
+/// What a program is told that takes so many seconds.
+fn seconds(program: &Program, key: &str) -> f64 {
+    let text = program.get_str(key).unwrap();
+    text.strip_suffix('s').unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_mirror_acknowledges_what_its_log_has_and_is_judged_by_that_time() {
+    // For a Tempo that waits for CPU, or for a search that reads the blocks of its ingester.
+    const MARGIN: f64 = 3.0;
+    let script = chart("tempo-stack").dir.join("files/settle-mirror.sh");
+    let script = std::fs::read_to_string(script).unwrap();
+    let number = |before: &str| -> f64 {
+        let digits = script.split_once(before).unwrap().1;
+        digits
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let (calm, stuck) = (number("\ncalm="), number("now - moved > "));
+    for (tag, module, live) in [
+        ("2.10.8", "ingester", "trace_live_period"),
+        ("3.0.3", "live_store", "max_trace_live"),
+    ] {
+        let manifests = rendered("tempo-stack", &format!("tempo: {{replicas: 2, image: {{tag: {tag}}}}}"));
+        let delay = with_program(&manifests, ProgramKind::Tempo, |tempo| {
+            let logged =
+                seconds(tempo, &format!("{module}.{live}")) + seconds(tempo, &format!("{module}.flush_check_period"));
+            let delay = seconds(tempo, "distributor.artificial_delay");
+            // It differs by up to a tenth.
+            assert!(
+                0.9 * delay >= logged + MARGIN,
+                "{tag}: {delay} s, {logged} s until it is in the log"
+            );
+            delay
+        });
+        let answered = 1.1 * delay;
+        with_program(&manifests, ProgramKind::Collector, |collector| {
+            // A pause differs by up to a half.
+            let again = 1.5 * seconds(collector, "exporters.otlp.retry_on_failure.max_interval");
+            assert!(2.0 * calm >= again + answered, "{tag}: calm after {calm} looks");
+            // Between two looks.
+            assert!(stuck >= answered + 2.0, "{tag}: stuck after {stuck} s");
+            assert!(seconds(collector, "exporters.otlp.timeout") > 2.0 * answered, "{tag}");
+        });
+    }
+}
+
 #[test]
 fn a_null_in_a_configuration_deletes_the_key_through_the_umbrella_too() {
     let values = "tempo: {config: {query_frontend: {search: null}, server: {log_format: json}}}";
