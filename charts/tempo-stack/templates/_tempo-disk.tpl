@@ -53,16 +53,11 @@ for a quarter: two hours of spans are there twice. Parameters: ctx, rate (spans 
 {{- end }}
 
 {{/*
-The overrides file while spans are refused: Tempo replaces its defaults by it as a whole, so all of them stand in it.
-Tempo 2.10 and later ask for leave to say that a refused request may be sent again. Parameter: root context.
+The overrides file while spans are refused. Parameter: root context.
 */}}
 {{- define "tempo-stack.tempo.disk.closed" -}}
-{{- $config := include "tempo-stack.tempo.config" . | fromYaml -}}
 {{- $closed := dict "ingestion" (dict "rate_limit_bytes" 1 "burst_size_bytes" 1) -}}
-{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.10.0") -}}
-{{- $_ := set $closed.ingestion "retry_info_enabled" true -}}
-{{- end -}}
-{{- $limits := (($config.overrides).defaults | default dict) -}}
+{{- $limits := include "tempo-stack.tempo.overrides" . | fromYaml -}}
 {{- include "tempo-stack.config.merge" (dict "into" $limits "from" $closed) -}}
 {{- $all := include "tempo-stack.tempo.tenantOverrides" (dict "ctx" . "over" $closed) | fromYaml -}}
 {{- $_ := set $all "*" $limits -}}

@@ -206,12 +206,25 @@ that of the volume's guard, where there is one. Parameter: root context.
 {{- end }}
 
 {{/*
-The tenants' overrides. Tempo replaces its defaults by a tenant's as a whole, so all of them stand there again.
-Parameters: ctx, over (what has the last word, as a map).
+What stands in an override of Tempo's defaults again, because it replaces all of them: those of the chart, and those of
+Tempo itself that are no zero (modules/overrides/config.go). Without them a tag's values would have no limit, and from
+2.10 on nobody would be told that a request which the rate refuses may be sent again: the Collector would drop it.
+Parameter: root context.
 */}}
+{{- define "tempo-stack.tempo.overrides" -}}
+{{- $overrides := dict "read" (dict "max_bytes_per_tag_values_query" 1000000) -}}
+{{- if include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.10.0") -}}
+{{- $_ := set $overrides "ingestion" (dict "retry_info_enabled" true) -}}
+{{- end -}}
+{{- $config := include "tempo-stack.tempo.config" . | fromYaml -}}
+{{- include "tempo-stack.config.merge" (dict "into" $overrides "from" (($config.overrides).defaults | default dict)) -}}
+{{- toYaml $overrides -}}
+{{- end }}
+
+{{/* The tenants' overrides. Parameters: ctx, over (what has the last word, as a map). */}}
 {{- define "tempo-stack.tempo.tenantOverrides" -}}
 {{- $over := .over -}}
-{{- $defaults := ((include "tempo-stack.tempo.config" .ctx | fromYaml).overrides).defaults | default dict -}}
+{{- $defaults := include "tempo-stack.tempo.overrides" .ctx | fromYaml -}}
 {{- $paths := dict
   "ingestBytesPerSecond" (list "ingestion" "rate_limit_bytes")
   "ingestBurstBytes" (list "ingestion" "burst_size_bytes")

@@ -420,6 +420,34 @@ fn the_tenant_of_the_collector_reaches_the_test_and_the_datasource() {
     );
 }
 
+/// An override replaces Tempo's own defaults, too, among them that leave.
+#[test]
+fn every_tenant_is_told_that_a_refused_request_may_be_sent_again() {
+    for (tag, told) in [("2.9.0", false), ("2.10.8", true), ("3.0.3", true)] {
+        let values = format!(
+            "{{tempo: {{image: {{tag: {tag}}}}}, otelCollector: {{receivers: {{jaegerGrpc: {{enabled: false}}, \
+             jaegerThriftHttp: {{enabled: false}}}}}}, tenants: {{enabled: true, default: shared, \
+             acceptUnauthenticated: true, list: {{a: {{ports: {{otlpHttp: 4338}}, auth: {{existingSecret: a}}}}}}}}}}"
+        );
+        let manifests = rendered("tempo-stack", &values);
+        for (file, tenants) in [("ingest-open.yaml", 2), ("ingest-closed.yaml", 3)] {
+            let data = manifests.iter().find_map(|m| m.value["data"].get(file));
+            let data: Value = serde_yaml::from_str(data.unwrap().as_str().unwrap()).unwrap();
+            let overrides = data["overrides"].as_mapping().unwrap();
+            assert_eq!(overrides.len(), tenants, "{tag} {file}");
+            for (tenant, own) in overrides {
+                let retry = own["ingestion"].get("retry_info_enabled").and_then(Value::as_bool);
+                assert_eq!(retry, told.then_some(true), "{tag} {file} {tenant:?}");
+                assert_eq!(
+                    own["read"]["max_bytes_per_tag_values_query"],
+                    Value::from(1_000_000),
+                    "{tag} {file} {tenant:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn both_forms_of_a_pull_secret_and_a_null_security_context_render() {
     let values =
