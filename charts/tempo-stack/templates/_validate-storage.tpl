@@ -63,6 +63,23 @@ tempo.storage.{{ $backend }}.{{ $key }} is {{ get $store $key | quote }}: a {{ $
 {{- end -}}
 {{- end }}
 
+{{/*
+These versions put the prefix twice in front of what retention and compaction delete (grafana/tempo, pull request 7271,
+which is in none of them).
+*/}}
+{{- define "tempo-stack.validate.tempoAzurePrefix" -}}
+{{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "azure") (include "tempo-stack.tempo.is" (dict "ctx" . "constraint" ">=2.10.0, <=2.10.8 || >=3.0.0, <=3.0.3")) -}}
+{{- $version := include "tempo-stack.tempo.version" . -}}
+{{- if include "tempo-stack.tempo.mirrored" . -}}
+tempo.replicas is 2 with blocks at Azure and Tempo {{ $version }}: the second mirror has a folder in the container, and from a folder there this Tempo never deletes a block. Set tempo.image.tag to 2.9.5, tempo.replicas to 1, or tempo.storage.backend to another store.
+{{- else -}}
+{{- with dig "storage" "trace" "azure" "prefix" "" (include "tempo-stack.tempo.config" . | fromYaml) -}}
+tempo.storage.azure.prefix is {{ . }} with Tempo {{ $version }}: from a folder in a container this Tempo never deletes a block, and the container grows for ever. Leave it empty and give Tempo a container of its own, or set tempo.image.tag to 2.9.5.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "tempo-stack.validate.tempoS3KeyText" -}}
 {{- if and .Values.tempo.enabled (eq .Values.tempo.storage.backend "s3") -}}
 {{- range $key := list "accessKey" "secretKey" -}}

@@ -9,7 +9,7 @@ Guards: one define per rule, which prints what is wrong with which key and what 
   "tempoReplicas" "tempoVersion" "tempoConfigBlocks" "tempoConfigPorts" "tempoConfigCredentials"
   "tempoRetention" "tempoRetentionPoll" "tempoExistingClaim" "tempoAccessMode"
   "tempoBackend" "tempoStoreName" "tempoS3Endpoint" "tempoS3Credentials" "tempoS3KeyPair"
-  "tempoS3Session" "tempoS3Ca" "tempoS3Sse" "tempoS3StorageClass" "tempoGcs" "tempoAzure" "tempoCache"
+  "tempoS3Session" "tempoS3Ca" "tempoS3Sse" "tempoS3StorageClass" "tempoGcs" "tempoAzure" "tempoAzurePrefix" "tempoCache"
   "collectorVersion" "collectorExporter" "collectorReceivers" "collectorConfigPorts" "collectorPipelines"
   "collectorMemoryLimiter" "collectorAutoscaling" "collectorQueueType" "collectorQueuePersistence" "collectorQueueSize"
   "serviceFields" "serviceTraffic" "serviceFamilies" "serviceNodePorts" "collectorExtraPorts" "extraVolumes" "extraEnv"

@@ -29,6 +29,11 @@ impl Engine {
         self.major == 2 && self.minor >= 9
     }
 
+    /// Whether blocks are deleted from a folder of a container at Azure: the chart refuses one where they aren't.
+    pub(crate) fn deletes_from_folders_at_azure(self) -> bool {
+        self.is_before(2, 10)
+    }
+
     fn has_live_store(self) -> bool {
         self.major >= 3
     }

@@ -742,6 +742,12 @@ guards! {
     an_azure_suffix_with_a_scheme_is_refused: "tempoAzure"
         "{tempo: {storage: {backend: azure, azure: {account: a, container: c, existingSecret: kept, endpointSuffix: 'https://b'}}}}"
         => "tempo.storage.azure.endpointSuffix", "https://b", "blob.core";
+    a_folder_at_azure_that_nothing_is_deleted_from_is_refused: "tempoAzurePrefix"
+        "{tempo: {image: {tag: 3.0.3}, storage: {backend: azure, azure: {account: a, container: c, existingSecret: kept, prefix: team-a}}}}"
+        => "tempo.storage.azure.prefix is team-a with Tempo 3.0.3", "never deletes a block", "a container of its own";
+    mirrors_at_azure_of_which_one_deletes_nothing_are_refused: "tempoAzurePrefix"
+        "{tempo: {replicas: 2, storage: {backend: azure, azure: {account: a, container: c, existingSecret: kept}}}}"
+        => "tempo.replicas is 2 with blocks at Azure and Tempo 2.10.8", "never deletes a block", "tempo.image.tag to 2.9.5";
     a_cache_before_2_4_is_refused: "tempoCache"
         "{tempo: {image: {tag: 2.3.1}, storage: {backend: gcs, gcs: {bucket: b}}, cache: {memcached: {addresses: ['m:11211']}}}}"
         => "tempo.cache.memcached.addresses", "m:11211", "2.4.0 or later";

@@ -168,8 +168,13 @@ pub(in crate::scenario) async fn azure(env: &Env) -> Result<()> {
         }
     };
     let script = folder.join("node_modules/azurite/dist/src/blob/main.js");
+    let prefix = if env.engine()?.deletes_from_folders_at_azure() {
+        "team-a"
+    } else {
+        "''"
+    };
     let stack = format!(
-        "{{tempo: {{storage: {{backend: azure, azure: {{account: {ACCOUNT}, existingSecret: tempo-azure, prefix: team-a}}}}}}}}"
+        "{{tempo: {{storage: {{backend: azure, azure: {{account: {ACCOUNT}, existingSecret: tempo-azure, prefix: {prefix}}}}}}}}}"
     );
     run(env, Example::of(env, Store::Azure(script), &stack, "tempo-azure")?).await
 }
