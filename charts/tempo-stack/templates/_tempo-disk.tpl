@@ -52,9 +52,7 @@ for a quarter: two hours of spans are there twice. Parameters: ctx, rate (spans 
 {{- if gt $hours 96 }}{{ div $hours 24 }} days{{ else if gt $hours 2 }}{{ $hours }} hours{{ else }}{{ div $room (mul .rate $tempo.disk.bytesPerSpan 60) }} minutes{{ end -}}
 {{- end }}
 
-{{/*
-The overrides file while spans are refused. Parameter: root context.
-*/}}
+{{/* The overrides file while spans are refused. Parameter: root context. */}}
 {{- define "tempo-stack.tempo.disk.closed" -}}
 {{- $closed := dict "ingestion" (dict "rate_limit_bytes" 1 "burst_size_bytes" 1) -}}
 {{- $limits := include "tempo-stack.tempo.overrides" . | fromYaml -}}
