@@ -49,7 +49,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ),
     (
         "null in values, through the umbrella too",
-        "cargo test, xtask/lint/tests/contract.rs",
+        "cargo test, xtask/lint/tests/contract",
     ),
 ];
 
