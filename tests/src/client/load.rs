@@ -5,6 +5,7 @@
 //! quick. When too many are unanswered, a request that is due isn't sent but counted as skipped.
 //! At full speed it is a closed loop: a request leaves when there is room for it among the unanswered.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -180,6 +181,21 @@ pub(crate) struct Pace {
     /// was sent.
     #[serde(skip)]
     pub answers: Vec<Duration>,
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.0} spans/s for {:.1} s, {} spans skipped, at most {:.1} ms late, the slowest of {} answers after {:.1} ms",
+            self.rate,
+            self.seconds,
+            self.skipped,
+            self.latest_ms,
+            self.answers.len(),
+            self.slowest_ms
+        )
+    }
 }
 
 #[derive(Debug)]

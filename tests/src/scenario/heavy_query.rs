@@ -97,7 +97,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         "slowest acknowledgement",
         pace.slowest_ms.round(),
         "ms",
-        format!("{pace:?}"),
+        pace.to_string(),
     );
     drained(env, stack.as_ref()).await?;
     let (_, path, query) = search("", "{}", FEW, &range);

@@ -52,7 +52,7 @@ pub(super) async fn run(env: &Env) -> Result<()> {
         pace.rate.round(),
         "spans/s",
         pace.skipped == 0,
-        format!("{pace:?}"),
+        pace.to_string(),
     );
 
     let drained = wait_for("an empty queue", DRAINED * 2, &env.cancel, || async {
